@@ -1,0 +1,54 @@
+# Everything runs in .venv, which the first target that needs it makes. Another Python: make setup PYTHON=python3.12
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP_FLAGS ?= --quiet --disable-pip-version-check --no-compile
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test notebooks demo test lint bench clean distclean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "found no Python 3.11 or newer; expected python3.11 or python3, or say PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp for each set of extras: nothing is installed again until what is declared changes.
+$(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.core
+	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
+	@touch $@
+
+setup: $(VENV)/.core ## make .venv and install asdkit with the tested versions
+
+setup-test: $(VENV)/.test ## the same with what the tests need
+
+notebooks: $(VENV)/.notebooks ## the same with JupyterLab, and open it
+	$(VENV)/bin/jupyter lab
+
+demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
+	$(PY) -m asdkit simulate data/demo --train 100 --target 10 --test 25 --jobs 2
+	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2
+	@echo "The table, the scores and the figures are in runs/demo"
+
+test: $(VENV)/.test ## run the tests, two at a time (ARGS='-k knn' for a few)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+
+lint: $(VENV)/.test ## ruff
+	$(PY) -m ruff check .
+
+bench: $(VENV)/.core ## time and memory of one full-size machine, stage by stage
+	@for script in benchmarks/*.py; do echo "$$script"; $(PY) $$script || exit; done
+
+clean: ## remove caches and build leftovers; data/, runs/ and .venv stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find asdkit tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## and .venv
+	rm -rf $(VENV)

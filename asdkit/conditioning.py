@@ -1,0 +1,131 @@
+"""Far-conditioning: a Far-correlated nuisance subspace of the near embedding, attenuated by one scalar.
+
+A fitter (`fit_conditioner`) gathers statistics; a small frozen result (`FarConditioner`) is what is applied.
+
+Legend
+------
+near, far : (n_windows, dim) embeddings of the same windows, each z-scored by training normals.
+recordings : (n_windows,) integer id of the recording a window comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class FarConditioner:
+    """``z' = z - alpha (z - mean) basis basis'``. The d x d matrix is never stored."""
+
+    mean: torch.Tensor  # (dim,)
+    basis: torch.Tensor  # (dim, k), orthonormal columns
+    alpha: float  # [0, 1]; 0 is the identity, 1 removes the subspace
+
+    def __call__(self, z: torch.Tensor) -> torch.Tensor:
+        """Attenuate the subspace and touch nothing orthogonal to it. Shape: (n, dim) -> (n, dim)."""
+        if self.alpha == 0 or self.basis.shape[1] == 0:
+            return z
+        return z - self.alpha * ((z - self.mean) @ self.basis) @ self.basis.T
+
+    def removed_share(self, z: torch.Tensor) -> float:
+        """Share of the variance of `z` that conditioning takes away, 0 to 1. Over-erasure shows here."""
+        total = (z - z.mean(0)).square().sum()
+        after = self(z)
+        return float(1 - (after - after.mean(0)).square().sum() / total.clamp(min=1e-30))
+
+
+def fit_conditioner(
+    near: torch.Tensor,
+    far: torch.Tensor,
+    recordings: np.ndarray,
+    alpha: float,
+    rank: int,
+    rank_rule: str = "fixed",
+    subspace: str = "pls",
+    control: str = "none",
+    seed: int = 0,
+) -> FarConditioner:
+    """Estimate the shared nuisance subspace from normal near/far pairs.
+
+    Parameters
+    ----------
+    near, far : (n_windows, dim)
+    recordings : (n_windows,) int
+    alpha : float
+        Share of the subspace removed, [0, 1].
+    rank : int
+        Number of directions, or the cap of `rank_rule` "shuffled".
+    rank_rule : {"fixed", "shuffled"}
+        "shuffled": as many as exceed the largest value found with far clips of other recordings. Not safe where the far
+        microphone hears the machine.
+    subspace : {"pls", "cca"}
+        Left singular directions of the cross-covariance, plain or ridge-whitened. Always orthonormalised.
+    control : {"none", "random", "near-pca", "other-recording"}
+        Negative controls of the same rank: a random subspace, the leading principal components of near alone, a far channel
+        taken from another recording.
+    seed : int
+        Of the random control and of the shuffles.
+    """
+    rng = np.random.default_rng(seed)
+    rank = min(rank, near.shape[1], len(near))
+    if rank and rank_rule == "shuffled":
+        rank = shuffled_rank(near, far, recordings, rank, subspace, rng)
+    if control == "random":
+        basis = torch.from_numpy(rng.standard_normal((near.shape[1], rank))).to(near)
+    elif control == "near-pca":
+        basis = torch.linalg.svd(near - near.mean(0), full_matrices=False).Vh.T[:, :rank]
+    else:
+        paired = far if control == "none" else far[other_recording(recordings, rng)]
+        basis = shared_directions(near, paired, subspace)[0][:, :rank]
+    return FarConditioner(near.mean(0), torch.linalg.qr(basis).Q if rank else basis[:, :0], alpha)
+
+
+def shared_directions(near: torch.Tensor, far: torch.Tensor, subspace: str = "pls") -> tuple[torch.Tensor, torch.Tensor]:
+    """Near-side directions that covary (pls) or correlate (cca) with far, strongest first.
+
+    Returns
+    -------
+    directions : (dim, dim)
+        For cca back in the coordinates of near, columns of length 1.
+    strengths : (dim,)
+        Singular values; canonical correlations for cca.
+    """
+    x, y = near - near.mean(0), far - far.mean(0)
+    if subspace == "cca":
+        wx, wy = _whitener(x), _whitener(y)
+        u, s, _ = torch.linalg.svd(wx @ (x.T @ y / len(x)) @ wy)
+        u = torch.linalg.solve(wx, u)  # the pattern in near that the canonical variate reads
+        return u / u.norm(dim=0), s
+    u, s, _ = torch.linalg.svd(x.T @ y / len(x))
+    return u, s
+
+
+def _whitener(x: torch.Tensor, ridge: float = 0.1) -> torch.Tensor:
+    """Inverse square root of the covariance plus `ridge` times its mean variance."""
+    covariance = x.T @ x / len(x)
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.clamp(min=0) + ridge * values.mean().clamp(min=1e-12)
+    return (vectors / values.sqrt()) @ vectors.T
+
+
+def shuffled_rank(near, far, recordings, cap: int, subspace: str, rng: np.random.Generator, n_shuffles: int = 5) -> int:
+    """Number of strengths above the largest of `n_shuffles` sets of pairs from different recordings, at most `cap`."""
+    null = max(
+        float(shared_directions(near, far[other_recording(recordings, rng)], subspace)[1][0]) for _ in range(n_shuffles)
+    )
+    return min(cap, int((shared_directions(near, far, subspace)[1] > null).sum()))
+
+
+def other_recording(recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each window the index of a window of another recording (its own only where one recording is over half of all).
+
+    Recordings are laid out in random order and the list rotated by the size of the largest.
+    """
+    ids, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
+    order = np.argsort(rng.permutation(len(ids))[codes], kind="stable")
+    partner = np.empty(len(order), dtype=int)
+    partner[order] = np.roll(order, counts.max())
+    return partner

@@ -1,0 +1,151 @@
+"""DSP descriptors: far-context ridge residuals and temporal modulation. No learning of weights by gradient.
+
+Legend
+------
+near, far : STFTs (n_bins, n_frames) or log-mels (n_mels, n_frames) of the two channels.
+windows : (n_windows, n_bands, width). A descriptor is (n_windows, dim).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+
+def cancel_far(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> torch.Tensor:
+    """Remove from near what one complex coefficient per frequency predicts from far (the `complex` ridge residual).
+
+    ``H = mean_t near conj(far) / (mean_t |far|^2 + penalty * mean_tf |far|^2)``, residual ``near - H far``.
+
+    Parameters
+    ----------
+    near, far : (n_bins, n_frames) complex
+        STFTs of one clip.
+    penalty : float
+        Ridge as a fraction of the mean far power over time and frequency, so that bins with no far sound are left alone.
+
+    Returns
+    -------
+    residual : (n_bins, n_frames) complex
+
+    Notes
+    -----
+    A far channel that is silent removes nothing.
+    """
+    far_power = torch.view_as_real(far).square().sum(-1).mean(-1)
+    cross = (near * far.conj()).mean(-1)
+    ridge = far_power + penalty * far_power.mean()
+    return near - (cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny))[:, None] * far
+
+
+def far_context(far: torch.Tensor, context: int) -> torch.Tensor:
+    """Stack each frame with its neighbours; edges repeat the first and the last frame.
+
+    Shape: (n_mels, n_frames) -> ((2 context + 1) n_mels, n_frames).
+    """
+    padded = torch.nn.functional.pad(far[None], (context, context), mode="replicate")[0]
+    return torch.cat([padded[:, i : i + far.shape[1]] for i in range(2 * context + 1)])
+
+
+@dataclass(frozen=True)
+class RidgeStatistics:
+    """Sums over frames from which a ridge regression is solved; statistics of disjoint clips add up."""
+
+    n: int
+    x: torch.Tensor  # (n_x,) sum of the context
+    y: torch.Tensor  # (n_mels,) sum of near
+    xx: torch.Tensor  # (n_x, n_x)
+    xy: torch.Tensor  # (n_x, n_mels)
+
+    @classmethod
+    def of(cls, near: torch.Tensor, far: torch.Tensor, context: int) -> RidgeStatistics:
+        """Statistics of one clip's log-mels, in double precision."""
+        x, y = far_context(far, context).double(), near.double()
+        return cls(x.shape[1], x.sum(1), y.sum(1), x @ x.T, x @ y.T)
+
+    def __add__(self, other: RidgeStatistics) -> RidgeStatistics:
+        pairs = ((getattr(self, a), getattr(other, a)) for a in ("n", "x", "y", "xx", "xy"))
+        return RidgeStatistics(*(a + b for a, b in pairs))
+
+    def solve(self, penalty: float) -> Ridge:
+        """Ridge regression with an intercept; `penalty` is a fraction of the mean variance of the context."""
+        mean_x, mean_y = self.x / self.n, self.y / self.n
+        cov_x = self.xx / self.n - mean_x[:, None] * mean_x
+        cov_xy = self.xy / self.n - mean_x[:, None] * mean_y
+        ridge = penalty * cov_x.diagonal().mean() + 1e-9  # dB^2; keeps a constant far channel solvable
+        weights = torch.linalg.solve(cov_x + ridge * torch.eye(len(cov_x), dtype=cov_x.dtype), cov_xy)
+        return Ridge(weights.float(), (mean_y - mean_x @ weights).float())
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Linear prediction of the near log-mel frame from the far log-mel context (the `log-mel` ridge residual)."""
+
+    weights: torch.Tensor  # ((2 context + 1) n_mels, n_mels)
+    intercept: torch.Tensor  # (n_mels,)
+
+    def residual(self, near: torch.Tensor, far: torch.Tensor) -> torch.Tensor:
+        """Near minus its prediction, dB. Shape: (n_mels, n_frames) twice -> (n_mels, n_frames)."""
+        context = (len(self.weights) // len(near) - 1) // 2
+        return near - self.weights.T @ far_context(far, context) - self.intercept[:, None]
+
+
+def statistics(windows: torch.Tensor, upper: bool = False) -> torch.Tensor:
+    """Mean and standard deviation over time of each band and, with `upper`, the 95th percentile.
+
+    Shape: (n_windows, n_bands, width) -> (n_windows, 2 n_bands or 3 n_bands).
+    """
+    parts = [windows.mean(-1), windows.std(-1, correction=0)]
+    if upper:
+        rank = round(0.95 * (windows.shape[-1] - 1))  # of the sorted frames; no interpolation
+        parts.append(windows.topk(windows.shape[-1] - rank, dim=-1).values[..., -1])
+    return torch.cat(parts, dim=1)
+
+
+def modulation_bands(width: int, frame_rate: float, lowest: float = 0.4) -> list[tuple[int, int]]:
+    """Octave-like bands of modulation frequency, as [first, last) bins of a real FFT over a window.
+
+    Parameters
+    ----------
+    width : int
+        Frames in a window.
+    frame_rate : float
+        Frames per second, Hz.
+    lowest : float
+        Lower edge of the first band, Hz; at least one bin above the mean.
+
+    >>> modulation_bands(80, 31.25)
+    [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 41)]
+    """
+    first, n_bins = max(1, round(lowest * width / frame_rate)), width // 2 + 1
+    edges = [first]
+    while 2 * edges[-1] < n_bins:
+        edges.append(2 * edges[-1])
+    return list(zip(edges, edges[1:] + [n_bins]))
+
+
+def modulation(windows: torch.Tensor, frame_rate: float) -> torch.Tensor:
+    """Temporal modulation: power of each band's log envelope in octave-like modulation bands, dB.
+
+    The envelope's mean is removed and a Hann window applied before the FFT over time.
+
+    Shape: (n_windows, n_bands, width) -> (n_windows, n_bands * n_modulation_bands).
+    """
+    width = windows.shape[-1]
+    centred = (windows - windows.mean(-1, keepdim=True)) * torch.hann_window(width)
+    power = torch.view_as_real(torch.fft.rfft(centred)).square().sum(-1)
+    pooled = power @ _pooling(width, frame_rate) / width
+    return (10 * (pooled + 1e-3).log10()).flatten(1)  # 1e-3 dB^2: a constant envelope has a finite descriptor
+
+
+@lru_cache(maxsize=8)
+def _pooling(width: int, frame_rate: float) -> torch.Tensor:
+    pool = np.zeros((width // 2 + 1, 0), dtype=np.float32)
+    for first, last in modulation_bands(width, frame_rate):
+        column = np.zeros((len(pool), 1), dtype=np.float32)
+        column[first:last] = 1 / (last - first)
+        pool = np.hstack([pool, column])
+    return torch.from_numpy(pool)

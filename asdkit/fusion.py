@@ -1,0 +1,71 @@
+"""Balanced blocks: z-scores, Far-conditioning, one scalar per block; and the aggregation of scores.
+
+Legend
+------
+blocks : {name: (n_windows, dim)}. recordings : (n_windows,) integer ids. scores : higher = more anomalous.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from asdkit.conditioning import FarConditioner
+from asdkit.knn import median_scale
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """z-score of each feature by training windows; a constant feature is centred and left unscaled."""
+
+    mean: torch.Tensor  # (dim,)
+    std: torch.Tensor  # (dim,)
+
+    @classmethod
+    def fit(cls, x: torch.Tensor) -> Scaler:
+        """From training windows (n_windows, dim)."""
+        std = x.std(0, correction=0)
+        constant = std <= 1e-6 * x.abs().amax(0).clamp(min=1e-6)
+        return cls(x.mean(0), torch.where(constant, 1.0, std))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """Makes raw blocks comparable: z-scored once, the MSM block conditioned on far, each divided by its scale."""
+
+    scalers: dict[str, Scaler]
+    conditioner: FarConditioner | None  # of the "msm" block
+    scales: dict[str, float]
+
+    def __call__(self, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Balanced blocks of one clip."""
+        return {name: self.conditioned(name, x) / self.scales[name] for name, x in blocks.items()}
+
+    def conditioned(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """z-scored and, for "msm", conditioned, but not yet balanced."""
+        z = self.scalers[name](x)
+        return self.conditioner(z) if name == "msm" and self.conditioner else z
+
+
+def balance_scale(z: torch.Tensor, recordings: np.ndarray) -> float:
+    """The scalar that a block is divided by: median leave-one-recording-out nearest-neighbour distance of training normals."""
+    scale = median_scale(z, recordings, k=1)
+    return 1.0 if np.isnan(scale) else scale
+
+
+def aggregate(scores: torch.Tensor, how: str = "top", top: float = 0.1) -> float:
+    """One score per file from its window scores: mean of the highest ``max(1, ceil(top * n))``, mean, or maximum."""
+    if how == "mean":
+        return float(scores.mean())
+    n = max(1, int(np.ceil(round(top * len(scores), 9)))) if how == "top" else 1
+    return float(scores.topk(n).values.mean())
+
+
+def fuse(scores: np.ndarray, how: str) -> np.ndarray:
+    """Join standardised block scores. Shape: (n_clips, n_blocks) -> (n_clips,)."""
+    return scores.max(1) if how == "max" else scores.mean(1)

@@ -1,0 +1,228 @@
+"""Recordings: find them, read their names, read their samples, refuse the bad ones.
+
+Legend
+------
+clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room).
+recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
+    recording. Without ``recordings_00.csv`` each clip is its own recording.
+samples : (2, n_samples) float32 in [-1, 1] at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_RATE = 16000  # Hz, DCASE Task 2
+LABELS = {"normal": 0, "anomaly": 1}
+GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
+_LABELLED = re.compile(
+    r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)_(?P<label>normal|anomaly)_\d{4}"
+    r"(?:_(?P<attributes>.*))?\.wav"
+)
+_UNLABELLED = re.compile(r"section_(?P<section>\d{2})_\d{4}\.wav")
+
+
+class InputError(ValueError):
+    """Something given by the user cannot be used; the message names it, what was found and what was expected."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file and what its name says of it. Scoring reads `path` only."""
+
+    path: Path
+    section: str = "00"
+    domain: str | None = None  # "source", "target"; None where the name hides it
+    split: str | None = None  # "train", "test"
+    label: int | None = None  # 0 normal, 1 anomaly; None where the name hides it
+    attributes: str = ""
+    recording: str = ""  # group of siblings; the file name where unknown
+
+    @property
+    def name(self) -> str:
+        """File name without its folder."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The clips of one machine, each list sorted by file name."""
+
+    name: str
+    folder: Path
+    train: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+
+def parse_name(path: str | Path) -> Clip:
+    """Read section, domain, split, label and attributes from a DCASE file name.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it is not opened.
+
+    Returns
+    -------
+    Clip
+
+    Raises
+    ------
+    InputError
+        When the name is outside the grammar of the DCASE 2021-2026 data.
+    """
+    path = Path(path)
+    if m := _LABELLED.fullmatch(path.name):
+        return Clip(path, m["section"], m["domain"], m["split"], LABELS[m["label"]], m["attributes"] or "", path.name)
+    if m := _UNLABELLED.fullmatch(path.name):
+        return Clip(path, m["section"], split="test", recording=path.name)
+    raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
+
+
+def wav_files(folder: Path) -> list[Path]:
+    """WAV files directly in a folder, sorted by name; anything else that is not hidden is ignored with a warning."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    wavs = [p for p in files if p.suffix.lower() == ".wav"]
+    if len(wavs) < len(files):
+        other = next(p.name for p in files if p.suffix.lower() != ".wav")
+        warnings.warn(f"{folder}: ignored {len(files) - len(wavs)} file(s) that are not .wav, such as {other}", stacklevel=2)
+    return wavs
+
+
+def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
+    """``recordings_00.csv`` as {(split folder, file name): recording}; empty where there is none."""
+    table = machine_folder / "recordings_00.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    if rows and not {"file_name", "recording"} <= rows[0].keys():
+        raise InputError(f"{table}: found columns {', '.join(rows[0])}; expected file_name,recording")
+    paths = [(Path(row["file_name"]), row["recording"]) for row in rows]
+    return {(path.parent.name, path.name): recording for path, recording in paths}
+
+
+def index_machine(folder: str | Path) -> Machine:
+    """List the training and test clips of ``<machine>/{train,test}``. No audio file is opened.
+
+    Raises
+    ------
+    InputError
+        Without training clips, with a name outside the grammar, or with an anomaly among the training clips.
+    """
+    folder = Path(folder)
+    recordings = read_recordings(folder)
+
+    def clips(split):
+        parsed = [parse_name(p) for p in wav_files(folder / split)] if (folder / split).is_dir() else []
+        return tuple(replace(c, recording=recordings.get((split, c.name), c.name)) for c in parsed)
+
+    train, test = clips("train"), clips("test")
+    if not train:
+        raise InputError(f"{folder}: found no training clips; expected .wav files in {folder / 'train'}")
+    for c in train:
+        if c.label == 1:
+            raise InputError(f"{c.path}: found an anomaly among the training clips; expected normal recordings only")
+    return Machine(folder.name, folder, train, test)
+
+
+def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
+    """All machines below a folder: every folder that holds a ``train`` folder, at any depth, in order of name.
+
+    Parameters
+    ----------
+    root : str or Path
+        The official layout (``dev_data/raw/<machine>``), a plain one (``<machine>``), or one machine's folder.
+    machines : list of str, optional
+        Keep only these.
+
+    Raises
+    ------
+    InputError
+        When the folder does not exist, holds no machine, lacks one that was asked for, or holds two of one name.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
+    folders = sorted({p.parent for p in [root / "train", *root.rglob("train")] if p.is_dir()}, key=lambda p: p.resolve().name)
+    names = [p.resolve().name for p in folders]
+    if not folders:
+        raise InputError(f"{root}: found no machine; expected <machine>/train with .wav files somewhere below")
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise InputError(f"{root}: found machine {', '.join(sorted(twice))} in two places; expected each name once")
+    if missing := set(machines or []) - set(names):
+        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
+    return [index_machine(p.resolve()) for p, name in zip(folders, names) if not machines or name in machines]
+
+
+def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]:
+    """A folder of normal recordings in any names, as training clips of one domain, each its own recording.
+
+    The names are not read, not even where they follow the grammar; siblings come from ``recordings_00.csv`` in the folder
+    or, where the folder is a machine's ``train``, beside it.
+    """
+    folder = Path(folder).resolve()
+    files = wav_files(folder)
+    if not files:
+        raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
+    known = read_recordings(folder) or read_recordings(folder.parent)
+    known = {name: recording for (split, name), recording in known.items() if split in ("", folder.name)}
+    return tuple(Clip(p, domain=domain, split="train", label=0, recording=known.get(p.name, p.name)) for p in files)
+
+
+def read_clip(path: str | Path) -> np.ndarray:
+    """Read one two-channel recording.
+
+    Returns
+    -------
+    samples : (2, n_samples) float32
+        Channel 0 near, 1 far.
+
+    Raises
+    ------
+    InputError
+        Unreadable, empty or truncated file, other than two channels, other than 16 kHz, or samples that are not finite.
+
+    Warns
+    -----
+    UserWarning
+        Digital silence in a channel: the clip is still scored, but one microphone was not recording.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as f:
+            _check_header(path, f)
+            samples = f.read(dtype="float32", always_2d=True).T
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path}: not readable as audio ({error}); expected a 16 kHz two-channel WAV file") from None
+    _check_samples(path, samples)
+    return samples
+
+
+def _check_header(path, f) -> None:
+    if f.frames == 0:
+        raise InputError(f"{path}: found no samples; expected a recording")
+    if truncated := re.search(r"^data : (\d+) \(should be (\d+)\)", f.extra_info, re.MULTILINE):
+        raise InputError(f"{path}: truncated; found {truncated[2]} bytes of audio, expected {truncated[1]}")
+    if f.channels != 2:
+        hint = "; `asdkit simulate --sources` renders mono recordings to near and far" if f.channels == 1 else ""
+        raise InputError(f"{path}: found {f.channels} channel(s), expected 2 (near, far){hint}")
+    if f.samplerate != SAMPLE_RATE:
+        raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} Hz")
+
+
+def _check_samples(path, samples) -> None:
+    if not np.isfinite(samples).all():
+        raise InputError(f"{path}: found samples that are not finite, expected numbers")
+    for channel, x in zip(("near", "far"), samples):
+        if not x.any():
+            warnings.warn(f"{path}: the {channel} channel is digital silence; expected sound in both", stacklevel=3)

@@ -1,0 +1,179 @@
+"""Rooms with a near and a far microphone, and the noise of the neighbours.
+
+The machine stands somewhere off the middle of a shoebox room. The near microphone is 0.25 m from it, the far one
+further away, and noise comes from loudspeakers in the corners. Everything reaches both microphones, the machine too.
+How well the far channel serves as a reference for the noise depends on the room (`LAYOUTS`):
+
+| machine | far microphone | noise | far as a noise reference |
+|---|---|---|---|
+| fan | 2-3 m away, dry room | one loudspeaker, 2..10 dB over the machine | useful |
+| gearbox | 2-3 m away, dry room | one loudspeaker, 0..8 dB over the machine | useful |
+| slider | 2 m away | two loudspeakers, -5..4 dB | nearly useless: two noises, more echo |
+| bearing | 0.6 m away | two loudspeakers, -6..3 dB | harmful if subtracted: it hears the machine |
+| valve | 0.8 m away, live room | two loudspeakers, -6..1 dB | nearly useless: it hears the machine |
+
+Legend
+------
+responses : (n_sources, 2, n_taps) impulse responses, source 0 is the machine, microphone 0 near and 1 far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft
+
+from .machines import SAMPLE_RATE, by_domain, impacts, periodic, resonances, shaped_noise, unit, wander
+
+NEAR_DISTANCE = 0.25  # m
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a machine is recorded, whatever the seed."""
+
+    far_distance: float  # m from the machine
+    reverberation: float  # s, time to decay by 60 dB
+    loudspeakers: int  # 1..4, in corners
+    snr: dict[str, tuple[float, float]] = field(default_factory=dict)  # per domain: dB over the noise, near
+    noise: dict[str, tuple[str, ...]] = field(default_factory=dict)  # per domain: kinds of noise
+
+
+LAYOUTS: dict[str, Layout] = {
+    "fan": Layout(3.0, 0.15, 1, by_domain((-8, -2), (-10, -4)), by_domain(("ventilation", "compressor"), ("press",))),
+    "gearbox": Layout(3.0, 0.15, 1, by_domain((-6, 0), (-8, -2)), by_domain(("traffic", "press"), ("ventilation",))),
+    "bearing": Layout(0.6, 0.3, 2, by_domain((0, 6), (-3, 3)), by_domain(("ventilation", "air"), ("compressor",))),
+    "slider": Layout(2.0, 0.25, 2, by_domain((-2, 5), (-4, 3)), by_domain(("compressor", "traffic"), ("ventilation",))),
+    "valve": Layout(0.8, 0.4, 2, by_domain((0, 6), (-1, 5)), by_domain(("ventilation", "press"), ("traffic",))),
+}
+
+
+@dataclass(frozen=True)
+class Room:
+    """A shoebox room; lengths and positions in m, the reverberation time in s. Hashable, the key of the cache."""
+
+    size: tuple[float, float, float]
+    reverberation: float
+    machine: tuple[float, float, float]
+    near: tuple[float, float, float]
+    far: tuple[float, float, float]
+    loudspeakers: tuple[tuple[float, float, float], ...]
+
+
+def draw_room(layout: Layout, rng: np.random.Generator) -> Room:
+    """Draw a room for a layout: the machine near the middle, the loudspeakers in random corners."""
+    size = rng.uniform((6.0, 5.0, 2.8), (8.0, 6.5, 3.5))
+    machine = np.array([*(size[:2] * rng.uniform(0.42, 0.58, 2)), 1.0])
+    angle = rng.uniform(0, 2 * np.pi)
+    toward_near = np.array([np.cos(angle), np.sin(angle), 0.0])
+    toward_far = _turn(toward_near, rng.uniform(-0.5, 0.5))
+    far = np.clip(machine + layout.far_distance * toward_far + (0, 0, 0.3), 0.3, size - 0.3)
+    corners = [(x, y, 1.5) for x in (0.4, size[0] - 0.4) for y in (0.4, size[1] - 0.4)]
+    chosen = rng.permutation(4)[: layout.loudspeakers]
+    points = [machine, machine + NEAR_DISTANCE * toward_near, far, *(corners[i] for i in chosen)]
+    machine, near, far, *loudspeakers = (tuple(float(round(c, 3)) for c in point) for point in points)
+    return Room(tuple(float(round(c, 3)) for c in size), layout.reverberation, machine, near, far, tuple(loudspeakers))
+
+
+def _turn(direction: np.ndarray, angle: float) -> np.ndarray:
+    """Turn a horizontal direction by `angle` radians."""
+    x, y, z = direction
+    return np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle), z])
+
+
+@lru_cache(maxsize=32)
+def impulse_responses(room: Room) -> np.ndarray:
+    """Impulse responses of a room by the image source method.
+
+    Parameters
+    ----------
+    room : Room
+
+    Returns
+    -------
+    responses : ndarray (1 + n_loudspeakers, 2, n_taps), float32
+        From the machine and each loudspeaker to the near and the far microphone.
+    """
+    import pyroomacoustics as pra
+
+    absorption, order = pra.inverse_sabine(room.reverberation, room.size)
+    box = pra.ShoeBox(room.size, fs=SAMPLE_RATE, materials=pra.Material(absorption), max_order=min(order, 20))
+    for position in (room.machine, *room.loudspeakers):
+        box.add_source(position)
+    box.add_microphone_array(np.array([room.near, room.far]).T)
+    box.compute_rir()
+    responses = np.zeros((1 + len(room.loudspeakers), 2, int(room.reverberation * SAMPLE_RATE)), np.float32)
+    for source, microphone in np.ndindex(responses.shape[:2]):
+        taps = box.rir[microphone][source][: responses.shape[2]]
+        responses[source, microphone, : len(taps)] = taps
+    return responses
+
+
+@lru_cache(maxsize=32)
+def _transfer(room: Room, size: int) -> np.ndarray:
+    """Spectra of the impulse responses, (1 + n_loudspeakers, 2, size // 2 + 1)."""
+    return fft.rfft(impulse_responses(room), size)
+
+
+def play(room: Room, sounds: np.ndarray, first: int = 0) -> np.ndarray:
+    """What the two microphones hear of sounds played in a room.
+
+    Parameters
+    ----------
+    room : Room
+    sounds : ndarray (n_sources, n_samples)
+        One sound per source, in the order machine, loudspeakers.
+    first : int
+        The source that plays `sounds[0]`: 0 for the machine, 1 for the first loudspeaker.
+
+    Returns
+    -------
+    heard : ndarray (2, n_samples), float32
+        Near and far; the reverberation after the end is cut off.
+    """
+    n = sounds.shape[-1]
+    size = fft.next_fast_len(n + int(room.reverberation * SAMPLE_RATE) - 1, real=True)
+    transfer = _transfer(room, size)[first : first + len(sounds)]
+    spectra = fft.rfft(np.asarray(sounds, np.float32), size)
+    return fft.irfft(np.einsum("sf,smf->mf", spectra, transfer), size)[:, :n]
+
+
+# ---------------------------------------------------------------- the neighbours
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A kind of noise; ranges are drawn per loudspeaker and clip."""
+
+    tilt: tuple[float, float]  # dB per octave above 200 Hz
+    hump: tuple[float, float]  # Hz, centre of a broad resonance
+    swell: tuple[float, float] = (0.1, 2.0)  # depth, changes per second
+    hum: float = 0.0  # level of mains harmonics
+    knocks: float = 0.0  # knocks per second
+
+
+NOISES: dict[str, Noise] = {
+    "ventilation": Noise((-5, -3), (300, 700)),
+    "traffic": Noise((-8, -5), (150, 500), swell=(0.4, 0.7)),
+    "compressor": Noise((-6, -4), (500, 1200), hum=0.6, swell=(0.2, 6.0)),
+    "press": Noise((-6, -4), (400, 1000), knocks=2.0),
+    "air": Noise((-3, -1), (1500, 4000), swell=(0.3, 1.5)),
+}
+
+
+def factory_noise(kind: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise (n,) of one kind, unit RMS."""
+    noise = NOISES[kind]
+    exponent, hump = rng.uniform(*noise.tilt) / 6.02, rng.uniform(*noise.hump)
+    x = shaped_noise(n, lambda f: (1 + f / 200) ** exponent * (0.7 + 2 * resonances(f, np.array([hump]), q=1)), rng)
+    depth, rate = noise.swell
+    x *= np.exp(depth * wander(n, rate, rng))
+    if noise.hum:
+        mains = np.arange(n) * (rng.uniform(48, 52) / SAMPLE_RATE)
+        x += noise.hum * unit(periodic(mains, 1 / np.arange(1, 13), rng))
+    if noise.knocks:
+        where = rng.integers(0, n, rng.poisson(noise.knocks * n / SAMPLE_RATE))
+        x += 4 * impacts(n, where, rng.uniform(0.3, 1, len(where)), rng.uniform(300, 900), 0.02)
+    return unit(x)

@@ -1,0 +1,155 @@
+"""One clip: scenes, and the counterfactual pairs they give.
+
+A `Scene` is everything that determines one clip. Each ingredient (operation, texture, fault, noise, gain) has a random
+stream of its own, derived from the scene, so that changing one ingredient leaves the others as they are:
+
+>>> from dataclasses import replace
+>>> scene = Scene("fan", seed=0, index=3, seconds=1.0)
+>>> faulty = replace(scene, fault="imbalance", severity=0.5)  # the same clip with the fault
+>>> elsewhere = replace(scene, noise=7)  # the same clip in other noise
+>>> render(faulty).shape
+(2, 16000)
+
+A machine (one seed) has one room and one anatomy for all its clips. Source and target domain differ in speed and load
+and in the kind and level of the noise; which rooms make the far channel useful is told in `asdkit.rooms`.
+
+`VERSION` is frozen: any change to what a scene sounds like raises it, and voids every comparison with earlier numbers.
+
+Legend
+------
+near, far : (n_samples,) channel 0 and 1 of a clip, 16 kHz. severity : 0 (no fault) .. 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+
+from .faults import FAULTS
+from .machines import KINDS, SAMPLE_RATE, Anatomy, Operation, Run, draw_anatomy, rms
+from .recordings import InputError
+from .rooms import LAYOUTS, Room, draw_room, factory_noise, play
+
+VERSION = 1
+MACHINES = tuple(KINDS)
+GAIN_RANGE = (-5.0, 5.0)  # dB, of a clip
+FAULT_SPREAD = 4.0  # dB
+NEAR_LEVEL = 0.02  # RMS of machine and noise together at the near microphone, at the lowest SNR and 0 dB gain
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that determines one clip."""
+
+    machine: str  # one of MACHINES
+    seed: int = 0  # which specimen of the machine, in which room
+    index: int = 0  # which clip of it
+    domain: str = "source"  # or "target"
+    fault: str | None = None  # one of KINDS[machine].faults
+    severity: float = 0.0  # 0 (no fault) .. 1
+    noise: int = 0  # which stream of noise
+    seconds: float = 10.0
+
+    def __post_init__(self):
+        if self.machine not in KINDS:
+            raise InputError(f"machine {self.machine!r} is unknown; expected one of {', '.join(MACHINES)}")
+        if self.domain not in ("source", "target"):
+            raise InputError(f"domain {self.domain!r} is unknown; expected source or target")
+        if self.fault is not None and self.fault not in KINDS[self.machine].faults:
+            known = ", ".join(KINDS[self.machine].faults)
+            raise InputError(f"a {self.machine} has no fault {self.fault!r}; expected one of {known}")
+        if not 0 <= self.severity <= 1:
+            raise InputError(f"severity is {self.severity}; expected 0..1")
+        if self.seconds < 1:
+            raise InputError(f"a clip of {self.seconds} s is too short; expected 1 s or more")
+
+    @property
+    def n_samples(self) -> int:
+        return round(self.seconds * SAMPLE_RATE)
+
+    def rng(self, ingredient: str, *more: int) -> np.random.Generator:
+        """The random stream of one ingredient of this clip."""
+        return stream(self.seed, self.machine, self.index, crc32(ingredient.encode()), *more)
+
+
+def stream(seed: int, machine: str, *key: int) -> np.random.Generator:
+    """The random stream that belongs to a machine and a key."""
+    return np.random.default_rng(np.random.SeedSequence((seed, crc32(machine.encode()), *key)))
+
+
+@lru_cache(maxsize=64)
+def specimen(machine: str, seed: int = 0) -> tuple[Anatomy, Room]:
+    """The anatomy and the room shared by all clips of one machine and seed."""
+    return draw_anatomy(stream(seed, machine, 1)), draw_room(LAYOUTS[machine], stream(seed, machine, 2))
+
+
+def operation(scene: Scene) -> Operation:
+    """Speed and load of a clip, drawn from those of its domain."""
+    kind, rng = KINDS[scene.machine], scene.rng("operation")
+    return Operation(int(rng.choice(kind.speeds[scene.domain])), int(rng.choice(kind.loads[scene.domain])))
+
+
+def healthy_run(scene: Scene) -> Run:
+    """The machine at work in a clip, before any fault."""
+    anatomy, _ = specimen(scene.machine, scene.seed)
+    return KINDS[scene.machine].run(anatomy, operation(scene), scene.n_samples, scene.rng("texture"))
+
+
+@dataclass(frozen=True)
+class Mix:
+    """The parts of a clip as both microphones hear them, and the truth about them."""
+
+    machine: np.ndarray  # (2, n_samples) with the fault, if any
+    noise: np.ndarray  # (2, n_samples)
+    operation: Operation
+    noise_kind: str
+    near_snr_db: float  # healthy machine over noise at the near microphone
+    gain_db: float
+
+
+def mix(scene: Scene) -> Mix:
+    """Render the parts of a clip; `render` adds them up."""
+    _, room = specimen(scene.machine, scene.seed)
+    layout = LAYOUTS[scene.machine]
+    run = healthy_run(scene)
+    healthy = play(room, run.sound[None])
+    gain_db = scene.rng("gain").uniform(*GAIN_RANGE)
+    loudest = 10 ** (-min(low for low, _ in layout.snr.values()) / 20)
+    level = NEAR_LEVEL / np.hypot(1, loudest) * 10 ** (gain_db / 20) / rms(healthy[0])
+    rng = scene.rng("noise", scene.noise)
+    noise_kind, snr = str(rng.choice(layout.noise[scene.domain])), rng.uniform(*layout.snr[scene.domain])
+    noise = play(room, np.stack([factory_noise(noise_kind, scene.n_samples, rng) for _ in room.loudspeakers]), first=1)
+    noise *= np.float32(level * rms(healthy[0]) / rms(noise[0]) * 10 ** (-snr / 20))
+    machine = np.float32(level) * healthy
+    if scene.fault is not None and scene.severity > 0:
+        machine = machine + np.float32(level) * play(room, fault_sound(scene, run)[None])
+    return Mix(machine, noise, operation(scene), noise_kind, snr, gain_db)
+
+
+def fault_sound(scene: Scene, run: Run) -> np.ndarray:
+    """What the fault adds at the machine, (n_samples,): its amplitude is proportional to the severity.
+
+    No two faults of one severity are equally loud: they differ by up to `FAULT_SPREAD`.
+    """
+    rng = scene.rng("fault", crc32(scene.fault.encode()))
+    level_db = KINDS[scene.machine].faults[scene.fault] + rng.uniform(-FAULT_SPREAD, FAULT_SPREAD)
+    return scene.severity * 10 ** (level_db / 20) * FAULTS[scene.fault](run, rng)
+
+
+def render(scene: Scene) -> np.ndarray:
+    """Render one clip.
+
+    Parameters
+    ----------
+    scene : Scene
+
+    Returns
+    -------
+    clip : ndarray (2, n_samples), float32, within -1..1
+        Channel 0 near, 1 far, 16 kHz.
+    """
+    parts = mix(scene)
+    return np.clip(parts.machine + parts.noise, -1, 1)

@@ -1,0 +1,275 @@
+"""The metric against scikit-learn, golden values, and the properties it must have whatever the scores."""
+
+import json
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from asdkit import metrics
+
+GOLDEN = json.loads((Path(__file__).parent / "golden_metrics.json").read_text())
+quick = settings(max_examples=50, deadline=None)
+
+
+def reference(scores, labels, domains, weights=None):
+    """What `golden_metrics.json` was generated with: scikit-learn, and the harmonic mean written out.
+
+    The file holds the cases ``{"scores", "labels", "domains"}`` of `random_clips` (seeds 0 to 4; levels 0, 0, 3, 7, 40)
+    and ``expected = reference(...)``, written with ``json.dumps``.
+    """
+    scores, labels, domains = np.array(scores), np.array(labels), np.array(domains)
+    weights = np.ones(len(scores)) if weights is None else weights
+    source, target = (labels == 1) | (domains == "source"), (labels == 1) | (domains == "target")
+    values = {
+        "auc_source": roc_auc_score(labels[source], scores[source], sample_weight=weights[source]),
+        "auc_target": roc_auc_score(labels[target], scores[target], sample_weight=weights[target]),
+        "pauc": roc_auc_score(labels, scores, max_fpr=0.1, sample_weight=weights),
+    }
+    worst = min(values.values())
+    return values | {"omega": 3 / sum(1 / v for v in values.values()) if worst else 0.0}
+
+
+def random_clips(seed, n=60, levels=0):
+    """Scores, labels, domains of n clips; `levels` > 0 rounds the scores to so many values."""
+    rng = np.random.default_rng(seed)
+    labels, domains = np.arange(n) % 2, np.where(np.arange(n) % 4 < 2, "source", "target")
+    scores = rng.normal(size=n) + 0.7 * labels + 0.4 * (domains == "target")
+    return np.floor(levels * (np.tanh(scores) + 1) / 2) if levels else scores, labels, domains
+
+
+@st.composite
+def clips(draw):
+    """Few levels, so heavy ties; every stratum is present."""
+    n = draw(st.integers(8, 40))
+    scores = np.array(draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n)), dtype=float)
+    strata = [0, 1, 2, 3] + draw(st.lists(st.integers(0, 3), min_size=n - 4, max_size=n - 4))
+    labels, domains = np.array(strata) % 2, np.where(np.array(strata) < 2, "source", "target")
+    return scores, labels, domains
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case["name"])
+def test_golden_values(case):
+    found = metrics.evaluate(case["scores"], case["labels"], case["domains"])
+    assert found == pytest.approx(case["expected"], rel=0, abs=1e-12)
+
+
+@quick
+@given(clips())
+def test_equals_scikit_learn_with_ties(case):
+    assert metrics.evaluate(*case) == pytest.approx(reference(*case), rel=0, abs=1e-12)
+
+
+@quick
+@given(clips(), st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 1.0]))
+def test_pauc_equals_scikit_learn_at_other_limits(case, max_fpr):
+    expected = roc_auc_score(case[1], case[0], max_fpr=max_fpr)
+    assert metrics.pauc(*case, max_fpr=max_fpr) == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+@quick
+@given(clips(), st.integers(0, 2**32 - 1))
+def test_weights_equal_repeated_clips(case, seed):
+    weights = np.random.default_rng(seed).integers(1, 4, size=(2, len(case[0])))
+    for metric in (metrics.auc_source, metrics.auc_target, metrics.pauc):
+        repeated = [metric(*(np.repeat(x, w) for x in case)) for w in weights]
+        np.testing.assert_allclose(metric(*case, weights=weights), repeated, rtol=0, atol=1e-12)
+
+
+def test_weights_equal_scikit_learn_and_zero_drops_a_clip():
+    case = random_clips(3, levels=9)
+    weights = np.random.default_rng(0).integers(0, 3, size=60)
+    expected = reference(*case, weights=weights)
+    assert metrics.pauc(*case, weights=weights) == pytest.approx(expected["pauc"], abs=1e-12)
+    assert metrics.auc_target(*case, weights=weights) == pytest.approx(expected["auc_target"], abs=1e-12)
+    kept = [x[weights > 0] for x in case]
+    assert metrics.pauc(*case, weights=weights > 0) == pytest.approx(metrics.pauc(*kept), abs=1e-12)
+
+
+@quick
+@given(clips(), st.sampled_from([lambda x: 3 * x - 7, np.exp, lambda x: x**3, np.arctan]))
+def test_a_monotone_transform_changes_nothing(case, transform):
+    scores, labels, domains = case
+    assert metrics.evaluate(transform(scores), labels, domains) == metrics.evaluate(*case)
+
+
+@quick
+@given(clips(), st.randoms(use_true_random=False))
+def test_order_of_clips_does_not_matter(case, random):
+    order = random.sample(range(len(case[0])), len(case[0]))
+    assert metrics.evaluate(*(x[order] for x in case)) == pytest.approx(metrics.evaluate(*case), rel=0, abs=1e-12)
+
+
+@quick
+@given(clips())
+def test_swapped_labels_and_negated_scores_mirror_the_auc(case):
+    scores, labels, domains = case
+    one_domain = np.full(len(scores), "source")
+    auc = metrics.auc_source(scores, labels, one_domain)
+    assert metrics.auc_source(scores, 1 - labels, one_domain) == pytest.approx(1 - auc, abs=1e-12)
+    assert metrics.auc_target(-scores, labels, domains) == pytest.approx(1 - metrics.auc_target(*case), abs=1e-12)
+
+
+def test_perfect_inverted_and_constant_scores():
+    _, labels, domains = random_clips(0)
+    assert metrics.evaluate(labels, labels, domains) == dict.fromkeys((*metrics.METRICS, "omega"), 1.0)
+    assert metrics.evaluate(np.zeros(60), labels, domains) == pytest.approx(
+        dict.fromkeys((*metrics.METRICS, "omega"), 0.5)
+    )
+    inverted = metrics.evaluate(-labels, labels, domains)
+    assert (inverted["auc_source"], inverted["omega"]) == (0, 0)
+
+
+def test_a_domain_without_normals_is_nan_and_skipped():
+    scores, labels, _ = random_clips(1)
+    found = metrics.evaluate(scores, labels, np.full(60, "source"))
+    assert np.isnan(found["auc_target"])
+    assert found["omega"] == pytest.approx(2 / (1 / found["auc_source"] + 1 / found["pauc"]))
+    boots = metrics.bootstrap(scores, labels, np.full(60, "source"), np.arange(60), n_resamples=20)
+    assert np.isnan(boots[:, 1]).all() and np.isfinite(metrics.omega_samples([boots])).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "domains", "message"),
+    [
+        ([1, 2, 3], [0, 1], ["source", "source"], "shapes"),
+        ([[1, 2]], [[0, 1]], [["source", "source"]], "shapes"),
+        ([1, np.nan], [0, 1], ["source", "source"], "1 of 2 scores that are not finite"),
+        ([1, np.inf], [0, 1], ["source", "source"], "not finite"),
+        ([1, 2], [0, 2], ["source", "source"], "labels 0, 2"),
+        ([1, 2], [0, None], ["source", "source"], "labels 0, None"),
+        ([1, 2], ["normal", "anomaly"], ["source", "source"], "labels anomaly, normal"),
+        ([1, 2], [0, 1], ["source", "near"], "domains near, source"),
+        ([1, 2], [0, 1], ["source", None], "domains None, source"),
+        ([1, 2], [0, 0], ["source", "source"], "at least one normal and one anomaly"),
+        ([], [], [], "at least one normal and one anomaly"),
+    ],
+)
+def test_bad_input_is_named(scores, labels, domains, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.evaluate(scores, labels, domains)
+
+
+def test_bad_options_are_named():
+    case = random_clips(0)
+    with pytest.raises(ValueError, match="max_fpr 0"):
+        metrics.pauc(*case, max_fpr=0)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.pauc(*case, weights=np.ones(3))
+    with pytest.raises(ValueError, match="negative"):
+        metrics.pauc(*case, weights=-np.ones(60))
+    with pytest.raises(ValueError, match="level"):
+        metrics.interval([0.1, 0.2], level=95)
+    with pytest.raises(ValueError, match="recordings"):
+        metrics.bootstrap(*case, recordings=[1, 2])
+
+
+def test_omega():
+    assert metrics.omega([0.5, 1]) == pytest.approx(2 / 3)
+    assert metrics.omega([[0.5, np.nan], [1, 1]]) == pytest.approx(0.75)
+    assert metrics.omega([0.5, 0, np.nan]) == 0
+    assert np.isnan(metrics.omega([np.nan, np.nan]))
+    np.testing.assert_allclose(metrics.omega([[0.5, 1], [0, 1], [0.3, 0.3]], axis=1), [2 / 3, 0, 0.3])
+    with pytest.raises(ValueError, match="-0.1"):
+        metrics.omega([-0.1, 0.5])
+
+
+def test_bootstrap_draws_whole_recordings_within_label_and_domain():
+    _, labels, domains = random_clips(0)
+    recordings = np.array([f"{label}{domain}{i // 12}" for i, (label, domain) in enumerate(zip(labels, domains))])
+    weights = metrics.resample_recordings(labels, domains, recordings, n_resamples=50)
+    for recording in set(recordings):
+        assert (np.ptp(weights[:, recordings == recording], axis=1) == 0).all()
+    for label in (0, 1):
+        for domain in metrics.DOMAINS:
+            stratum = (labels == label) & (domains == domain)
+            _, first = np.unique(recordings[stratum], return_index=True)
+            assert (weights[:, stratum][:, first].sum(axis=1) == len(first)).all()
+
+
+def test_bootstrap_equals_the_metric_of_repeated_clips():
+    case, recordings = random_clips(5, levels=12), np.arange(60) // 3
+    boots = metrics.bootstrap(*case, recordings, n_resamples=7, seed=3)
+    weights = metrics.resample_recordings(case[1], case[2], recordings, n_resamples=7, seed=3)
+    for row, w in zip(boots, weights):
+        found = metrics.evaluate(*(np.repeat(x, w) for x in case))
+        np.testing.assert_allclose(row, [found[name] for name in metrics.METRICS], rtol=0, atol=1e-12)
+
+
+def test_bootstrap_is_paired_and_depends_on_the_seed():
+    scores, labels, domains = random_clips(2)
+    boot = metrics.bootstrap(scores, labels, domains, np.arange(60), n_resamples=100, seed=(0, 1))
+    same_order = metrics.bootstrap(np.exp(scores), labels, domains, np.arange(60), n_resamples=100, seed=(0, 1))
+    np.testing.assert_array_equal(boot, same_order)
+    assert (boot != metrics.bootstrap(scores, labels, domains, np.arange(60), n_resamples=100, seed=(0, 2))).any()
+
+
+def test_paired_difference():
+    better, labels, domains = random_clips(4)
+    worse = better - 0.1 * labels
+    points = [[metrics.evaluate(s, labels, domains)[name] for name in metrics.METRICS] for s in (better, worse)]
+    boots = [metrics.bootstrap(s, labels, domains, np.arange(60)) for s in (better, worse)]
+    difference, lo, hi = metrics.paired_difference([points[0]] * 2, [points[1]] * 2, [boots[0]] * 2, [boots[1]] * 2)
+    assert difference == pytest.approx(metrics.omega(points[0]) - metrics.omega(points[1]))
+    assert 0 <= lo < difference < hi
+    unpaired = metrics.interval(metrics.omega_samples(boots[:1]) - metrics.omega_samples(boots[1:])[::-1])
+    assert hi - lo < 0.5 * (unpaired[1] - unpaired[0])
+    assert metrics.paired_difference(points[:1], points[:1], boots[:1], boots[:1]) == (0, 0, 0)
+    with pytest.raises(ValueError, match="same machines and resamples"):
+        metrics.paired_difference(points[:1], points[1:], boots[:1], [boots[1][:10]])
+
+
+def test_omega_samples_is_the_official_omega_of_each_resample():
+    boots = [metrics.bootstrap(*random_clips(seed), np.arange(60), n_resamples=10, seed=seed) for seed in (0, 1)]
+    expected = [metrics.omega([*a, *b]) for a, b in zip(*boots)]
+    np.testing.assert_allclose(metrics.omega_samples(boots), expected)
+
+
+def test_interval_covers_the_truth():
+    """AUC of two unit normals d apart is Phi(d / sqrt 2); clips of a recording share half of their variance."""
+    from scipy.stats import norm
+
+    rng, n_trials, covered = np.random.default_rng(0), 100, 0
+    recordings = np.repeat(np.arange(60), 2)
+    labels, domains = recordings % 2, np.full(120, "source")
+    for _ in range(n_trials):
+        scores = labels + np.sqrt(0.5) * (rng.normal(size=60)[recordings] + rng.normal(size=120))
+        lo, hi = metrics.interval(metrics.bootstrap(scores, labels, domains, recordings, n_resamples=200)[:, 0])
+        covered += lo <= norm.cdf(np.sqrt(0.5)) <= hi
+    assert 0.88 <= covered / n_trials < 1
+
+
+def test_interval_is_the_quantiles():
+    assert metrics.interval(np.arange(101), level=0.9) == pytest.approx((5, 95))
+
+
+def test_a_thousand_resamples_are_fast():
+    case = random_clips(0, n=200)
+    start = time.perf_counter()
+    metrics.bootstrap(*case, np.arange(200))
+    assert time.perf_counter() - start < 1  # about 0.05 s; the margin is for a busy machine
+
+
+def test_false_alarm_rate():
+    assert metrics.false_alarm_rate([1, 0, 0, 0, 1], [0, 0, 0, 0, 1]) == 0.25
+    assert metrics.false_alarm_rate(np.array([True, False]), np.array([0, 0])) == 0.5
+    with pytest.raises(ValueError, match="shapes"):
+        metrics.false_alarm_rate([1], [0, 1])
+    with pytest.raises(ValueError, match="decisions 0.5"):
+        metrics.false_alarm_rate([0.5], [0])
+    with pytest.raises(ValueError, match="no normal clip"):
+        metrics.false_alarm_rate([1, 1], [1, 1])
+
+
+@quick
+@given(clips())
+def test_no_warnings(case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics.evaluate(*case)
+        metrics.omega([0, np.nan])

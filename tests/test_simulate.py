@@ -1,0 +1,319 @@
+"""Simulated recordings: what a scene fixes, what a counterfactual changes, and what is written."""
+
+import csv
+import importlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from asdkit.faults import FAULTS
+from asdkit.machines import KINDS, SAMPLE_RATE, rms
+from asdkit.rooms import LAYOUTS, factory_noise, impulse_responses
+from asdkit.scenes import Scene, mix, operation, render, specimen
+
+simulation = importlib.import_module("asdkit.simulate")  # the package gives the function under this name
+MACHINES = simulation.MACHINES
+SMALL = dict(n_source=2, n_target=1, n_test=2, seconds=1.0)
+PAIRS = [(machine, fault) for machine in MACHINES for fault in KINDS[machine].faults]
+
+
+def scene(machine="fan", **changes):
+    return replace(Scene(machine, seed=0, index=5, seconds=2.0), **changes)
+
+
+# ---------------------------------------------------------------- one clip
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_scene_gives_the_same_bytes_every_time(machine):
+    clip = render(scene(machine))
+    assert clip.shape == (2, 32000) and clip.dtype == np.float32
+    assert clip.tobytes() == render(scene(machine)).tobytes()
+
+
+@pytest.mark.parametrize("change", [dict(index=6), dict(seed=1), dict(noise=1), dict(domain="target")])
+def test_another_scene_is_another_clip(change):
+    assert not np.allclose(render(scene()), render(scene(**change)), atol=1e-4)
+
+
+@pytest.mark.parametrize("machine, fault", PAIRS)
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_every_fault_is_finite_audible_and_not_clipped(machine, fault, domain):
+    healthy, faulty = (mix(scene(machine, domain=domain, fault=fault, severity=s)) for s in (0.0, 1.0))
+    assert np.isfinite(faulty.machine).all()
+    assert np.abs(faulty.machine + faulty.noise).max() < 0.99
+    assert rms((faulty.machine - healthy.machine)[0]) > 0.05 * rms(healthy.machine[0])
+
+
+def test_there_are_enough_faults_and_each_is_used():
+    assert len(FAULTS) >= 5 and all(len(KINDS[machine].faults) >= 4 for machine in MACHINES)
+    assert {fault for _, fault in PAIRS} == set(FAULTS)
+
+
+def test_no_sound_of_a_machine_is_silent_or_constant_over_clips():
+    for machine in MACHINES:
+        clips = [render(scene(machine, index=i))[0] for i in range(2)]
+        assert all(rms(clip) > 1e-3 for clip in clips) and abs(np.corrcoef(clips)[0, 1]) < 0.5
+
+
+def test_odd_lengths_and_noise_kinds():
+    assert render(Scene("slider", seconds=1.2345)).shape == (2, 19752)
+    for kind in {kind for layout in LAYOUTS.values() for kinds in layout.noise.values() for kind in kinds}:
+        noise = factory_noise(kind, 16000, np.random.default_rng(0))
+        assert np.isclose(rms(noise), 1, atol=1e-3) and np.isfinite(noise).all()
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(machine="toaster"), "toaster.*expected one of fan"),
+        (dict(domain="moon"), "moon.*expected source or target"),
+        (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"),
+        (dict(severity=2.0), "severity is 2.0; expected 0..1"),
+        (dict(seconds=0.1), "0.1 s is too short"),
+    ],
+)
+def test_an_impossible_scene_says_why(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        scene(**wrong)
+
+
+# ---------------------------------------------------------------- counterfactual pairs
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_severity_zero_is_exactly_no_fault(machine):
+    fault = next(iter(KINDS[machine].faults))
+    assert render(scene(machine, fault=fault, severity=0.0)).tobytes() == render(scene(machine)).tobytes()
+    assert render(scene(machine, fault=None, severity=1.0)).tobytes() == render(scene(machine)).tobytes()
+
+
+@pytest.mark.parametrize("machine, fault", PAIRS)
+def test_displacement_is_proportional_to_severity(machine, fault):
+    healthy = mix(scene(machine))
+    graded = [mix(scene(machine, fault=fault, severity=s)) for s in (0.25, 0.5, 1.0)]
+    moved = [rms((each.machine - healthy.machine)[0]) for each in graded]
+    np.testing.assert_allclose(np.array(moved) / moved[2], [0.25, 0.5, 1.0], rtol=1e-3)
+    assert all(np.array_equal(each.noise, healthy.noise) for each in graded)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_other_noise_leaves_the_machine_as_it_is(machine):
+    fault = next(iter(KINDS[machine].faults))
+    one, other = (mix(scene(machine, fault=fault, severity=0.5, noise=n)) for n in (0, 7))
+    assert np.array_equal(one.machine, other.machine) and one.operation == other.operation
+    assert not np.allclose(one.noise, other.noise, atol=1e-4)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_noise_has_the_stated_level_and_range(machine):
+    for domain in ("source", "target"):
+        parts = mix(scene(machine, domain=domain))
+        snr = 20 * np.log10(rms(parts.machine[0]) / rms(parts.noise[0]))
+        low, high = LAYOUTS[machine].snr[domain]
+        assert np.isclose(snr, parts.near_snr_db, atol=0.01) and low <= snr <= high
+
+
+# ---------------------------------------------------------------- rooms
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_near_microphone_is_nearer(machine):
+    _, room = specimen(machine, 0)
+    energy = np.sum(impulse_responses(room) ** 2, axis=2)
+    assert (energy > 0).all() and energy[0, 0] > 2 * energy[0, 1]
+    assert np.isclose(np.linalg.norm(np.subtract(room.near, room.machine)), 0.25, atol=0.01)
+    assert impulse_responses(room) is impulse_responses(room)
+
+
+def shared_noise(machine, frames=1024):
+    """Share of the noise at near that a fixed filter per band can predict from far."""
+    from scipy.signal import stft
+
+    near, far = stft(mix(scene(machine, seconds=6.0)).noise, nperseg=frames)[2]
+    coherence = np.abs((near * far.conj()).mean(1)) ** 2 / ((np.abs(near) ** 2).mean(1) * (np.abs(far) ** 2).mean(1))
+    return float(np.sum(coherence * (np.abs(near) ** 2).mean(1)) / np.sum((np.abs(near) ** 2).mean(1)))
+
+
+def test_the_far_channel_is_a_reference_for_noise_on_some_machines_and_not_on_others():
+    shares = {machine: shared_noise(machine) for machine in MACHINES}
+    assert min(shares["fan"], shares["gearbox"]) > 0.7 > 0.6 > shares["valve"]
+
+
+# ---------------------------------------------------------------- data sets
+
+
+def table(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_layout_names_and_tables(tmp_path):
+    simulation.simulate(tmp_path, ["fan"], **SMALL)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.wav"))
+    assert len(files) == 2 + 1 + 4 * 2 and [p.name for p in tmp_path.iterdir()] == ["fan"]
+    attributes, truth = table(tmp_path / "fan/attributes_00.csv"), table(tmp_path / "fan/simulation.csv")
+    assert [row["file_name"] for row in attributes] == [row["file_name"] for row in truth] == files
+    assert list(attributes[0]) == ["file_name", "d1p", "d1v", "d2p", "d2v"]
+    row = next(row for row in attributes if "source_train_normal_0001" in row["file_name"])
+    assert row["file_name"] == f"fan/train/section_00_source_train_normal_0001_spd_{row['d1v']}_load_{row['d2v']}.wav"
+    assert {(each["fault"] != "") for each in truth if "anomaly" in each["file_name"]} == {True}
+    assert {each["fault"] for each in truth if "normal" in each["file_name"]} == {""}
+    info = sf.info(tmp_path / files[0])
+    assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 2, "PCM_16", 16000)
+    assert json.loads((tmp_path / "fan/simulation.json").read_text())["version"] == simulation.VERSION == 1
+
+
+def test_the_package_reads_what_is_written(tmp_path):
+    from asdkit.recordings import index_data
+
+    simulation.simulate(tmp_path, ["valve"], **SMALL)
+    assert "valve" in str(index_data(tmp_path))
+
+
+def test_files_are_the_clips_of_their_scenes(tmp_path):
+    simulation.simulate(tmp_path, ["gearbox"], **SMALL, seed=3)
+    condition, last = list(simulation.scenes("gearbox", **SMALL, seed=3))[-1]
+    (path,) = (tmp_path / "gearbox/test").glob(f"section_00_{condition}_0001_*.wav")
+    np.testing.assert_allclose(sf.read(path, dtype="float32")[0].T, render(last), atol=2**-15)
+
+
+def test_a_seed_fixes_the_files_whatever_the_jobs(tmp_path):
+    for name, options in dict(a={}, b=dict(jobs=2), c=dict(seed=1)).items():
+        simulation.simulate(tmp_path / name, ["bearing"], **SMALL, **options)
+    a, b, c = (contents(tmp_path / name) for name in "abc")
+    assert a == b and set(a) != set(c)
+
+
+def test_a_small_data_set_is_a_part_of_a_large_one():
+    small, large = (set(simulation.scenes("fan", n_source=n, n_target=1, n_test=n)) for n in (3, 6))
+    assert small < large
+
+
+def test_test_attributes_do_not_tell_the_label():
+    found = {"normal": set(), "anomaly": set()}
+    for condition, each in simulation.scenes("slider", n_source=0, n_target=0, n_test=40):
+        done = operation(each)
+        found[condition.split("_")[2]].add((each.domain, done.speed, done.load))
+    assert found["normal"] == found["anomaly"]
+
+
+def test_a_complete_machine_is_left_alone_and_other_parameters_are_refused(tmp_path):
+    simulation.simulate(tmp_path, ["fan"], **SMALL)
+    (clip, *_) = (tmp_path / "fan/train").iterdir()
+    before = clip.stat().st_mtime_ns
+    simulation.simulate(tmp_path, ["fan"], **SMALL)
+    assert clip.stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"fan: found seed 0; expected seed 1") as error:
+        simulation.simulate(tmp_path, ["gearbox", "fan"], **SMALL, seed=1)
+    assert "\n" not in str(error.value) and not (tmp_path / "gearbox").exists()
+
+
+def test_another_version_and_a_foreign_folder_are_refused(tmp_path, monkeypatch):
+    simulation.simulate(tmp_path, ["fan"], **SMALL)
+    monkeypatch.setattr(simulation, "VERSION", 2)
+    with pytest.raises(ValueError, match="found version 1; expected version 2"):
+        simulation.simulate(tmp_path, ["fan"], **SMALL)
+    (tmp_path / "valve").mkdir()
+    with pytest.raises(ValueError, match="valve: holds no simulation.json"):
+        simulation.simulate(tmp_path, ["valve"], **SMALL)
+
+
+def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, monkeypatch):
+    written = []
+
+    def interrupted(*args):
+        written.append(genuine(*args))
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        return written[-1]
+
+    genuine = simulation.write_clip
+    monkeypatch.setattr(simulation, "write_clip", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        simulation.simulate(tmp_path, ["fan"], **SMALL)
+    assert len(written) == 5 and list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- other people's recordings
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Five normal recordings and an anomaly at 8 kHz, two noises."""
+    rng = np.random.default_rng(0)
+    for folder, names in dict(pump=[*(f"normal_{i}" for i in range(5)), "anomaly_0"], noise=["hall", "street"]).items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            sf.write(tmp_path / folder / f"{name}.wav", 0.1 * rng.standard_normal(8000 * 5 // 2), 8000)
+    return tmp_path
+
+
+def test_recordings_are_rendered_in_the_layout(shelf):
+    simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "out", "pump", seconds=1.0, n_target=3)
+    rows = table(shelf / "out/pump/recordings_00.csv")
+    count = lambda part: sum(part in row["file_name"] for row in rows)  # noqa: E731
+    assert [count(f"{d}_train_normal") for d in ("source", "target")] == [6, 3]  # three recordings, two clips each
+    assert [count(f"{d}_test_{label}") for d in ("source", "target") for label in ("normal", "anomaly")] == [4, 2, 4, 2]
+    train, test = (
+        {row["recording"] for row in rows if f"/{split}/" in row["file_name"]} for split in ("train", "test")
+    )
+    assert not train & test and train | test == {*(f"normal_{i}" for i in range(5)), "anomaly_0"}
+    clip, rate = sf.read(shelf / "out" / rows[0]["file_name"])
+    assert clip.shape == (16000, 2) and rate == SAMPLE_RATE and 1e-3 < rms(clip) < 0.3
+    truth = table(shelf / "out/pump/simulation.csv")
+    noises = {
+        domain: {row["noise"] for row in truth if f"_{domain}_" in row["file_name"]} for domain in ("source", "target")
+    }
+    assert noises == {"source": {"hall"}, "target": {"street"}}
+
+
+def test_rendering_again_is_the_same_and_other_recordings_are_refused(shelf):
+    for out in "ab":
+        simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / out, "pump")
+    assert contents(shelf / "a") == contents(shelf / "b")
+    simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "a", "pump")
+    (shelf / "pump/normal_4.wav").unlink()
+    with pytest.raises(ValueError, match="pump: found sources 6 files.*expected sources 5 files"):
+        simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "a", "pump")
+
+
+def test_unusable_recordings_say_why(shelf):
+    (shelf / "none").mkdir()
+    with pytest.raises(ValueError, match="none: found no audio files; expected .aif"):
+        simulation.render_recordings(shelf / "pump", shelf / "none", shelf / "out")
+    with pytest.raises(ValueError, match="found no such folder"):
+        simulation.render_recordings(shelf / "nowhere", shelf / "noise", shelf / "out")
+    for i in range(4):
+        (shelf / f"pump/normal_{i}.wav").unlink()
+    with pytest.raises(ValueError, match="pump: found 1 normal recordings; expected 2 or more"):
+        simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "out")
+    assert not (shelf / "out").exists()
+
+
+def test_of_several_channels_the_first_is_used_with_a_warning(tmp_path):
+    from asdkit.mono import read_mono
+
+    stereo = np.stack([np.full(160, 0.5), np.zeros(160)], axis=1)
+    sf.write(tmp_path / "two.wav", stereo, SAMPLE_RATE)
+    with pytest.warns(UserWarning, match=r"two.wav: found 2 channels, expected 1; the first is used"):
+        np.testing.assert_allclose(read_mono(tmp_path / "two.wav"), 0.5, atol=1e-4)
+
+
+def test_real_mono_recordings(real_data, tmp_path):
+    mono = real_data.parent / "mono"
+    if not mono.is_dir():
+        pytest.skip(f"found no folder {mono}; expected mono recordings of a pump and of noise")
+    simulation.render_recordings(mono / "pump", mono / "noise", tmp_path, "pump", seconds=5.0)
+    names = [path.name for path in tmp_path.rglob("*.wav")]
+    assert len(names) == 8 + 8 + 2 * (4 + 2)
+    assert sum("anomaly" in name for name in names) == 4
+    clips = [sf.read(path)[0] for path in tmp_path.rglob("*.wav")]
+    assert all(np.isfinite(clip).all() and 1e-3 < rms(clip) < 0.5 and np.abs(clip).max() < 1 for clip in clips)
