@@ -87,6 +87,5 @@ def chatter(run: Run, rng: np.random.Generator) -> np.ndarray:
 
 
 FAULTS: dict[str, Callable[[Run, np.random.Generator], np.ndarray]] = {
-    f.__name__: f
-    for f in (imbalance, misalignment, chipped_tooth, outer_race, looseness, squeal, leak, belt_slip, chatter)
+    f.__name__: f for f in (imbalance, misalignment, chipped_tooth, outer_race, looseness, squeal, leak, belt_slip, chatter)
 }

@@ -235,7 +235,7 @@ KINDS: dict[str, Kind] = {
         gearbox,
         by_domain((1500, 1650, 1800), (1350, 1950)),
         by_domain((1, 2), (3,)),
-        dict(chipped_tooth=1, misalignment=3, outer_race=0, looseness=-5, squeal=-9),
+        dict(chipped_tooth=-1, misalignment=1, outer_race=-2, looseness=-7, squeal=-11),
     ),
     "bearing": Kind(
         bearing,
@@ -253,6 +253,6 @@ KINDS: dict[str, Kind] = {
         valve,
         by_domain((90, 105, 120), (84, 126)),
         by_domain((1, 2), (3,)),
-        dict(leak=-6, chatter=-1, looseness=-2, squeal=-3),
+        dict(leak=-8, chatter=-3, looseness=-4, squeal=-4),
     ),
 }

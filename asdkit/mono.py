@@ -1,4 +1,11 @@
-"""Other people's mono recordings, played in a room with a near and a far microphone.
+"""Other people's mono recordings, played in a room with a near and a far microphone, in the DCASE 2026 layout.
+
+Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only; the normal ones are split between
+training and test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the
+source domain, and some of them, evenly spaced, in the target domain too; `recordings_00.csv` tells which clips are
+siblings. The domains differ in the noise files (first and second half of the names) and in the level of the noise.
+
+Other rates are resampled to 16 kHz; of several channels the first is used, with a warning.
 
 Legend
 ------
@@ -41,28 +48,18 @@ def render_recordings(
     snr_target: tuple[float, float] = (-5.0, 3.0),
     seed: int = 0,
 ) -> None:
-    """Render mono recordings of a machine, and of noise, to near and far in the DCASE 2026 layout.
-
-    Recordings with `anomaly` in their names are tested only; the normal ones are split between training and test as
-    wholes. Test recordings are rendered once in each domain. All training clips are rendered in the source domain, and
-    `n_target` of them, evenly spaced, in the target domain too; `recordings_00.csv` tells which clips are siblings.
-    The domains differ in the noise files (first and second half of the names) and in the level of the noise.
+    """Render mono recordings of a machine, and of noise, to near and far: `<out>/<machine>`.
 
     Parameters
     ----------
     sources, noise : path
-        Folders of recordings (wav, flac, ogg, aiff). Other rates are resampled to 16 kHz; of several channels the first
-        is used, with a warning.
-    out : path
-        `<out>/<machine>` is written; if it is there with the same recordings and parameters it is left alone.
-    machine : str
-        What to call the machine.
+        Folders of recordings. If `<out>/<machine>` is there with the same ones and parameters, it is left alone.
     seconds : float
         Longer recordings are cut into clips of this length (a shorter rest is dropped); shorter ones are kept whole.
     n_target : int
         Training clips of the target domain, at most.
     test_share : float
-        Share of the normal recordings kept for testing, 0..1; at least one recording is.
+        Share of the normal recordings kept for testing, 0..1; at least one is, and one is trained on.
     snr_source, snr_target : pair of float
         Range of a typical normal recording over the noise at the near microphone, dB.
     seed : int
@@ -73,24 +70,17 @@ def render_recordings(
     InputError (a ValueError)
         No audio in a folder, fewer than two normal recordings, or `<out>/<machine>` holds something else.
     """
-    if seconds <= 0:
-        raise InputError(f"clips of {seconds} s are impossible; expected more than 0 s")
     recordings, noises = audio_files(sources), audio_files(noise)
-    parameters = dict(version=VERSION, made_by="render_recordings", seconds=float(seconds), n_target=n_target)
-    parameters |= dict(test_share=test_share, snr_source=list(snr_source), snr_target=list(snr_target), seed=seed)
-    parameters |= dict(sources=_digest(recordings), noise=_digest(noises))
-    if is_complete(Path(out) / machine, parameters):
-        return
-    train, test = _split(recordings, test_share, stream(seed, machine, 1))
-    room = draw_room(LAYOUT, stream(seed, machine, 2))
-    half = len(noises) // 2  # a single noise file serves both domains
-    level = _level(room, train)
-    stages = {
-        "source": Stage(room, tuple(noises[: len(noises) - half]), snr_source, level),
-        "target": Stage(room, tuple(noises[-half:]), snr_target, level),
-    }
-    with new_machine(Path(out) / machine, parameters) as folder:
-        _write(folder, stages, list(_plan(train, test, seconds, n_target)), (seed, machine))
+    settings = dict(seconds=float(seconds), n_target=n_target, test_share=test_share, seed=seed)
+    settings |= dict(snr_source=list(snr_source), snr_target=list(snr_target))
+    settings |= dict(sources=_digest(recordings), noise=_digest(noises))
+    parameters = dict(version=VERSION, made_by="render_recordings", **settings)
+    if not is_complete(Path(out) / machine, parameters):
+        train, test = _split(recordings, test_share, stream(seed, machine, 1))
+        plan = list(_plan(train, test, seconds, n_target))
+        stages = _stages(train, noises, snr_source, snr_target, stream(seed, machine, 2))
+        with new_machine(Path(out) / machine, parameters) as folder:
+            _write(folder, stages, plan, (seed, machine))
 
 
 @dataclass(frozen=True)
@@ -112,6 +102,16 @@ class Stage:
         # Set against a typical recording, not this one: the level of the noise must not tell a loud fault.
         noise *= NEAR_LEVEL * 10 ** (-snr / 20) / max(rms(noise[0]), 1e-9)
         return play(self.room, self.level * sound[None]) + noise, dict(near_snr_db=round(snr, 2), noise=path.stem)
+
+
+def _stages(train: list[Path], noises: list[Path], snr_source, snr_target, rng: np.random.Generator) -> dict[str, Stage]:
+    """One room; the first half of the noises for the source domain, the second for the target."""
+    room = draw_room(LAYOUT, rng)
+    level, half = _level(room, train), len(noises) // 2  # a single noise file serves both domains
+    return {
+        "source": Stage(room, tuple(noises[: len(noises) - half]), tuple(snr_source), level),
+        "target": Stage(room, tuple(noises[-half:]), tuple(snr_target), level),
+    }
 
 
 def _level(room: Room, recordings: list[Path]) -> float:
@@ -171,6 +171,8 @@ Piece = tuple[str, Path, int, int]  # condition, recording, first sample, number
 
 def _plan(train: list[Path], test: list[Path], seconds: float, n_target: int) -> Iterator[Piece]:
     """Yield the clips to render."""
+    if seconds <= 0:
+        raise InputError(f"clips of {seconds} s are impossible; expected more than 0 s")
     pieces = [piece for path in train for piece in _pieces(path, seconds)]
     yield from (("source_train_normal", *piece) for piece in pieces)
     chosen = np.unique(np.linspace(0, len(pieces) - 1, min(n_target, len(pieces))).round().astype(int))

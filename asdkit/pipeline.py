@@ -117,7 +117,8 @@ class Fitting:
 
     def spectra(self, clip: Clip) -> Spectra:
         """Spectra of one clip, read once."""
-        return self.memo(("spectra", clip.path), lambda: read_spectra(clip, self.config, self.fast))
+        key = ("spectra", clip.path, self.config.ridge_penalty, self.config.width)
+        return self.memo(key, lambda: read_spectra(clip, self.config, self.fast))
 
     def blocks(self, front: FrontEnd, clip: Clip, hop: int, ridge: Ridge | None = None) -> dict[str, torch.Tensor]:
         """Blocks of one clip under this fit."""
@@ -131,7 +132,7 @@ class Fitting:
 
 
 def fit(
-    clips: tuple[Clip, ...], config: Config, seed: int = 0, memo: Memo | None = None, fast=None, description: str = ""
+    clips: tuple[Clip, ...], config: Config, seed: int = 0, memo: Memo | None = None, fast=None, decide=True, description=""
 ) -> Detector:
     """Fit one machine on its normal training clips and calibrate its decision.
 
@@ -146,6 +147,8 @@ def fit(
         Shared between the systems of one machine.
     fast : iterable of str, optional
         Channels whose fast spectra another system sharing the memo needs.
+    decide : bool
+        Calibrate the decision, which takes one to three more fits.
 
     Raises
     ------
@@ -157,7 +160,8 @@ def fit(
     torch.set_num_threads(config.threads)
     clips = tuple(sorted(one_domain_at_least(own_recordings(clips)), key=lambda c: c.path))
     fitting = Fitting(clips, config, seed, memo or Memo(), tuple(fast_channels(config) if fast is None else fast), description)
-    return replace(fit_uncalibrated(fitting), threshold=calibrate(fitting))
+    detector = fit_uncalibrated(fitting)
+    return replace(detector, threshold=calibrate(fitting)) if decide else detector
 
 
 def fit_uncalibrated(fitting: Fitting) -> Detector:
@@ -242,16 +246,13 @@ def calibrate(fitting: Fitting) -> float | None:
     recordings suffice for the rate; else each recording is held out in turn, in three folds.
     """
     config, n = fitting.config, len(np.unique(fitting.recordings))
-    held_out = round(config.holdout * n)
-    n_folds, rounds = (round(1 / config.holdout), 1) if 1 / (held_out + 1) <= config.false_alarm else (3, 3)
-    if n < 3 or (1 if rounds == 3 else 0) and 1 / (n + 1) > config.false_alarm:
-        where = fitting.clips[0].path.parent
-        needed = int(np.ceil(1 / config.false_alarm - 1e-9)) - 1
-        log.warning(
-            "%s: found %d recordings, expected at least %d for decisions at a false-alarm rate of %g; there will be none",
-            where, n, max(3, needed), config.false_alarm,
-        )  # fmt: skip
+    try:
+        check_rate(fitting.clips, config.false_alarm)
+    except InputError as error:
+        log.warning("%s; there will be no decisions", error)
         return None
+    one_fold = 1 / (round(config.holdout * n) + 1) <= config.false_alarm
+    n_folds, rounds = (round(1 / config.holdout), 1) if one_fold else (3, 3)
     folds, scores, recordings = fold_recordings(fitting, n_folds), [], []
     for fold in range(rounds):
         rest = replace(fitting, clips=tuple(c for c, f in zip(fitting.clips, folds) if f != fold))
@@ -262,23 +263,37 @@ def calibrate(fitting: Fitting) -> float | None:
     return conformal_threshold(np.array(scores), np.array(recordings), config.false_alarm)
 
 
-def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:
-    """Smallest threshold that a new normal recording's clips exceed with at most the requested rate.
-
-    Every recording weighs the same, and one more, unseen, weighs on the side of the alarm: with n recordings a rate below
-    1 / (n + 1) cannot be promised.
+def check_rate(clips: tuple[Clip, ...], rate: float) -> None:
+    """Refuse a false-alarm rate that so few recordings cannot promise.
 
     Raises
     ------
     InputError
-        For such a rate.
+        For a rate below 1 / (n + 1) with n recordings, or fewer than three recordings.
+    """
+    n, where = len({c.recording for c in own_recordings(clips)}), clips[0].path.parent
+    if n < 3 or rate < 1 / (n + 1):
+        needed = max(3, int(np.ceil(1 / rate - 1e-9)) - 1)
+        raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
+
+
+def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:
+    """Smallest threshold that a new normal recording's clips exceed with at most the requested rate.
+
+    Every recording weighs the same, and one more, unseen, weighs on the side of the alarm.
+
+    Parameters
+    ----------
+    scores : (n_clips,)
+        Of held-out normal clips.
+    recordings : (n_clips,)
+        What each clip was cut from.
+    rate : float
+        At least 1 / (n_recordings + 1).
     """
     _, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
-    n = len(counts)
-    if rate < 1 / (n + 1) - 1e-12:
-        raise InputError(f"false alarm: found a rate of {rate:g} with {n} recordings, expected at least {1 / (n + 1):.3g}")
     order = np.argsort(scores)
-    mass = np.cumsum(1 / counts[codes[order]]) / (n + 1)
+    mass = np.cumsum(1 / counts[codes[order]]) / (len(counts) + 1)
     return float(scores[order][np.searchsorted(mass, 1 - rate - 1e-9)])
 
 

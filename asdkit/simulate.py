@@ -41,8 +41,6 @@ def simulate(
     ----------
     out : path
         Each machine becomes a folder in it. A machine that is there with the same parameters is left alone.
-    machines : sequence of str
-        Of `MACHINES`.
     n_source, n_target : int
         Normal training clips of each domain.
     n_test : int
@@ -57,13 +55,12 @@ def simulate(
     Raises
     ------
     InputError (a ValueError)
-        A machine is unknown, a clip too short, or a folder holds another version or other parameters.
+        A machine is not one of `MACHINES`, a clip too short, or a folder holds another version or other parameters.
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)
     plans = {machine: list(scenes(machine, **sizes)) for machine in machines}
-    missing = [machine for machine in plans if not is_complete(Path(out) / machine, parameters)]
-    for machine in missing:
+    for machine in [machine for machine in plans if not is_complete(Path(out) / machine, parameters)]:
         with new_machine(Path(out) / machine, parameters) as folder:
             _write(folder, plans[machine], jobs)
 

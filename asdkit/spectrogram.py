@@ -83,7 +83,8 @@ def window_starts(n_frames: int, width: int, hop: int) -> np.ndarray:
     room = n_frames - width
     if room < 0:
         raise ValueError(f"a clip of {n_frames} frames is shorter than a window of {width}")
-    return np.linspace(0, room, round(room / hop) + 1).round().astype(int)
+    n_hops = max(round(room / hop), min(room, 1))  # a clip just longer than a window has two: its tail counts
+    return np.linspace(0, room, n_hops + 1).round().astype(int)
 
 
 def cut_windows(frames: torch.Tensor, starts: np.ndarray, width: int) -> torch.Tensor:

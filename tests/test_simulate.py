@@ -59,6 +59,22 @@ def test_no_sound_of_a_machine_is_silent_or_constant_over_clips():
         assert all(rms(clip) > 1e-3 for clip in clips) and abs(np.corrcoef(clips)[0, 1]) < 0.5
 
 
+GOLDEN = {
+    "fan": [12.9013, 7.8929],
+    "gearbox": [23.5271, 17.7817],
+    "bearing": [20.4015, 13.0879],
+    "slider": [11.9305, 5.9741],
+    "valve": [14.8806, 8.7401],
+}  # RMS of near and far x 1000, version 1
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_sound_of_version_1_is_frozen(machine):
+    fault = list(KINDS[machine].faults)[-1]
+    clip = render(scene(machine, domain="target", fault=fault, severity=1.0))
+    np.testing.assert_allclose([1e3 * rms(channel) for channel in clip], GOLDEN[machine], rtol=1e-3)
+
+
 def test_odd_lengths_and_noise_kinds():
     assert render(Scene("slider", seconds=1.2345)).shape == (2, 19752)
     for kind in {kind for layout in LAYOUTS.values() for kinds in layout.noise.values() for kind in kinds}:
@@ -262,16 +278,12 @@ def test_recordings_are_rendered_in_the_layout(shelf):
     count = lambda part: sum(part in row["file_name"] for row in rows)  # noqa: E731
     assert [count(f"{d}_train_normal") for d in ("source", "target")] == [6, 3]  # three recordings, two clips each
     assert [count(f"{d}_test_{label}") for d in ("source", "target") for label in ("normal", "anomaly")] == [4, 2, 4, 2]
-    train, test = (
-        {row["recording"] for row in rows if f"/{split}/" in row["file_name"]} for split in ("train", "test")
-    )
+    train, test = ({row["recording"] for row in rows if f"/{split}/" in row["file_name"]} for split in ("train", "test"))
     assert not train & test and train | test == {*(f"normal_{i}" for i in range(5)), "anomaly_0"}
     clip, rate = sf.read(shelf / "out" / rows[0]["file_name"])
     assert clip.shape == (16000, 2) and rate == SAMPLE_RATE and 1e-3 < rms(clip) < 0.3
     truth = table(shelf / "out/pump/simulation.csv")
-    noises = {
-        domain: {row["noise"] for row in truth if f"_{domain}_" in row["file_name"]} for domain in ("source", "target")
-    }
+    noises = {domain: {row["noise"] for row in truth if f"_{domain}_" in row["file_name"]} for domain in ("source", "target")}
     assert noises == {"source": {"hall"}, "target": {"street"}}
 
 

@@ -1,0 +1,185 @@
+"""From the scores of a run to tables and figures. Labels and domains of test clips are read here, and nowhere before.
+
+Legend
+------
+parts : {(machine, system, seed): part}, a part being what `asdkit.runs` writes: file names, scores, decisions.
+results : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from asdkit import metrics
+from asdkit.artefacts import write_text
+from asdkit.config import Config, systems
+from asdkit.recordings import Machine
+
+COLUMNS = [
+    "machine", "system", "seed", "auc_source", "auc_target", "pauc", "omega", "omega_lo", "omega_hi", "false_alarm", "seconds",
+]  # fmt: skip
+
+
+def read_parts(out: str | Path) -> dict[tuple[str, str, int], dict]:
+    """All parts of a run: machines by name, systems in the order of `asdkit.config.systems`, then seeds."""
+    known = [*systems(Config()), "autoencoder-mse", "autoencoder-mahalanobis"]
+    parts = [(p.parent.parent.name, json.loads(p.read_text())) for p in Path(out).glob("*/parts/*.json")]
+    rank = {s: (known.index(s) if s in known else len(known), s) for _, p in parts for s in [p["system"]]}
+    parts.sort(key=lambda mp: (mp[0], rank[mp[1]["system"]], mp[1]["seed"]))
+    return {(machine, part["system"], part["seed"]): part for machine, part in parts}
+
+
+class Evaluation:
+    """Points and bootstrap resamples of every part whose test clips have labels."""
+
+    def __init__(self, parts: dict, machines: list[Machine]):
+        self.parts = {key: p for key, p in parts.items() if key[0] in {m.name for m in machines}}
+        self.truth = {m.name: {c.name: c for c in m.test} for m in machines}
+        self.points, self.boots = {}, {}
+        for key, part in self.parts.items():
+            clips = [self.truth[key[0]][name] for name in part["files"]]
+            if clips and None not in {c.label for c in clips} and len({c.label for c in clips}) == 2:
+                self.points[key], self.boots[key] = _evaluate(key[0], part["scores"], clips)
+
+    def false_alarm(self, key) -> float:
+        """False-alarm rate on test normals; NaN without labels or decisions."""
+        decisions = self.parts[key]["decisions"]
+        if key not in self.points or None in decisions:
+            return float("nan")
+        clips = self.truth[key[0]]
+        return metrics.false_alarm_rate(decisions, [clips[name].label for name in self.parts[key]["files"]])
+
+
+def _evaluate(machine, scores, clips):
+    truth = [c.label for c in clips], [c.domain for c in clips]
+    point = metrics.evaluate(scores, *truth)
+    recordings = [c.recording for c in clips]  # one seed a machine: systems are paired, machines independent
+    boots = metrics.bootstrap(scores, *truth, recordings, seed=(0, crc32(machine.encode())))
+    return np.array([point[name] for name in metrics.METRICS]), boots
+
+
+def results_table(evaluation: Evaluation) -> pd.DataFrame:
+    """The rows of ``results.csv``."""
+    rows = [_row(key, [key], evaluation) for key in evaluation.parts]
+    pairs = dict.fromkeys((system, seed) for _, system, seed in evaluation.parts)
+    for system, seed in pairs:
+        rows.append(_row(("all", system, seed), [k for k in evaluation.parts if k[1:] == (system, seed)], evaluation))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(name, keys, evaluation):
+    seconds = sum(evaluation.parts[k]["seconds"] for k in keys)
+    false_alarm = np.mean([evaluation.false_alarm(k) for k in keys])
+    keys = [k for k in keys if k in evaluation.points]
+    if not keys:
+        return (*name, *[np.nan] * 6, false_alarm, seconds)
+    points = np.array([evaluation.points[k] for k in keys])
+    low, high = metrics.interval(metrics.omega_samples([evaluation.boots[k] for k in keys]))
+    parts = metrics.omega(points, axis=0) if len(keys) > 1 else points[0]
+    return (*name, *parts, metrics.omega(points), low, high, false_alarm, seconds)
+
+
+def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.DataFrame:
+    """The reference system minus each other one, paired by recording: per machine, and the mean over machines.
+
+    Differences of Omega are averaged over the seeds that both systems have.
+    """
+    rows = []
+    for system in dict.fromkeys(s for _, s, _ in evaluation.points if s != reference):
+        both = [(m, seed) for m, s, seed in evaluation.points if s == system and (m, reference, seed) in evaluation.points]
+        for machine in [*dict.fromkeys(m for m, _ in both), "mean"]:
+            pairs = [(m, seed) for m, seed in both if machine in (m, "mean")]
+            rows.append((machine, reference, system, len({s for _, s in pairs}), *_difference(evaluation, pairs, reference, system)))
+    return pd.DataFrame(rows, columns=["machine", "reference", "system", "seeds", "difference", "lo", "hi"])
+
+
+def _difference(evaluation, pairs, a, b):
+    points = [[evaluation.points[m, s, seed] for m, seed in pairs] for s in (a, b)]
+    boots = [[evaluation.boots[m, s, seed] for m, seed in pairs] for s in (a, b)]
+    return metrics.paired_difference(*map(np.array, points), *boots)
+
+
+def scores_table(parts: dict, machine: str) -> pd.DataFrame:
+    """The rows of ``<machine>/scores.csv``."""
+    frames = [
+        pd.DataFrame(dict(file=p["files"], system=system, seed=seed, score=p["scores"], decision=p["decisions"]))
+        for (name, system, seed), p in parts.items()
+        if name == machine
+    ]
+    return pd.concat([f.astype({"decision": "Int64"}) for f in frames], ignore_index=True)
+
+
+def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """The table that is printed: Omega x100 by system and machine, mean over seeds, with intervals, and paired differences.
+
+    The interval of a machine is the mean of its seeds' bounds.
+    """
+    mean = results.groupby(["system", "machine"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean() * 100
+    machines = list(dict.fromkeys(results["machine"]))
+    rows = {}
+    for system in dict.fromkeys(results["system"]):
+        cells = {m: mean.loc[system, m] if (system, m) in mean.index else None for m in machines}
+        rows[system] = {m: _cell(c.omega, c.omega_lo, c.omega_hi) if c is not None else "" for m, c in cells.items()}
+    for _, d in differences[differences["machine"] == "mean"].iterrows():
+        rows[d["system"]][f"{d['reference']} minus it"] = _cell(d["difference"] * 100, d["lo"] * 100, d["hi"] * 100, "+")
+    n = results.groupby("system")["seed"].nunique().max()
+    note = (
+        f"Omega x100, mean of {n} seed(s) [95 % interval over recordings]; all = official Omega over machines;\n"
+        "the last column is the paired difference, arithmetic mean over machines."
+    )
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").to_string() + "\n\n" + note
+
+
+def _cell(value, low, high, sign=""):
+    return "no labels" if np.isnan(value) else f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
+def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write ``results.csv``, ``differences.csv`` and each ``scores.csv`` from the parts of a run."""
+    out, parts = Path(out), read_parts(out)
+    evaluation = Evaluation(parts, machines)
+    results, differences = results_table(evaluation), differences_table(evaluation)
+    write_text(out / "results.csv", results.to_csv(index=False))
+    write_text(out / "differences.csv", differences.to_csv(index=False))
+    for machine in dict.fromkeys(m for m, _, _ in evaluation.parts):
+        write_text(out / machine / "scores.csv", scores_table(parts, machine).to_csv(index=False))
+    return results, differences
+
+
+def write_figures(out: str | Path, machines: list[Machine], results: pd.DataFrame) -> list[Path]:
+    """Draw the figures of a run into ``figures``: Omega, and per machine a clip, the scores and the ROC curves."""
+    from asdkit import figures
+
+    out, parts, saved = Path(out), read_parts(out), []
+    if results["omega"].notna().any():
+        saved.append(figures.save(figures.omega_bars(results), out / "figures" / "omega.png"))
+    for machine in machines:
+        saved.append(figures.save(_clip_figure(machine), out / "figures" / f"clip-{machine.name}.png"))
+        mine = {s: p for (m, s, seed), p in parts.items() if m == machine.name and seed == min(k[2] for k in parts)}
+        clips = [{c.name: c for c in machine.test}[name] for name in next(iter(mine.values()))["files"]] if mine else []
+        if not clips or {c.label for c in clips} != {0, 1}:
+            continue
+        truth = [c.label for c in clips], [c.domain for c in clips]
+        shown = next((s for s in ("asdkit", *mine) if s in mine))
+        histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], f"{machine.name}, {shown}")
+        saved.append(figures.save(histogram, out / "figures" / f"scores-{machine.name}.png"))
+        curves = {s: mine[s]["scores"] for s in ("asdkit", "report", "logmel-near", "autoencoder-mse") if s in mine} or {
+            shown: mine[shown]["scores"]
+        }
+        saved.append(figures.save(figures.roc(curves, *truth), out / "figures" / f"roc-{machine.name}.png"))
+    return saved
+
+
+def _clip_figure(machine):
+    from asdkit import figures
+    from asdkit.blocks import HOP, read_spectra
+    from asdkit.recordings import SAMPLE_RATE
+
+    spectra = read_spectra(machine.train[0], Config())
+    panels = [spectra[channel, "slow"].numpy() for channel in ("near", "far", "residual")]
+    return figures.clip_panels(*panels, np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE)

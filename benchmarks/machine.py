@@ -1,0 +1,106 @@
+"""Time and memory of one full-size machine, stage by stage.
+
+    python benchmarks/machine.py [--clips 990] [--test 50] [--folder DIR] [--no-autoencoder]
+
+Simulates one machine (990 + 10 training and 4 x 50 test clips of 10 s), then times each stage of the default system in this
+one process, with the threads that its configuration names. The official autoencoder is timed over two epochs and
+extrapolated to its hundred. Run it with half the clips to see how stages grow.
+"""
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+from time import perf_counter, process_time
+
+import numpy as np
+import torch
+
+from asdkit import baseline
+from asdkit.blocks import extract, fast_channels
+from asdkit.config import Config
+from asdkit.pipeline import Fitting, Memo, calibrate, fit_balancer, fit_front, fit_knn, join, standardise_spaces
+from asdkit.pipeline import Detector
+from asdkit.recordings import index_machine, read_clip
+from asdkit.simulate import simulate
+
+
+class Stages:
+    """Prints a row a stage: wall and processor seconds, and the peak memory of the process so far."""
+
+    def __call__(self, name, function, note=lambda value, seconds: ""):
+        start, used = perf_counter(), process_time()
+        value = function()
+        seconds, used = perf_counter() - start, process_time() - used
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"| {name} | {seconds:.1f} | {used:.1f} | {peak:.2f} | {note(value, seconds)} |", flush=True)
+        return value
+
+
+def features_speed(clips, config, n=40) -> float:
+    """Times real time at which one core reads nothing and extracts every spectrum and descriptor of stereo clips."""
+    front = Fitting(clips, Config(blocks=("ridge", "modulation"), ridge="both"), 0, Memo(), ())
+    ridge = fit_front(Fitting(clips[:5], front.config, 0, Memo(), ()))[0]
+    samples = [read_clip(c.path) for c in clips[:n]]
+    torch.set_num_threads(1)
+    start = perf_counter()
+    for x in samples:
+        ridge.describe(extract(x, config.ridge_penalty, fast_channels(config)), config.train_hop)
+    return sum(x.shape[1] for x in samples) / 16000 / (perf_counter() - start)
+
+
+def main() -> None:
+    """Run every stage."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=990, help="source training clips")
+    parser.add_argument("--test", type=int, default=50, help="test clips per domain and label")
+    parser.add_argument("--folder", type=Path, help="keep the simulated machine here")
+    parser.add_argument("--no-autoencoder", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        bench(args, args.folder or Path(temporary), Config())
+
+
+def bench(args, folder, config) -> None:
+    """The table."""
+    simulate(folder, ["fan"], n_source=args.clips, n_target=10, n_test=args.test, jobs=2)
+    machine, stage, memo = index_machine(folder / "fan"), Stages(), Memo()
+    torch.set_num_threads(config.threads)
+    fitting = Fitting(machine.train, config, 0, memo, tuple(fast_channels(config)))
+    print(f"{len(machine.train)} training and {len(machine.test)} test clips, {config.threads} thread(s), config {config.hash()}")
+    print("\n| stage | wall s | processor s | peak GB | |\n|---|---|---|---|---|")
+    whole = process_time()
+    stage("features of one clip", lambda: features_speed(machine.train, config), lambda v, s: f"{v:.0f} x real time, one core")
+    stage("read and spectra", lambda: [fitting.spectra(c) for c in machine.train])
+    front, ridges = stage("train MSM, fit ridge", lambda: fit_front(fitting))
+    blocks = stage(
+        "describe bank", lambda: [fitting.blocks(front, c, config.train_hop, r) for c, r in zip(machine.train, ridges)]
+    )
+    counts = [len(next(iter(b.values()))) for b in blocks]
+    recordings, target = np.repeat(fitting.recordings, counts), np.repeat(fitting.is_target, counts)
+    raw = {name: torch.cat([b[name] for b in blocks]) for name in config.blocks}
+    balancer = stage("condition, balance", lambda: fit_balancer(fitting, front, raw, recordings))
+    spaces = stage("kNN banks", lambda: {
+        name: fit_knn(bank, recordings, target, config.k, config.n_0, config.backend)
+        for name, bank in join(balancer(raw), config).items()
+    })  # fmt: skip
+    detector = Detector(config, 0, front, balancer, spaces, {}, {})
+    if len(spaces) > 1:
+        detector = stage("standardise", lambda: standardise_spaces(detector, fitting, ridges))
+    stage("calibrate the decision", lambda: calibrate(fitting))
+    stage(
+        "score the test clips",
+        lambda: [detector.score(fitting.spectra(c)) for c in machine.test],
+        lambda v, s: f"{1000 * s / len(v):.0f} ms a clip, reading included",
+    )
+    print(f"| whole | | {process_time() - whole:.0f} | | |")
+    if not args.no_autoencoder:
+        near = [fitting.spectra(c)["near", "slow"] for c in machine.train]
+        domains = [c.domain for c in machine.train]
+        stage(
+            "autoencoder, 2 epochs", lambda: baseline.fit(near, domains, 0, epochs=2), lambda v, s: f"100 epochs: about {50 * s:.0f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Far-conditioning: the guarantee first (the subspace is gone, the rest untouched), then what it finds, then its controls."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from asdkit.conditioning import FarConditioner, fit_conditioner, other_recording, shared_directions, shuffled_rank
+from asdkit.knn import distances
+
+CONTROLS = ["none", "random", "near-pca", "other-recording"]
+cases = st.tuples(st.integers(2, 12), st.integers(0, 6), st.integers(0, 2**32 - 1))  # dim, rank, seed
+
+
+def random_conditioner(dim, rank, alpha, seed):
+    """A conditioner over any subspace, in double precision, and points to apply it to."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.linalg.qr(torch.randn(dim, min(rank, dim), generator=generator, dtype=torch.double)).Q
+    mean = torch.randn(dim, generator=generator, dtype=torch.double)
+    return FarConditioner(mean, basis, alpha), torch.randn(9, dim, generator=generator, dtype=torch.double)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """z-scored near and far of 60 recordings x 5 windows that share 3 loud directions, and those directions in near."""
+    rng = np.random.default_rng(0)
+    recordings = np.repeat(np.arange(60), 5)
+    nuisance = 3 * rng.normal(size=(300, 3))
+    into_near, into_far = (np.linalg.qr(rng.normal(size=(20, 3)))[0] for _ in range(2))
+    near = rng.normal(size=(300, 20)) + nuisance @ into_near.T
+    far = rng.normal(size=(300, 20)) + nuisance @ into_far.T
+    return torch.from_numpy(near), torch.from_numpy(far), recordings, torch.from_numpy(into_near)
+
+
+@settings(deadline=None)
+@given(cases)
+def test_alpha_1_leaves_nothing_of_the_subspace(case):
+    conditioner, z = random_conditioner(*case[:2], 1.0, case[2])
+    left = (conditioner(z) - conditioner.mean) @ conditioner.basis
+    assert left.abs().max() < 1e-12 if left.numel() else True
+
+
+@settings(deadline=None)
+@given(cases, st.floats(0, 1))
+def test_what_is_orthogonal_is_untouched(case, alpha):
+    conditioner, z = random_conditioner(*case[:2], alpha, case[2])
+    outside = torch.eye(case[0], dtype=torch.double) - conditioner.basis @ conditioner.basis.T
+    torch.testing.assert_close(conditioner(z) @ outside, z @ outside, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(cases)
+def test_alpha_0_is_exactly_the_identity(case):
+    conditioner, z = random_conditioner(*case[:2], 0.0, case[2])
+    assert torch.equal(conditioner(z), z)
+
+
+@settings(deadline=None)
+@given(cases, st.floats(0, 1))
+def test_equals_the_d_by_d_matrix(case, alpha):
+    conditioner, z = random_conditioner(*case[:2], alpha, case[2])
+    matrix = torch.eye(case[0], dtype=torch.double) - alpha * conditioner.basis @ conditioner.basis.T
+    expected = conditioner.mean + (z - conditioner.mean) @ matrix
+    torch.testing.assert_close(conditioner(z), expected, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(cases, st.floats(0, 1))
+def test_squared_distances_follow_alpha(case, alpha):
+    """D_perp + (1 - alpha)^2 D_U: what makes the sweep over alpha nearly free."""
+    conditioner, z = random_conditioner(*case[:2], alpha, case[2])
+    inside = z @ conditioner.basis @ conditioner.basis.T
+    d_u, d_all, found = (torch.cdist(x, x).square() for x in (inside, z, conditioner(z)))
+    torch.testing.assert_close(found, d_all - d_u + (1 - alpha) ** 2 * d_u, rtol=0, atol=1e-10)
+
+
+@settings(deadline=None)
+@given(cases, st.floats(0, 1))
+def test_removed_share_is_a_share(case, alpha):
+    conditioner, z = random_conditioner(*case[:2], alpha, case[2])
+    share = conditioner.removed_share(z)
+    inside = ((z - z.mean(0)) @ conditioner.basis).square().sum()
+    naive = (1 - (1 - alpha) ** 2) * inside / (z - z.mean(0)).square().sum()
+    assert 0 <= share <= 1
+    assert share == pytest.approx(float(naive), abs=1e-12)
+
+
+def test_removed_share_of_a_constant_is_none_of_it():
+    conditioner, z = random_conditioner(4, 2, 1.0, 0)
+    assert conditioner.removed_share(z[:1].expand(5, 4)) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("subspace", ["pls", "cca"])
+def test_a_shared_nuisance_is_found(planted, subspace):
+    near, far, recordings, truth = planted
+    fitted = fit_conditioner(near, far, recordings, alpha=1.0, rank=3, subspace=subspace)
+    cosines = torch.linalg.svdvals(fitted.basis.T @ truth)
+    assert torch.rad2deg(torch.arccos(cosines.min().clamp(max=1))) < 15  # the largest principal angle
+    assert torch.allclose(fitted.basis.T @ fitted.basis, torch.eye(3, dtype=torch.double))
+
+
+def test_the_nuisance_can_no_longer_be_read(planted):
+    near, far, recordings, truth = planted
+    fitted = fit_conditioner(near, far, recordings, alpha=1.0, rank=3)
+    before, after = (shared_directions(z, far)[1][0] for z in (near, fitted(near)))
+    assert after < 0.1 * before
+    assert 0.3 < fitted.removed_share(near) < 0.8
+
+
+def test_shuffled_rank_counts_the_shared_directions(planted):
+    near, far, recordings, _ = planted
+    for subspace in ("pls", "cca"):
+        assert shuffled_rank(near, far, recordings, 8, subspace, np.random.default_rng(0)) == 3
+    assert shuffled_rank(near, far, recordings, 2, "pls", np.random.default_rng(0)) == 2
+    assert fit_conditioner(near, far, recordings, 1.0, 8, rank_rule="shuffled").basis.shape == (20, 3)
+
+
+def nearest_auc(conditioner, train, test, labels):
+    return roc_auc_score(labels, distances(conditioner(test), conditioner(train)).amin(1))
+
+
+def test_conditioning_helps_at_the_right_rank_and_hurts_beyond():
+    """Section 4 of the method: 1-NN on a machine of few directions under loud noise that both microphones hear."""
+    rng = np.random.default_rng(1)
+    dim, rank, n = 32, 8, 600
+    into_near, into_far = (rng.normal(size=(rank, dim)) / np.sqrt(rank) for _ in range(2))
+    machine, machine_far = rng.normal(size=(24, dim)) / np.sqrt(24), rng.normal(size=(24, dim)) / np.sqrt(24)
+    fault = 2.2 * np.linalg.qr(rng.normal(size=(dim, 1)))[0].T
+
+    def record(anomaly):
+        noise, sound = 4 * rng.normal(size=(len(anomaly), rank)), rng.normal(size=(len(anomaly), 24))
+        near = sound @ machine + noise @ into_near + anomaly[:, None] * fault + 0.3 * rng.normal(size=(len(anomaly), dim))
+        far = 0.5 * sound @ machine_far + noise @ into_far + 0.3 * rng.normal(size=(len(anomaly), dim))
+        return torch.from_numpy(near).float(), torch.from_numpy(far).float()
+
+    labels = np.arange(400) % 2
+    (train, far), (test, _) = record(np.zeros(n)), record(labels)
+    ids = np.arange(n)
+
+    def auc(**options):
+        return nearest_auc(fit_conditioner(train, far, ids, **options), train, test, labels)
+
+    plain, conditioned = auc(alpha=0.0, rank=rank), auc(alpha=1.0, rank=rank)
+    assert conditioned > plain + 0.05
+    assert auc(alpha=1.0, rank=dim) == pytest.approx(0.5, abs=0.15)  # everything is erased
+    assert auc(alpha=1.0, rank=3 * rank) < conditioned
+    for control in ("random", "other-recording"):
+        assert auc(alpha=1.0, rank=rank, control=control) < conditioned
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("rule", ["fixed", "shuffled"])
+def test_controls_have_the_same_rank_and_alpha(planted, control, rule):
+    near, far, recordings, _ = planted
+    fitted = fit_conditioner(near, far, recordings, 0.7, 5, rank_rule=rule, control=control)
+    assert fitted.basis.shape == (20, 5 if rule == "fixed" else 3)
+    assert fitted.alpha == 0.7
+    eye = torch.eye(fitted.basis.shape[1], dtype=torch.double)
+    torch.testing.assert_close(fitted.basis.T @ fitted.basis, eye, rtol=0, atol=1e-9)
+    again = fit_conditioner(near, far, recordings, 0.7, 5, rank_rule=rule, control=control)
+    assert torch.equal(fitted.basis, again.basis)  # by seed
+
+
+def test_near_pca_equals_scikit_learn(planted):
+    from sklearn.decomposition import PCA
+
+    near, far, recordings, _ = planted
+    basis = fit_conditioner(near, far, recordings, 1.0, 4, control="near-pca").basis
+    components = torch.from_numpy(PCA(4).fit(near.numpy()).components_)
+    torch.testing.assert_close((components @ basis).abs(), torch.eye(4, dtype=torch.double), rtol=0, atol=1e-6)
+
+
+def test_random_and_shuffled_controls_depend_on_the_seed(planted):
+    near, far, recordings, _ = planted
+    for control in ("random", "other-recording"):
+        bases = [fit_conditioner(near, far, recordings, 1.0, 3, control=control, seed=s).basis for s in (0, 1)]
+        assert not torch.allclose(*bases)
+
+
+@pytest.mark.parametrize("rank", [0, 50])
+def test_rank_zero_is_the_identity_and_rank_is_capped_by_the_data(planted, rank):
+    near, far, recordings, _ = planted
+    fitted = fit_conditioner(near, far, recordings, 1.0, rank)
+    assert fitted.basis.shape == (20, min(rank, 20))
+    if rank == 0:
+        assert torch.equal(fitted(near), near)
+
+
+def test_pls_equals_the_naive_cross_covariance(planted):
+    near, far, _, _ = planted
+    x, y = near.numpy(), far.numpy()
+    naive = sum(np.outer(a - x.mean(0), b - y.mean(0)) for a, b in zip(x, y)) / len(x)
+    u, s, _ = np.linalg.svd(naive)
+    directions, strengths = shared_directions(near, far)
+    np.testing.assert_allclose(strengths.numpy(), s, atol=1e-10)
+    np.testing.assert_allclose(np.abs((directions.numpy()[:, :3] * u[:, :3]).sum(0)), 1, atol=1e-9)
+
+
+def test_cca_strengths_are_regularised_canonical_correlations(planted):
+    near, far, _, _ = planted
+    x, y = near.numpy() - near.numpy().mean(0), far.numpy() - far.numpy().mean(0)
+    cxx, cyy, cxy = x.T @ x / len(x), y.T @ y / len(y), x.T @ y / len(x)
+    cxx, cyy = (c + 0.1 * np.trace(c) / len(c) * np.eye(len(c)) for c in (cxx, cyy))
+    squared = np.linalg.eigvals(np.linalg.solve(cxx, cxy) @ np.linalg.solve(cyy, cxy.T)).real  # the textbook's eigenproblem
+    strengths = shared_directions(near, far, "cca")[1].numpy()
+    np.testing.assert_allclose(strengths, np.sqrt(np.sort(np.maximum(squared, 0))[::-1]), atol=1e-6)
+    assert (strengths <= 1).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=40), st.integers(0, 2**32 - 1))
+def test_other_recording_never_pairs_a_recording_with_itself(recordings, seed):
+    recordings = np.array(recordings)
+    partner = other_recording(recordings, np.random.default_rng(seed))
+    assert sorted(partner) == list(range(len(recordings)))  # each window is used once
+    if 2 * np.bincount(recordings).max() <= len(recordings):
+        assert (recordings[partner] != recordings).all()
+
+
+def test_a_dead_far_channel_is_survived(planted):
+    near, far, recordings, _ = planted
+    for subspace in ("pls", "cca"):
+        fitted = fit_conditioner(near, torch.zeros_like(far), recordings, 1.0, 3, subspace=subspace)
+        assert torch.isfinite(fitted(near)).all()

@@ -1,0 +1,149 @@
+"""Descriptors against loops, scikit-learn and numpy; physics as oracle: what far predicts goes, a tremolo lands in its band."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge as SklearnRidge
+
+from asdkit import dsp
+from asdkit.spectrogram import stft
+
+
+def noise(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def naive_cancel(near, far, penalty):
+    n_bins, n_frames = near.shape
+    mean_power = sum(abs(far[f, t]) ** 2 for f in range(n_bins) for t in range(n_frames)) / (n_bins * n_frames)
+    residual = np.empty_like(near)
+    for f in range(n_bins):
+        cross = sum(near[f, t] * np.conj(far[f, t]) for t in range(n_frames)) / n_frames
+        power = sum(abs(far[f, t]) ** 2 for t in range(n_frames)) / n_frames
+        residual[f] = near[f] - cross / (power + penalty * mean_power) * far[f]
+    return residual
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1e-2, 1.0])
+def test_cancel_far_equals_loops(penalty):
+    near, far = noise(5, 7, dtype=torch.complex64), noise(5, 7, seed=1, dtype=torch.complex64)
+    expected = naive_cancel(near.numpy().astype(complex), far.numpy().astype(complex), penalty)
+    np.testing.assert_allclose(dsp.cancel_far(near, far, penalty).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_far_predicts_is_cancelled_and_the_machine_stays():
+    hum = noise(48000)
+    rumble = noise(48000, seed=1)
+    filtered = torch.nn.functional.conv1d(rumble[None, None], noise(1, 1, 16, seed=2), padding=8)[0, 0, :48000]
+    machine = stft(0.1 * hum)
+    residual = dsp.cancel_far(stft(0.1 * hum + filtered), stft(rumble), penalty=1e-3)
+    left = (residual - machine).abs().square().sum() / stft(filtered).abs().square().sum()
+    assert 10 * left.log10() < -15  # dB of the noise
+    assert 0.8 < residual.abs().square().sum() / machine.abs().square().sum() < 1.5
+
+
+def test_silent_far_removes_nothing():
+    near = noise(5, 7, dtype=torch.complex64)
+    assert torch.equal(dsp.cancel_far(near, torch.zeros_like(near)), near)
+    assert torch.equal(dsp.cancel_far(near, torch.zeros_like(near), penalty=0.0), near)
+
+
+def test_cancel_far_knows_no_level():
+    near, far = noise(5, 7, dtype=torch.complex64), noise(5, 7, seed=1, dtype=torch.complex64)
+    torch.testing.assert_close(dsp.cancel_far(near, 1000 * far), dsp.cancel_far(near, far))
+    torch.testing.assert_close(dsp.cancel_far(1000 * near, far), 1000 * dsp.cancel_far(near, far))
+
+
+def naive_context(far, context):
+    n_mels, n_frames = far.shape
+    stacked = np.empty(((2 * context + 1) * n_mels, n_frames))
+    for t in range(n_frames):
+        neighbours = [far[:, min(max(t + i, 0), n_frames - 1)] for i in range(-context, context + 1)]
+        stacked[:, t] = np.concatenate(neighbours)
+    return stacked
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_far_context_equals_loops(context):
+    far = noise(4, 6)
+    np.testing.assert_array_equal(dsp.far_context(far, context).numpy(), naive_context(far.numpy(), context).astype(np.float32))
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 0.1])
+def test_ridge_equals_scikit_learn(penalty):
+    near, far = noise(4, 90), 3 * noise(4, 90, seed=1) + 20
+    ridge = dsp.RidgeStatistics.of(near, far, context=1).solve(penalty)
+    x = naive_context(far.double().numpy(), 1).T
+    absolute = len(x) * penalty * x.var(0).mean()  # scikit-learn counts its penalty against a sum over frames
+    theirs = SklearnRidge(alpha=absolute).fit(x, near.T.double().numpy())
+    np.testing.assert_allclose(ridge.weights.numpy(), theirs.coef_.T, atol=1e-5)
+    np.testing.assert_allclose(ridge.intercept.numpy(), theirs.intercept_, atol=1e-4)
+    expected = near.T.numpy() - theirs.predict(x)
+    np.testing.assert_allclose(ridge.residual(near, far).T.numpy(), expected, atol=1e-4)
+
+
+def test_ridge_statistics_add_up():
+    clips = [(noise(3, n, seed=n), noise(3, n, seed=n + 1)) for n in (40, 55)]
+    parts = [dsp.RidgeStatistics.of(near, far, context=1) for near, far in clips]
+    x = np.concatenate([naive_context(far.double().numpy(), 1) for _, far in clips], axis=1)  # contexts do not span clips
+    y = torch.cat([near for near, _ in clips], dim=1).double().numpy()
+    total = parts[0] + parts[1]
+    assert total.n == 95
+    for name, expected in {"x": x.sum(1), "y": y.sum(1), "xx": x @ x.T, "xy": x @ y.T}.items():
+        np.testing.assert_allclose(getattr(total, name).numpy(), expected, atol=1e-9)
+
+
+def test_ridge_with_a_constant_far_channel_predicts_the_mean():
+    near = noise(3, 50) + 5
+    ridge = dsp.RidgeStatistics.of(near, torch.full((3, 50), -100.0), context=2).solve(1e-2)
+    residual = ridge.residual(near, torch.full((3, 50), -100.0))
+    torch.testing.assert_close(residual, near - near.mean(1, keepdim=True), atol=1e-3, rtol=0)
+
+
+def test_statistics_equal_numpy():
+    windows = noise(3, 4, 80)
+    x = windows.numpy()
+    upper = np.quantile(x, 0.95, axis=-1, method="nearest")
+    expected = np.concatenate([x.mean(-1), x.std(-1), upper], axis=1)
+    np.testing.assert_allclose(dsp.statistics(windows, upper=True).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(dsp.statistics(windows).numpy(), expected[:, :8], atol=1e-5)
+
+
+def naive_modulation(windows, frame_rate):
+    n_windows, n_bands, width = windows.shape
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
+    rows = []
+    for window in windows.astype(float):
+        row = []
+        for band in window:
+            power = np.abs(np.fft.rfft((band - band.mean()) * hann)) ** 2 / width
+            pooled = [power[a:b].mean() for a, b in dsp.modulation_bands(width, frame_rate)]
+            row += [10 * np.log10(p + 1e-3) for p in pooled]
+        rows.append(row)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize(("width", "frame_rate"), [(80, 31.25), (316, 125.0)])
+def test_modulation_equals_numpy(width, frame_rate):
+    windows = 5 * noise(2, 3, width) - 40
+    np.testing.assert_allclose(dsp.modulation(windows, frame_rate).numpy(), naive_modulation(windows.numpy(), frame_rate), atol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "frame_rate"), [(80, 31.25), (316, 125.0), (8, 31.25)])
+def test_modulation_bands_tile_the_spectrum(width, frame_rate):
+    bands = dsp.modulation_bands(width, frame_rate)
+    assert bands[0][0] == max(1, round(0.4 * width / frame_rate)) and bands[-1][1] == width // 2 + 1
+    assert all(a < b for a, b in bands)
+    assert all(left[1] == right[0] for left, right in zip(bands, bands[1:]))
+
+
+@pytest.mark.parametrize(("width", "frame_rate", "hz"), [(80, 31.25, 1.2), (80, 31.25, 4.5), (80, 31.25, 10), (316, 125.0, 50)])
+def test_a_tremolo_lands_in_its_modulation_band(width, frame_rate, hz):
+    envelope = 6 * torch.sin(2 * torch.pi * hz * torch.arange(width) / frame_rate)  # dB
+    found = dsp.modulation(envelope[None, None], frame_rate)[0].argmax().item()
+    first, last = dsp.modulation_bands(width, frame_rate)[found]
+    assert (first - 0.5) * frame_rate / width <= hz <= (last - 0.5) * frame_rate / width
+
+
+def test_a_constant_envelope_is_finite():
+    assert dsp.modulation(torch.full((2, 3, 80), -100.0), 31.25).flatten().tolist() == pytest.approx([-30.0] * 36)

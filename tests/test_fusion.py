@@ -1,0 +1,80 @@
+"""z-scores, balance, aggregation, fusion: each against its formula, and constant features."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asdkit import fusion
+from asdkit.conditioning import FarConditioner
+from asdkit.fusion import Balancer, Scaler, aggregate, balance_scale
+from asdkit.knn import leave_one_recording_out
+
+
+@pytest.mark.parametrize(("n_windows", "n_averaged"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (31, 4), (100, 10)])
+def test_top_tenth_counts_windows(n_windows, n_averaged):
+    scores = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0)).double()
+    assert aggregate(scores) == pytest.approx(np.sort(scores.numpy())[-n_averaged:].mean())
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60), st.floats(0.01, 1))
+def test_top_lies_between_mean_and_maximum(scores, top):
+    x = torch.tensor(scores, dtype=torch.double)
+    mean, found, maximum = aggregate(x, "mean"), aggregate(x, "top", top), aggregate(x, "max")
+    assert mean - 1e-9 <= found <= maximum + 1e-9
+    assert maximum == max(scores)
+    assert aggregate(x, "top", 1.0) == pytest.approx(mean, abs=1e-9)
+
+
+def test_scaler_equals_scikit_learn():
+    from sklearn.preprocessing import StandardScaler
+
+    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 7 - 40
+    np.testing.assert_allclose(Scaler.fit(x)(x).numpy(), StandardScaler().fit_transform(x.numpy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 1 / 3, -100.0, 1e4, 1e-7])
+def test_scaler_centres_a_constant_feature_and_leaves_its_scale(value):
+    x = torch.full((1001, 2), value)
+    x[:, 1] = torch.randn(1001, generator=torch.Generator().manual_seed(0))
+    scaler = Scaler.fit(x)
+    assert scaler.std[0] == 1
+    assert scaler(x)[:, 0].abs().max() <= 1e-5 * max(1, abs(value))
+    moved = x + torch.tensor([1.0, 0.0])
+    assert scaler(moved)[:, 0].mean().item() == pytest.approx(1, abs=1e-2)  # a fault there is seen, not blown up
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.floats(0.01, 100), st.integers(0, 99))
+def test_after_balance_the_median_distance_is_one(gain, seed):
+    rng = np.random.default_rng(seed)
+    recordings = np.repeat(np.arange(6), 3)
+    z = torch.from_numpy(gain * rng.normal(size=(18, 5)))
+    balanced = z / balance_scale(z, recordings)
+    assert leave_one_recording_out(balanced, recordings, 1).median().item() == pytest.approx(1)
+
+
+def test_balance_of_one_recording_or_of_duplicates_changes_nothing():
+    z = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    assert balance_scale(z, np.zeros(6, dtype=int)) == 1
+    assert balance_scale(z[:1].expand(6, -1), np.arange(6)) == 1
+
+
+def test_balancer_conditions_the_msm_block_alone():
+    generator = torch.Generator().manual_seed(0)
+    blocks = {name: torch.randn(7, 3, generator=generator) for name in ("msm", "ridge")}
+    basis = torch.tensor([[1.0], [0.0], [0.0]])
+    scalers = {name: Scaler.fit(x) for name, x in blocks.items()}
+    balancer = Balancer(scalers, FarConditioner(torch.zeros(3), basis, 1.0), {"msm": 2.0, "ridge": 4.0})
+    found = balancer(blocks)
+    assert found["msm"][:, 0].abs().max() == 0
+    torch.testing.assert_close(found["msm"][:, 1:], scalers["msm"](blocks["msm"])[:, 1:] / 2)
+    torch.testing.assert_close(found["ridge"], scalers["ridge"](blocks["ridge"]) / 4)
+
+
+def test_fuse():
+    scores = np.array([[1.0, 3.0], [5.0, -1.0]])
+    assert fusion.fuse(scores, "mean").tolist() == [2, 2]
+    assert fusion.fuse(scores, "max").tolist() == [3, 5]

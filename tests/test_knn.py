@@ -1,0 +1,208 @@
+"""Every back-end against loops; leaving a recording out equals not having it; duplicates, constants and tiny banks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asdkit import knn
+from asdkit.knn import BACKENDS, MINIMUM, fit_knn, nearest_mean, shrink
+
+ALL = [*BACKENDS, "minimum"]
+
+
+def bank_of(n_source=8, n_target=3, windows=3, dim=4, seed=0):
+    """(bank, recordings, is_target): so many recordings of so many windows."""
+    rng = np.random.default_rng(seed)
+    recordings = np.repeat(np.arange(n_source + n_target), windows)
+    is_target = recordings >= n_source
+    bank = rng.normal(size=(len(recordings), dim)) + 3.0 * is_target[:, None]
+    return torch.from_numpy(bank), recordings, is_target
+
+
+def queries(n=6, dim=4, seed=9):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n, dim)) * 3)
+
+
+def loop_distance(a, b):
+    return float(np.sqrt(sum((float(x) - float(y)) ** 2 for x, y in zip(a, b))))
+
+
+def loop_nearest(x, bank, k, hidden=()):
+    """Sorted distances from x to every row but the hidden ones: mean of the first k."""
+    d = sorted(loop_distance(x, bank[i]) for i in range(len(bank)) if i not in hidden)
+    return np.mean(d[:k]) if d else np.inf
+
+
+def loop_scale(bank, recordings, k):
+    d = [loop_nearest(x, bank, k, hidden=np.flatnonzero(recordings == r)) for x, r in zip(bank, recordings)]
+    return sorted(d)[(len(d) - 1) // 2]  # torch's median is the lower one
+
+
+def loop_scores(backend, x, bank, recordings, is_target, k, n_0):
+    """Scores of the rows of x, from the definitions."""
+    source, target = bank[~is_target], bank[is_target]
+    b = [loop_nearest(y, bank, 4, hidden=np.flatnonzero(recordings == r)) for y, r in zip(bank, recordings)]
+    if backend == "domain":
+        s_s, s_t = loop_scale(source, recordings[~is_target], k), loop_scale(target, recordings[is_target], k)
+        n_t = len(set(recordings[is_target]))
+        s_t = (n_t * s_t + n_0 * s_s) / (n_t + n_0)
+        return [min(loop_nearest(q, source, k) / s_s, loop_nearest(q, target, k) / s_t) for q in x]
+    if backend == "unscaled":
+        return [min(loop_nearest(q, source, k), loop_nearest(q, target, k)) for q in x]
+    if backend == "pooled":
+        return [loop_nearest(q, bank, k) for q in x]
+    if backend == "local-density":
+        return [np.mean(sorted(loop_distance(q, y) / b_y for y, b_y in zip(bank, b))[:k]) for q in x]
+    pairs = []  # varmin: distance to the nearest of another recording, and that one's own local distance
+    for y, r in zip(bank, recordings):
+        d = [loop_distance(y, z) if s != r else np.inf for z, s in zip(bank, recordings)]
+        pairs.append((min(d), b[int(np.argmin(d))]))
+    d, b_near = np.array(pairs).T
+    slope = np.cov(d, b_near, bias=True)[0, 1] / b_near.var()
+    return [min(loop_distance(q, y) - slope * b_y for y, b_y in zip(bank, b)) for q in x]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("k", [1, 3])
+def test_backends_equal_loops(backend, k):
+    data, x = bank_of(), queries()
+    found = fit_knn(*data, k=k, n_0=10.0, backend=backend)(x)
+    np.testing.assert_allclose(found.numpy(), loop_scores(backend, x, *data, k, 10.0), rtol=1e-9)
+
+
+def test_minimum_is_the_smallest_of_standardised_backends():
+    data, x = bank_of(), queries()
+    bank, recordings, is_target = data
+    columns = []
+    for name in MINIMUM:
+        one = fit_knn(*data, backend=name)
+        # a training window is scored with its recording hidden from the bank
+        own = np.array([one(bank[[i]], recordings[i]).item() for i in range(len(bank))])
+        columns.append((one(x).numpy() - own.mean()) / own.std(ddof=1))
+    np.testing.assert_allclose(fit_knn(*data, backend="minimum")(x).numpy(), np.min(columns, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_the_order_of_the_bank_does_not_matter(backend):
+    bank, recordings, is_target = bank_of()
+    order = np.random.default_rng(3).permutation(len(bank))
+    one = fit_knn(bank, recordings, is_target, backend=backend)
+    two = fit_knn(bank[order], recordings[order], is_target[order], backend=backend)
+    torch.testing.assert_close(one(queries()), two(queries()), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_leaving_a_recording_out_equals_a_bank_without_it(backend):
+    bank, recordings, is_target = bank_of()
+    fitted, x = fit_knn(bank, recordings, is_target, backend=backend), queries()
+    for left_out in (2, 9):
+        keep = recordings != left_out
+        local = fitted.local[keep] if len(fitted.local) else fitted.local
+        without = replace(fitted, bank=bank[keep], recordings=recordings[keep], is_target=is_target[keep], local=local)
+        torch.testing.assert_close(fitted(x, left_out), without(x), rtol=1e-12, atol=0)
+    assert not torch.allclose(fitted(bank, 2), fitted(bank))
+
+
+def test_leave_one_recording_out_equals_loops():
+    bank, recordings, _ = bank_of()
+    expected = [loop_nearest(x, bank, 3, hidden=np.flatnonzero(recordings == r)) for x, r in zip(bank, recordings)]
+    np.testing.assert_allclose(knn.leave_one_recording_out(bank, recordings, 3).numpy(), expected, rtol=1e-9)
+    assert knn.median_scale(bank, recordings, 3) == pytest.approx(loop_scale(bank, recordings, 3))
+
+
+def test_a_scale_is_read_from_a_part_of_a_large_bank(monkeypatch):
+    monkeypatch.setattr(knn, "MAX_QUERIES", 300)
+    bank = torch.from_numpy(np.random.default_rng(0).normal(size=(1000, 3)))
+    part = knn.leave_one_recording_out(bank, np.arange(1000), 3)
+    assert len(part) == 300
+    monkeypatch.setattr(knn, "MAX_QUERIES", 1000)
+    assert part.median() == pytest.approx(knn.leave_one_recording_out(bank, np.arange(1000), 3).median().item(), rel=0.05)
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("all_target", [False, True])
+def test_one_domain_is_one_bank(backend, all_target):
+    bank, recordings, _ = bank_of()
+    domain = np.full(len(bank), all_target)
+    found = fit_knn(bank, recordings, domain, backend=backend)(queries())
+    assert torch.isfinite(found).all()
+    if backend == "domain":
+        pooled = fit_knn(bank, recordings, domain, backend="pooled")(queries())
+        torch.testing.assert_close(found, pooled / knn.median_scale(bank, recordings, 3))
+    if backend == "unscaled":
+        torch.testing.assert_close(found, fit_knn(bank, recordings, domain, backend="pooled")(queries()))
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_a_single_target_recording_has_the_source_scale(backend):
+    bank, recordings, is_target = bank_of(n_target=1)
+    fitted = fit_knn(bank, recordings, is_target, backend=backend)
+    assert fitted.s_target == fitted.s_source
+    assert torch.isfinite(fitted(queries())).all()
+    assert torch.isfinite(fitted(bank[is_target], 8)).all()  # its own recording left out: the source bank answers
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("kind", ["duplicates", "constant", "two points", "some duplicates"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_duplicates_and_constants_do_not_divide_by_zero(backend, kind, dtype):
+    bank, recordings, is_target = bank_of(dim=300)
+    x = queries(dim=300).to(dtype)
+    bank = {
+        "duplicates": bank[:1].expand(len(bank), -1),
+        "constant": torch.zeros_like(bank),
+        "two points": bank[:1] + torch.from_numpy(is_target)[:, None],
+        "some duplicates": torch.cat([bank[:1].expand(20, -1), bank[20:]]),
+    }[kind].to(dtype)
+    scores = fit_knn(bank, recordings, is_target, backend=backend)(torch.cat([x, bank[:2]]))
+    assert torch.isfinite(scores).all()
+    assert scores[:-2].min() >= scores[-1] - 1e-6  # a copy of a reference is no more anomalous than anything else
+    assert scores.abs().max() < 1e4
+
+
+def test_distances_between_copies_are_zero_in_single_precision():
+    x = torch.randn(50, 1000, generator=torch.Generator().manual_seed(0))
+    d = knn.distances(x, x)
+    assert d.diagonal().max() == 0
+    torch.testing.assert_close(d, torch.cdist(x.double(), x.double()).float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_k_larger_than_the_bank(backend):
+    bank, recordings, is_target = bank_of(n_source=3, n_target=2, windows=1)
+    scores = fit_knn(bank, recordings, is_target, k=50, backend=backend)(queries())
+    assert torch.isfinite(scores).all()
+    if backend == "pooled":
+        torch.testing.assert_close(scores, torch.cdist(queries(), bank).mean(1))
+
+
+@given(st.floats(0.1, 10), st.integers(1, 50), st.floats(0.1, 10), st.floats(0, 100))
+def test_shrinkage_lies_between_the_scales(s_t, n_t, s_s, n_0):
+    found = shrink(s_t, n_t, s_s, n_0)
+    assert min(s_t, s_s) - 1e-9 <= found <= max(s_t, s_s) + 1e-9
+    assert found * (n_t + n_0) == pytest.approx(n_t * s_t + n_0 * s_s)
+
+
+def test_shrinkage_limits():
+    assert shrink(2.0, 10, 1.0, 0.0) == 2.0  # no prior: the target's own
+    assert shrink(2.0, 10, 1.0, 1e12) == pytest.approx(1.0)  # all prior: the source's
+    assert shrink(2.0, 10, 1.0, 10.0) == pytest.approx(1.5)
+    assert shrink(float("nan"), 0, 1.0, 10.0) == 1.0
+
+
+def test_nearest_mean_counts_finite_distances():
+    d = torch.tensor([[3.0, 1.0, 2.0], [torch.inf, 5.0, torch.inf], [torch.inf] * 3])
+    assert nearest_mean(d, 2).tolist() == [1.5, 5.0, torch.inf]
+    assert nearest_mean(d[:, :0], 2).tolist() == [torch.inf] * 3
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.01, 100), st.integers(0, 99))
+def test_the_domain_score_has_no_unit(gain, seed):
+    bank, recordings, is_target = bank_of(seed=seed)
+    one, two = (fit_knn(g * bank, recordings, is_target)(g * queries()) for g in (1.0, gain))
+    torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
