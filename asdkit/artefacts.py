@@ -1,7 +1,7 @@
 """Store fitted objects: tensors as safetensors, the structure around them as JSON. Loading executes no code.
 
-A fitted object is a tree of frozen dataclasses, dictionaries, tuples, numbers, tensors and networks. Each tensor becomes an entry of
-``tensors.safetensors``, named by its place in the tree; ``model.json`` holds the rest.
+A fitted object is a tree of frozen dataclasses, dictionaries, tuples, numbers, tensors and networks. Each tensor becomes an
+entry of ``tensors.safetensors``, named by its place in the tree; ``model.json`` holds the rest.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class FarConditioner:
         """Share of the variance of `z` that conditioning takes away, 0 to 1. Over-erasure shows here."""
         total = (z - z.mean(0)).square().sum()
         after = self(z)
-        return float(1 - (after - after.mean(0)).square().sum() / total.clamp(min=1e-30))
+        left = (after - after.mean(0)).square().sum()
+        return max(0.0, float((total - left) / total.clamp(min=1e-30)))
 
 
 def fit_conditioner(

@@ -78,7 +78,10 @@ class Config:
     def __post_init__(self):
         hints = get_type_hints(type(self))
         for field in fields(self):
-            _check_choice(field.name, getattr(self, field.name), hints[field.name])
+            value = getattr(self, field.name)
+            _check_choice(field.name, value, hints[field.name])
+            if hints[field.name] is float:  # equal configurations have equal hashes
+                object.__setattr__(self, field.name, float(value))
         _check_ranges(self)
 
     @classmethod
@@ -138,7 +141,8 @@ def _check_choice(name, value, hint):
         allowed, values = get_args(Channel), value
     else:
         return _check_type(name, value, hint)
-    if not values or any(v not in allowed for v in values):
+    once = isinstance(values, tuple | list) and all(v in allowed and values.count(v) == 1 for v in values)
+    if not values or not once:
         raise InputError(f"config: found {name} = {value!r}, expected {', '.join(allowed)}")
 
 
@@ -150,8 +154,8 @@ def _check_type(name, value, hint):
 
 
 _RANGES = {
-    "mask_ratio": (0, 0.99), "alpha": (0, 1), "top": (1e-9, 1), "false_alarm": (1e-9, 1), "holdout": (0.01, 0.5), "steps": (0, 10**9),
-    "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100), "learning_rate": (1e-12, 10),
+    "mask_ratio": (0, 0.99), "alpha": (0, 1), "top": (1e-9, 1), "false_alarm": (1e-9, 1), "holdout": (0.01, 0.5),
+    "steps": (0, 10**9), "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100), "learning_rate": (1e-12, 10),
 }  # fmt: skip
 _AT_LEAST_ONE = ("width", "train_hop", "test_hop", "bottleneck", "nets", "batch_size", "k", "standardise_clips", "threads")
 
@@ -162,17 +166,19 @@ def _check_ranges(config):
             raise InputError(f"config: found {name} = {value}, expected a value from {low:g} to {high:g}")
     if config.width % 8:
         raise InputError(f"config: found width = {config.width}, expected a multiple of 8 frames (patches are 16 x 8)")
+    if config.backend == "value" and tuple(config.blocks) != ("msm-residual",):
+        raise InputError(f"config: found backend = 'value' with blocks = {config.blocks!r}, expected blocks = ('msm-residual',)")
 
 
 _ENCODER = (
     "width", "train_hop", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
     "learning_rate", "threads", "ridge_penalty",
 )  # fmt: skip
-_RIDGE = ("ridge_penalty", "context", "ridge_folds")
+_RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
 _BLOCK = {
     "msm": (*_ENCODER, "msm_channel", "readout"),
     "msm-residual": (*_ENCODER, "msm_channel"),
-    "ridge": (*_RIDGE, "width", "ridge"),
+    "ridge": (*_RIDGE, "ridge"),
     "modulation": ("width", "modulation_channels", "modulation", "ridge_penalty"),
     "logmel": ("width", "logmel_channel", "ridge_penalty"),
 }

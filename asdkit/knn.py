@@ -19,9 +19,10 @@ N_LOCAL = 4  # neighbours in the local density of a reference
 
 
 def distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances. Shape: (n, dim), (m, dim) -> (n, m)."""
-    squared = x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
-    return squared.clamp_(min=0).sqrt_()
+    """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m)."""
+    total = x.square().sum(1)[:, None] + y.square().sum(1)
+    squared = total - 2 * x @ y.T
+    return squared.masked_fill_(squared <= 16 * torch.finfo(x.dtype).eps * total, 0).sqrt_()
 
 
 def nearest_mean(d: torch.Tensor, k: int) -> torch.Tensor:
@@ -173,5 +174,5 @@ def standardise_backends(knn: DomainKNN) -> DomainKNN:
     scores = [BACKENDS[b](knn, d) for b in knn.backends]
     scores = [s[s.isfinite()] for s in scores]
     centres = tuple(float(s.mean()) if len(s) else 0.0 for s in scores)
-    widths = tuple(max(float(s.std()), 1e-12) if len(s) > 1 else 1.0 for s in scores)
+    widths = tuple(float(s.std()) if len(s) > 1 and s.std() > 1e-6 * s.abs().max() else 1.0 for s in scores)
     return DomainKNN(**{**vars(knn), "centres": centres, "widths": widths})

@@ -20,6 +20,7 @@ import numpy as np
 
 SAMPLE_RATE = 16000  # Hz, DCASE Task 2
 LABELS = {"normal": 0, "anomaly": 1}
+TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
 GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
 _LABELLED = re.compile(
     r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)_(?P<label>normal|anomaly)_\d{4}"
@@ -86,10 +87,10 @@ def parse_name(path: str | Path) -> Clip:
 
 
 def wav_files(folder: Path) -> list[Path]:
-    """WAV files directly in a folder, sorted by name; anything else that is not hidden is ignored with a warning."""
+    """WAV files directly in a folder, sorted by name; anything else is ignored with a warning, but for hidden files and tables."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name not in TABLES)
     wavs = [p for p in files if p.suffix.lower() == ".wav"]
     if len(wavs) < len(files):
         other = next(p.name for p in files if p.suffix.lower() != ".wav")
@@ -102,10 +103,12 @@ def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
     table = machine_folder / "recordings_00.csv"
     if not table.is_file():
         return {}
-    with table.open(newline="") as f:
+    with table.open(newline="", encoding="utf-8-sig") as f:
         rows = list(csv.DictReader(f))
     if rows and not {"file_name", "recording"} <= rows[0].keys():
-        raise InputError(f"{table}: found columns {', '.join(rows[0])}; expected file_name,recording")
+        raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected file_name,recording")
+    if None in {row[column] for row in rows for column in ("file_name", "recording")}:
+        raise InputError(f"{table}: found a row that is too short; expected file_name,recording in each")
     paths = [(Path(row["file_name"]), row["recording"]) for row in rows]
     return {(path.parent.name, path.name): recording for path, recording in paths}
 
@@ -135,7 +138,7 @@ def index_machine(folder: str | Path) -> Machine:
 
 
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
-    """All machines below a folder: every folder that holds a ``train`` folder, at any depth, in order of name.
+    """All machines below a folder, at any depth, in order of name: every folder that holds ``train``, or ``test`` with recordings.
 
     Parameters
     ----------
@@ -147,12 +150,15 @@ def index_data(root: str | Path, machines: list[str] | None = None) -> list[Mach
     Raises
     ------
     InputError
-        When the folder does not exist, holds no machine, lacks one that was asked for, or holds two of one name.
+        When the folder does not exist, holds no machine or one without training clips, lacks one that was asked for, or holds
+        two of one name.
     """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
-    folders = sorted({p.parent for p in [root / "train", *root.rglob("train")] if p.is_dir()}, key=lambda p: p.resolve().name)
+    splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
+    splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
+    folders = sorted({p.parent for p in splits}, key=lambda p: p.resolve().name)
     names = [p.resolve().name for p in folders]
     if not folders:
         raise InputError(f"{root}: found no machine; expected <machine>/train with .wav files somewhere below")

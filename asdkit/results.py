@@ -94,7 +94,8 @@ def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.D
         both = [(m, seed) for m, s, seed in evaluation.points if s == system and (m, reference, seed) in evaluation.points]
         for machine in [*dict.fromkeys(m for m, _ in both), "mean"]:
             pairs = [(m, seed) for m, seed in both if machine in (m, "mean")]
-            rows.append((machine, reference, system, len({s for _, s in pairs}), *_difference(evaluation, pairs, reference, system)))
+            n_seeds = len({seed for _, seed in pairs})
+            rows.append((machine, reference, system, n_seeds, *_difference(evaluation, pairs, reference, system)))
     return pd.DataFrame(rows, columns=["machine", "reference", "system", "seeds", "difference", "lo", "hi"])
 
 
@@ -155,24 +156,30 @@ def write_figures(out: str | Path, machines: list[Machine], results: pd.DataFram
     """Draw the figures of a run into ``figures``: Omega, and per machine a clip, the scores and the ROC curves."""
     from asdkit import figures
 
-    out, parts, saved = Path(out), read_parts(out), []
+    parts, drawn = read_parts(out), {}
     if results["omega"].notna().any():
-        saved.append(figures.save(figures.omega_bars(results), out / "figures" / "omega.png"))
+        drawn["omega"] = figures.omega_bars(results)
+    first = min((seed for _, _, seed in parts), default=0)
     for machine in machines:
-        saved.append(figures.save(_clip_figure(machine), out / "figures" / f"clip-{machine.name}.png"))
-        mine = {s: p for (m, s, seed), p in parts.items() if m == machine.name and seed == min(k[2] for k in parts)}
-        clips = [{c.name: c for c in machine.test}[name] for name in next(iter(mine.values()))["files"]] if mine else []
-        if not clips or {c.label for c in clips} != {0, 1}:
-            continue
-        truth = [c.label for c in clips], [c.domain for c in clips]
-        shown = next((s for s in ("asdkit", *mine) if s in mine))
-        histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], f"{machine.name}, {shown}")
-        saved.append(figures.save(histogram, out / "figures" / f"scores-{machine.name}.png"))
-        curves = {s: mine[s]["scores"] for s in ("asdkit", "report", "logmel-near", "autoencoder-mse") if s in mine} or {
-            shown: mine[shown]["scores"]
-        }
-        saved.append(figures.save(figures.roc(curves, *truth), out / "figures" / f"roc-{machine.name}.png"))
-    return saved
+        drawn[f"clip-{machine.name}"] = _clip_figure(machine)
+        mine = {s: p for (m, s, seed), p in parts.items() if (m, seed) == (machine.name, first)}
+        if mine and {c.label for c in machine.test} == {0, 1}:
+            drawn |= _score_figures(machine, mine)
+    return [figures.save(figure, Path(out) / "figures" / f"{name}.png") for name, figure in drawn.items()]
+
+
+def _score_figures(machine, mine):
+    """Scores of one system, ROC curves of a few."""
+    from asdkit import figures
+
+    clips = {c.name: c for c in machine.test}
+    shown = "asdkit" if "asdkit" in mine else next(iter(mine))
+    ordered = [clips[name] for name in mine[shown]["files"]]
+    truth = [c.label for c in ordered], [c.domain for c in ordered]
+    few = [s for s in ("asdkit", "report", "logmel-near", "autoencoder-mse") if s in mine] or [shown]
+    histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], f"{machine.name}, {shown}")
+    curves = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
+    return {f"scores-{machine.name}": histogram, f"roc-{machine.name}": curves}
 
 
 def _clip_figure(machine):

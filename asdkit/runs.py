@@ -1,9 +1,10 @@
 """Run systems over machines and seeds, into a folder that can be continued.
 
-``DIR/run.json``                              the version, and whether it was a quick run
-``DIR/<machine>/parts/<system>-<seed>.json``  scores of one system and seed, its config and hash; a run continues where these end
-``DIR/<machine>/models/<system>-<seed>/``     weights and fitted objects (with the bank for `asdkit` alone)
-``DIR/<machine>/scores.csv``, ``DIR/results.csv``, ``DIR/differences.csv``, ``DIR/figures``  made from the parts by `asdkit.results`
+``run.json``                              the version, and whether it was a quick run
+``<machine>/parts/<system>-<seed>.json``  scores of one system and seed with its config and hash; a run continues from these
+``<machine>/models/<system>-<seed>/``     weights and fitted objects (with the bank for `asdkit` alone)
+
+`asdkit.results` makes ``results.csv``, ``differences.csv``, ``<machine>/scores.csv`` and ``figures`` from the parts.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def _part(out, machine: Machine, name: str, seed: int) -> Path:
     return Path(out) / machine.name / "parts" / f"{name}-{seed}.json"
 
 
-def run_machine(machine: Machine, chosen: dict[str, Config | None], todo: list[tuple[int, str]], out: Path, quick: bool, decide: bool):
+def run_machine(machine: Machine, chosen: dict[str, Config | None], todo: list[tuple[int, str]], out: Path, quick, decide):
     """Compute the parts of one machine, seed by seed, yielding the name of each when it is written."""
     memo = Memo()
     fast = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c)))
@@ -198,9 +199,7 @@ def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
         yield name, model, test[:, i].tolist(), float(gamma.ppf(0.9, *gamma.fit(train[:, i], floc=0))), seconds
 
 
-def write_part(
-    out: Path, machine: Machine, name: str, config: Config | None, seed: int, model, scores: list[float], threshold, seconds: float
-) -> None:
+def write_part(out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds) -> None:
     """Write the model, then the part: a part that is there is whole, and so is its model."""
     if isinstance(model, Detector) and name != "asdkit":
         model = without_banks(model)

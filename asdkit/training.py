@@ -63,8 +63,9 @@ class Crops:
     """Draws windows from spectrograms: at any frame, or at the fixed starts of the training windows."""
 
     def __init__(self, spectrograms: list[torch.Tensor], config: Config, seed: int):
-        self.spectrograms, self.width = spectrograms, config.width
-        self.starts = None if config.random_crops else [window_starts(s.shape[1], self.width, config.train_hop) for s in spectrograms]
+        self.spectrograms, self.width, self.starts = spectrograms, config.width, None
+        if not config.random_crops:
+            self.starts = [window_starts(s.shape[1], config.width, config.train_hop) for s in spectrograms]
         self.rng = np.random.default_rng(seed)
 
     def __call__(self, n: int) -> torch.Tensor:

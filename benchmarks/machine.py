@@ -19,8 +19,7 @@ import torch
 from asdkit import baseline
 from asdkit.blocks import extract, fast_channels
 from asdkit.config import Config
-from asdkit.pipeline import Fitting, Memo, calibrate, fit_balancer, fit_front, fit_knn, join, standardise_spaces
-from asdkit.pipeline import Detector
+from asdkit.pipeline import Detector, Fitting, Memo, calibrate, fit_balancer, fit_front, fit_knn, join, standardise_spaces
 from asdkit.recordings import index_machine, read_clip
 from asdkit.simulate import simulate
 
@@ -67,7 +66,8 @@ def bench(args, folder, config) -> None:
     machine, stage, memo = index_machine(folder / "fan"), Stages(), Memo()
     torch.set_num_threads(config.threads)
     fitting = Fitting(machine.train, config, 0, memo, tuple(fast_channels(config)))
-    print(f"{len(machine.train)} training and {len(machine.test)} test clips, {config.threads} thread(s), config {config.hash()}")
+    sizes = f"{len(machine.train)} training and {len(machine.test)} test clips"
+    print(f"{sizes}, {config.threads} thread(s), config {config.hash()}")
     print("\n| stage | wall s | processor s | peak GB | |\n|---|---|---|---|---|")
     whole = process_time()
     stage("features of one clip", lambda: features_speed(machine.train, config), lambda v, s: f"{v:.0f} x real time, one core")
@@ -98,7 +98,9 @@ def bench(args, folder, config) -> None:
         near = [fitting.spectra(c)["near", "slow"] for c in machine.train]
         domains = [c.domain for c in machine.train]
         stage(
-            "autoencoder, 2 epochs", lambda: baseline.fit(near, domains, 0, epochs=2), lambda v, s: f"100 epochs: about {50 * s:.0f} s"
+            "autoencoder, 2 epochs",
+            lambda: baseline.fit(near, domains, 0, epochs=2),
+            lambda v, s: f"100 epochs: about {50 * s:.0f} s",
         )
 
 

@@ -32,7 +32,6 @@ ALONE = {
     "last map": dict(readout="last-map"),
     "near and residual crops, near scored": dict(msm_train_channels=RESIDUAL, random_crops=True),
     "near and residual crops, residual scored": dict(msm_train_channels=RESIDUAL, random_crops=True, msm_channel="residual"),
-    "two networks": dict(nets=2),
     "alpha 0": dict(alpha=0.0),
     "alpha 1": dict(alpha=1.0),
     "rank 2": dict(rank=2),
@@ -52,6 +51,11 @@ ALONE = {
     "minimum of back-ends": dict(backend="minimum"),
     "aggregate mean": dict(aggregate="mean"),
     "aggregate max": dict(aggregate="max"),
+    "mean; ridge complex": dict(fusion="mean", ridge="complex"),
+    "mean; ridge complex; modulation of the residual": dict(fusion="mean", ridge="complex", modulation_channels=("residual",)),
+    "the same, fast": dict(fusion="mean", ridge="complex", modulation_channels=("residual",), modulation="fast"),
+    "the same, both": dict(fusion="mean", ridge="complex", modulation_channels=("residual",), modulation="both"),
+    "the same, both, of near and residual": dict(fusion="mean", ridge="complex", modulation_channels=RESIDUAL, modulation="both"),
 }
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: the workers of pytest -n share the cores
@@ -17,6 +18,53 @@ def real_data() -> Path:
     if not Path(named).is_dir():
         pytest.skip(f"ASDKIT_REAL_DATA: found no folder {named}; expected real recordings, <machine>/{{train,test}}")
     return Path(named).resolve()
+
+
+def _sound(rng: np.random.Generator, target: bool, anomaly: bool, seconds: int) -> np.ndarray:
+    """(n_samples, 2) of a humming machine under noise that both microphones hear; a fault is a whine that beats."""
+    n = 16000 * seconds
+    time = np.arange(n) / 16000
+    hum = sum(np.sin(2 * np.pi * f * time + rng.uniform(0, 6)) / f for f in rng.uniform(0.98, 1.02) * np.array([120, 240, 360]))
+    whine = anomaly * 0.3 * np.sin(2 * np.pi * 3100 * time) * (1 + np.sin(2 * np.pi * 6 * time))
+    noise = rng.uniform(0.1, 0.3) * (2 if target else 1) * rng.normal(size=n)
+    machine = 10 * hum + whine + 0.05 * rng.normal(size=n)
+    near, far = machine + 0.5 * np.roll(noise, 9), 0.3 * np.roll(machine, 20) + noise
+    return 0.1 * np.stack([near, far], axis=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory) -> Path:
+    """Two machines, ``pump`` and ``valve``, of a few clips of 4 to 6 s in the official layout. Not to be written to."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("tiny")
+    for seed, name, n_source, n_target, n_test in ((0, "pump", 12, 4, 3), (1, "valve", 8, 3, 2)):
+        rng = np.random.default_rng(seed)
+        clips = [("train", "source", "normal", i) for i in range(n_source)] + [("train", "target", "normal", i) for i in range(n_target)]
+        clips += [("test", d, y, i) for d in ("source", "target") for y in ("normal", "anomaly") for i in range(n_test)]
+        for split, domain, label, i in clips:
+            path = root / "dev_data" / "raw" / name / split / f"section_00_{domain}_{split}_{label}_{i:04d}_load_{i % 2}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, _sound(rng, domain == "target", label == "anomaly", 4 + i % 3), 16000, subtype="FLOAT")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """A configuration that trains in a second or two; everything is switched on."""
+    from asdkit.config import Config
+
+    return Config(steps=3, batch_size=16, bottleneck=16, test_hop=16, ridge="both", modulation="both", alpha=0.7, rank=3)
+
+
+@pytest.fixture(scope="session")
+def small_report():
+    """The `report` system with as little training, for as long as the tests last."""
+    from asdkit import config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "_REPORT", config._REPORT | {"steps": 3, "batch_size": 16})
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,6 @@
 """Simulated recordings: what a scene fixes, what a counterfactual changes, and what is written."""
 
 import csv
-import importlib
 import json
 from dataclasses import replace
 
@@ -9,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from asdkit.faults import FAULTS
-from asdkit.machines import KINDS, SAMPLE_RATE, rms
-from asdkit.rooms import LAYOUTS, factory_noise, impulse_responses
-from asdkit.scenes import Scene, mix, operation, render, specimen
+from asdkit import simulate as simulation
+from asdkit.simulate.faults import FAULTS
+from asdkit.simulate.machines import KINDS, SAMPLE_RATE, rms
+from asdkit.simulate.rooms import LAYOUTS, factory_noise, impulse_responses
+from asdkit.simulate.scenes import Scene, mix, operation, render, specimen
 
-simulation = importlib.import_module("asdkit.simulate")  # the package gives the function under this name
 MACHINES = simulation.MACHINES
 SMALL = dict(n_source=2, n_target=1, n_test=2, seconds=1.0)
 PAIRS = [(machine, fault) for machine in MACHINES for fault in KINDS[machine].faults]
@@ -234,7 +233,7 @@ def test_a_complete_machine_is_left_alone_and_other_parameters_are_refused(tmp_p
 
 def test_another_version_and_a_foreign_folder_are_refused(tmp_path, monkeypatch):
     simulation.simulate(tmp_path, ["fan"], **SMALL)
-    monkeypatch.setattr(simulation, "VERSION", 2)
+    monkeypatch.setattr(simulation.datasets, "VERSION", 2)
     with pytest.raises(ValueError, match="found version 1; expected version 2"):
         simulation.simulate(tmp_path, ["fan"], **SMALL)
     (tmp_path / "valve").mkdir()
@@ -251,8 +250,8 @@ def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return written[-1]
 
-    genuine = simulation.write_clip
-    monkeypatch.setattr(simulation, "write_clip", interrupted)
+    genuine = simulation.datasets.write_clip
+    monkeypatch.setattr(simulation.datasets, "write_clip", interrupted)
     with pytest.raises(KeyboardInterrupt):
         simulation.simulate(tmp_path, ["fan"], **SMALL)
     assert len(written) == 5 and list(tmp_path.iterdir()) == []
@@ -311,7 +310,7 @@ def test_unusable_recordings_say_why(shelf):
 
 
 def test_of_several_channels_the_first_is_used_with_a_warning(tmp_path):
-    from asdkit.mono import read_mono
+    from asdkit.simulate.mono import read_mono
 
     stereo = np.stack([np.full(160, 0.5), np.zeros(160)], axis=1)
     sf.write(tmp_path / "two.wav", stereo, SAMPLE_RATE)

@@ -10,7 +10,7 @@ How well the far channel serves as a reference for the noise depends on the room
 | gearbox | 2-3 m away, dry room | one loudspeaker, 0..8 dB over the machine | useful |
 | slider | 2 m away | two loudspeakers, -5..4 dB | nearly useless: two noises, more echo |
 | bearing | 0.6 m away | two loudspeakers, -6..3 dB | harmful if subtracted: it hears the machine |
-| valve | 0.8 m away, live room | two loudspeakers, -6..1 dB | nearly useless: it hears the machine |
+| valve | 0.8 m away, live room | two loudspeakers, -6..1 dB | harmful if subtracted: it hears the machine |
 
 Legend
 ------

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..recordings import InputError
 from .machines import SAMPLE_RATE
-from .recordings import InputError
 
 RECORD = "simulation.json"
 

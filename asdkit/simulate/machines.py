@@ -2,7 +2,7 @@
 
 A machine has an *anatomy* (blades, teeth, balls, resonances), drawn once per seed, and an *operation* (speed, load),
 drawn once per clip. Both give a `Run`: how the shaft turned and the healthy sound of it. A fault is a function of that
-run and returns the waveform that it adds (`asdkit.faults`): a clip with and without a fault differ in nothing else.
+run and returns the waveform that it adds (`asdkit.simulate.faults`): a clip with and without a fault differ in nothing else.
 
 | machine | sound | faults |
 |---|---|---|
@@ -15,7 +15,7 @@ run and returns the waveform that it adds (`asdkit.faults`): a clip with and wit
 Legend
 ------
 n : samples in a clip, at 16 kHz. phase : (n,) revolutions of the shaft. activity : (n,) 0..1, how hard it works.
-Sounds are (n,) of unit RMS; level is a matter of the microphones, see `asdkit.scenes`.
+Sounds are (n,) of unit RMS; level is a matter of the microphones, see `asdkit.simulate.scenes`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, signal
 
-from .recordings import SAMPLE_RATE
+from ..recordings import SAMPLE_RATE
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Faults: each is a function of a healthy run and returns the waveform that the fault adds to it.
 
-`fault(run, rng)` gives (n,) of unit RMS; how loud it gets is told by `asdkit.machines.KINDS` for each machine, and by
-the severity (`asdkit.scenes`). Which machine can have which fault is told in `asdkit.machines`.
+`fault(run, rng)` gives (n,) of unit RMS; how loud it gets is told by `asdkit.simulate.machines.KINDS` for each machine, and by
+the severity (`asdkit.simulate.scenes`). Which machine can have which fault is told in `asdkit.simulate.machines`.
 """
 
 from __future__ import annotations

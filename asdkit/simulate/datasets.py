@@ -1,12 +1,4 @@
-"""Data sets in the DCASE 2026 layout, simulated or rendered from mono recordings.
-
-`simulate` writes procedural machines (`asdkit.machines`), `render_recordings` other people's recordings
-(`asdkit.mono`); both play them in a room with a near and a far microphone (`asdkit.rooms`). One clip, and pairs of
-clips that differ in one ingredient, come from `Scene` and `render` (`asdkit.scenes`). A machine's folder is described
-in `asdkit.writing`.
-
-`VERSION` is frozen: any change to what a seed sounds like raises it, and voids every comparison with earlier numbers.
-"""
+"""Data sets of simulated machines in the DCASE 2026 layout."""
 
 from __future__ import annotations
 
@@ -15,11 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .machines import KINDS
-from .mono import render_recordings
-from .scenes import MACHINES, VERSION, Mix, Scene, mix, render
+from .scenes import MACHINES, VERSION, Scene, mix
 from .writing import is_complete, new_machine, write_clip, write_table
-
-__all__ = ["MACHINES", "VERSION", "Mix", "Scene", "mix", "render", "render_recordings", "scenes", "simulate"]
 
 SEVERITIES = (0.25, 0.5, 0.75, 1.0)  # of the test anomalies
 CONDITION_SPAN = 1_000_000  # clip indices set aside for each condition

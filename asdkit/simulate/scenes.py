@@ -11,7 +11,7 @@ stream of its own, derived from the scene, so that changing one ingredient leave
 (2, 16000)
 
 A machine (one seed) has one room and one anatomy for all its clips. Source and target domain differ in speed and load
-and in the kind and level of the noise; which rooms make the far channel useful is told in `asdkit.rooms`.
+and in the kind and level of the noise; which rooms make the far channel useful is told in `asdkit.simulate.rooms`.
 
 `VERSION` is frozen: any change to what a scene sounds like raises it, and voids every comparison with earlier numbers.
 
@@ -28,9 +28,9 @@ from zlib import crc32
 
 import numpy as np
 
+from ..recordings import InputError
 from .faults import FAULTS
 from .machines import KINDS, SAMPLE_RATE, Anatomy, Operation, Run, draw_anatomy, rms
-from .recordings import InputError
 from .rooms import LAYOUTS, Room, draw_room, factory_noise, play
 
 VERSION = 1

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..recordings import InputError
 from .machines import SAMPLE_RATE, rms
-from .recordings import InputError
 from .rooms import Layout, Room, draw_room, impulse_responses, play
 from .scenes import NEAR_LEVEL, VERSION, stream
 from .writing import is_complete, new_machine, write_clip, write_table
@@ -48,7 +48,7 @@ def render_recordings(
     snr_target: tuple[float, float] = (-5.0, 3.0),
     seed: int = 0,
 ) -> None:
-    """Render mono recordings of a machine, and of noise, to near and far: `<out>/<machine>`.
+    """Render mono recordings of a machine, and of noise, to near and far: `<out>/<machine>`, settled by `seed`.
 
     Parameters
     ----------
@@ -56,14 +56,10 @@ def render_recordings(
         Folders of recordings. If `<out>/<machine>` is there with the same ones and parameters, it is left alone.
     seconds : float
         Longer recordings are cut into clips of this length (a shorter rest is dropped); shorter ones are kept whole.
-    n_target : int
-        Training clips of the target domain, at most.
-    test_share : float
-        Share of the normal recordings kept for testing, 0..1; at least one is, and one is trained on.
+    n_target, test_share : int, float
+        Training clips of the target domain, at most; share of the normal recordings kept for testing, 0..1.
     snr_source, snr_target : pair of float
         Range of a typical normal recording over the noise at the near microphone, dB.
-    seed : int
-        Room, split, and stretches of noise.
 
     Raises
     ------
@@ -73,14 +69,18 @@ def render_recordings(
     recordings, noises = audio_files(sources), audio_files(noise)
     settings = dict(seconds=float(seconds), n_target=n_target, test_share=test_share, seed=seed)
     settings |= dict(snr_source=list(snr_source), snr_target=list(snr_target))
-    settings |= dict(sources=_digest(recordings), noise=_digest(noises))
-    parameters = dict(version=VERSION, made_by="render_recordings", **settings)
+    parameters = _parameters(recordings, noises, settings)
     if not is_complete(Path(out) / machine, parameters):
         train, test = _split(recordings, test_share, stream(seed, machine, 1))
         plan = list(_plan(train, test, seconds, n_target))
         stages = _stages(train, noises, snr_source, snr_target, stream(seed, machine, 2))
         with new_machine(Path(out) / machine, parameters) as folder:
             _write(folder, stages, plan, (seed, machine))
+
+
+def _parameters(recordings: list[Path], noises: list[Path], settings: dict) -> dict:
+    contents = dict(sources=_digest(recordings), noise=_digest(noises))
+    return dict(version=VERSION, made_by="render_recordings", **settings, **contents)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,144 @@
+"""The configuration: what it accepts, what it refuses, what identifies it, and the literal values of the report."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from asdkit.config import BLOCKS, Config, part_hash, systems
+from asdkit.recordings import InputError
+
+OTHER = dict(
+    width=88, train_hop=20, test_hop=4, blocks=("ridge",), logmel_channel="far", msm_train_channels=("near", "residual"),
+    msm_channel="residual", mask_ratio=0.5, random_crops=True, readout="last-map", bottleneck=64, nets=2, steps=7, batch_size=8,
+    learning_rate=1e-3, ridge="complex", ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("residual",),
+    modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
+    backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="mean", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
+)  # fmt: skip
+SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
+ENCODER = SPECTRA | {
+    "train_hop", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
+    "learning_rate", "threads",
+}  # fmt: skip
+DEPENDS = {
+    "nets": ENCODER,
+    "msm": ENCODER | {"msm_channel", "readout"},
+    "msm-residual": ENCODER | {"msm_channel"},
+    "ridges": SPECTRA | {"context", "ridge_folds"},
+    "ridge": SPECTRA | {"context", "ridge_folds", "ridge"},
+    "modulation": SPECTRA | {"modulation_channels", "modulation"},
+    "logmel": SPECTRA | {"logmel_channel"},
+}
+
+
+def vary(name) -> Config:
+    """The default with one option changed."""
+    default = getattr(Config(), name)
+    return replace(Config(), **{name: OTHER[name] if OTHER[name] != default else Config.report().to_dict()[name]})
+
+
+def test_report_is_the_literal_reading():
+    """Whatever the defaults become: a change here changes what every `report` row of every table means."""
+    assert Config.report().to_dict() == {
+        "width": 80, "train_hop": 40, "test_hop": 8,
+        "blocks": ["msm", "ridge", "modulation"], "logmel_channel": "near",
+        "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
+        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 180, "batch_size": 64, "learning_rate": 2e-3,
+        "ridge": "log-mel", "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
+        "modulation_channels": ["near", "far"], "modulation": "slow",
+        "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none",
+        "fusion": "concatenate", "balance": True, "backend": "domain", "k": 3, "n_0": 10.0, "standardise_clips": 200,
+        "aggregate": "top", "top": 0.1, "false_alarm": 0.1, "holdout": 0.2, "threads": 1,
+    }  # fmt: skip
+
+
+def test_every_option_is_tried_here():
+    assert OTHER.keys() == {f.name for f in fields(Config)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_option_changes_the_hash(name):
+    varied = vary(name)
+    assert varied.hash() != Config().hash()
+    assert varied.hash() == Config.from_dict(varied.to_dict()).hash()
+
+
+def test_the_hash_is_stable():
+    assert Config().hash() == Config(**Config.from_dict({}).__dict__).hash()
+    assert len(Config().hash()) == 12 and int(Config().hash(), 16)
+    assert Config(alpha=1).hash() == Config(alpha=1.0).hash()  # equal configurations have equal hashes
+    assert Config.from_dict({"n_0": 10, "blocks": ["msm"]}).hash() == Config(n_0=10.0, blocks=("msm",)).hash()
+
+
+@pytest.mark.parametrize("config", [Config(), Config.report(), Config(**OTHER)])
+def test_json_round_trip(config, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert Config.load(path) == config
+
+
+def test_a_file_names_some_options_and_leaves_the_rest(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"blocks": ["msm", "ridge"], "alpha": 1}')
+    assert Config.load(path) == replace(Config(), blocks=("msm", "ridge"), alpha=1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not readable as JSON"),
+        ("[1]", "found list, expected an object"),
+        ('{"alfa": 1}', "found option alfa"),
+        ('{"alpha": 1.5}', "found alpha = 1.5, expected a value from 0 to 1"),
+        ('{"alpha": NaN}', "found alpha = nan, expected a value from 0 to 1"),
+        ('{"alpha": "1"}', "found alpha = '1', expected float"),
+        ('{"alpha": true}', "found alpha = True, expected float"),
+        ('{"alpha": null}', "found alpha = None, expected float"),
+        ('{"k": 1.5}', "found k = 1.5, expected int"),
+        ('{"k": 0}', "found k = 0, expected a value from 1"),
+        ('{"width": 81}', "found width = 81, expected a multiple of 8"),
+        ('{"balance": 1}', "found balance = 1, expected bool"),
+        ('{"backend": "svm"}', "found backend = 'svm', expected domain, pooled"),
+        ('{"blocks": []}', r"found blocks = \(\), expected msm, ridge"),
+        ('{"blocks": ["msm", "beats"]}', "found blocks = .*expected msm, ridge"),
+        ('{"blocks": "msm"}', "found blocks = 'msm', expected"),
+        ('{"blocks": 3}', "found blocks = 3, expected"),
+        ('{"blocks": [["msm"]]}', "found blocks = .*expected"),
+        ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),
+        ('{"msm_train_channels": "near"}', "found msm_train_channels = 'near', expected near, far, residual"),
+        ('{"backend": ["domain"]}', "found backend = .*expected domain"),
+        ('{"backend": "value"}', "found backend = 'value' with blocks = .*expected"),
+        ('{"holdout": 0.9}', "found holdout = 0.9, expected a value from 0.01 to 0.5"),
+    ],
+)
+def test_bad_options_are_named_with_what_was_expected(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        Config.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_or_binary_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nowhere.json: not readable"):
+        Config.load(tmp_path / "nowhere.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(InputError, match="binary.json: not readable"):
+        Config.load(tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize("part", DEPENDS)
+def test_a_part_is_shared_by_systems_that_agree_on_what_it_depends_on(part):
+    changes = {name for name in OTHER if part_hash(vary(name), part) != part_hash(Config(), part)}
+    assert changes == DEPENDS[part]
+
+
+def test_systems_are_the_rows_a_reader_needs():
+    base = Config(alpha=0.25, blocks=("msm", "ridge"), steps=7)
+    rows = systems(base)
+    names = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", "ridge", "modulation", "logmel-near", "logmel-far"]
+    assert list(rows) == names
+    assert rows["asdkit"] == base and rows["report"] == Config.report()
+    assert rows["msm-untrained"] == replace(rows["msm"], steps=0)  # the twin differs in training alone
+    assert all(rows[name].blocks == (name,) for name in ("msm", "ridge", "modulation", "msm-residual"))
+    assert all(set(c.blocks) <= set(BLOCKS) for c in rows.values())
