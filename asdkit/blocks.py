@@ -10,7 +10,7 @@ blocks : {name: (n_windows, dim)} of one clip.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,9 @@ import torch
 from asdkit import dsp
 from asdkit.config import Config
 from asdkit.msm import MSM, masked_error
+from asdkit.objectives import Examples, class_name, train_objective
 from asdkit.recordings import SAMPLE_RATE, Clip, read_clip
 from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
-from asdkit.training import train_msm
 
 HOP = 512
 SPEED = 4  # fast frames per slow frame
@@ -102,7 +102,7 @@ class FrontEnd:
     nets: tuple[MSM, ...]
     ridge: dsp.Ridge | None
 
-    def describe(self, spectra: Spectra, hop: int, ridge: dsp.Ridge | None = None) -> dict[str, torch.Tensor]:
+    def describe(self, spectra: Spectra, hop: int, ridge: dsp.Ridge | None = None, names=None) -> dict[str, torch.Tensor]:
         """Blocks of one clip, computed from a batch of its own windows only.
 
         Parameters
@@ -112,6 +112,8 @@ class FrontEnd:
             Frames between windows.
         ridge : Ridge, optional
             Used in place of the fitted one: out-of-fold residuals of training clips.
+        names : iterable of str, optional
+            Blocks wanted; those of the configuration by default.
         """
         starts = window_starts(spectra["near", "slow"].shape[1], self.config.width, hop)
         makers = {
@@ -121,7 +123,7 @@ class FrontEnd:
             "modulation": lambda: self.modulation(spectra, starts),
             "logmel": lambda: dsp.statistics(self.windows(spectra, starts, self.config.logmel_channel)),
         }
-        return {name: makers[name]() for name in self.config.blocks}
+        return {name: makers[name]() for name in names or self.config.blocks}
 
     def windows(self, spectra, starts, channel: str) -> torch.Tensor:
         """Slow windows of one channel, dB: (n_windows, 128, width)."""
@@ -135,14 +137,19 @@ class FrontEnd:
 
     @torch.no_grad()
     def error(self, spectra, starts) -> torch.Tensor:
-        """MSM's own residual, averaged over networks: (n_windows, 1).
+        """The model's own residual, averaged over networks: (n_windows, 1).
 
-        Each of as many masks as it takes to hide every patch once is applied to every window, so that it is deterministic.
+        Of the MSM, each of as many masks as it takes to hide every patch once is applied to every window, so that it is
+        deterministic; of the autoencoder nothing is hidden.
         """
         channel = self.config.msm_channel
         x = cut_windows(self.scalers[channel](spectra[channel, "slow"]), starts, self.config.width)
-        errors = [masked_error(net, x, hidden.expand(len(x), -1, -1)) for net in self.nets for hidden in striped(net.grid)]
+        errors = [masked_error(net, x, hidden.expand(len(x), -1, -1)) for net in self.nets for hidden in self.masks(net.grid)]
         return torch.stack(errors).mean(0)[:, None]
+
+    def masks(self, grid: tuple[int, int]) -> list[torch.Tensor]:
+        """What is hidden, mask by mask, when the residual is scored: (1, *grid) bool each."""
+        return striped(grid) if self.config.objective == "msm" else [torch.zeros(1, *grid, dtype=torch.bool)]
 
     def ridge_residual(self, spectra, starts, ridge) -> torch.Tensor:
         """Far-context ridge residual: statistics over time of one or both readings."""
@@ -183,12 +190,23 @@ def needs_ridge(config: Config) -> bool:
     return "ridge" in config.blocks and config.ridge != "complex"
 
 
-def fit_nets(spectra: list[Spectra], config: Config, seed: int, description: str = "") -> tuple[dict, tuple[MSM, ...]]:
-    """Band scalers of every channel, and `config.nets` networks trained on the chosen channels."""
+def make_examples(spectra: list[Spectra], clips: Sequence[Clip], config: Config) -> tuple[dict[str, BandScaler], Examples]:
+    """Band scalers of every channel of one machine, and what a network sees of its training clips."""
     scalers = {c: BandScaler.fit([s[c, "slow"] for s in spectra]) for c in ("near", "far", "residual")}
-    crops = [scalers[c](s[c, "slow"]) for c in config.msm_train_channels for s in spectra]
+    far = [scalers["far"](s["far", "slow"]) for s in spectra] if config.objective == "far-to-near" else []
+    n_channels = len(config.msm_train_channels)
+    return scalers, Examples(
+        name=str(clips[0].path.parent),
+        spectrograms=[scalers[c](s[c, "slow"]) for c in config.msm_train_channels for s in spectra],
+        far=far * n_channels,
+        classes=[class_name(c) for c in clips] * n_channels,
+    )
+
+
+def fit_nets(machines: Sequence[Examples], config: Config, seed: int, description: str = "") -> tuple[MSM, ...]:
+    """`config.nets` networks of different seed; the first of `machines` is the one that will be scored."""
     seeds = np.random.SeedSequence(seed).generate_state(config.nets)
-    return scalers, tuple(train_msm(crops, config, int(s), description)[0] for s in seeds)
+    return tuple(train_objective(machines, config, int(s), description)[0] for s in seeds)
 
 
 def fit_ridges(spectra: list[Spectra], folds: np.ndarray, config: Config) -> tuple[dsp.Ridge, list[dsp.Ridge]]:
@@ -201,4 +219,3 @@ def fit_ridges(spectra: list[Spectra], folds: np.ndarray, config: Config) -> tup
     rest = [[sums[g] for g in sums if g != fold] or list(sums.values()) for fold in range(n_folds)]
     solved = [sum(parts[1:], parts[0]).solve(config.ridge_penalty) for parts in [list(sums.values()), *rest]]
     return solved[0], solved[1:]
-

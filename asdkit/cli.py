@@ -43,6 +43,20 @@ def _command(commands, name, function, help):
     return parser
 
 
+def _natural(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if _natural(text) == 0:
+        raise argparse.ArgumentTypeError("found 0, expected a whole number from 1")
+    return int(text)
+
+
 def _add_simulate(commands):
     p = _command(commands, "simulate", simulate, "Write simulated near/far recordings, or render mono ones.")
     p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
@@ -51,8 +65,8 @@ def _add_simulate(commands):
     p.add_argument("--target", type=int, default=10, help="target training clips (default 10)")
     p.add_argument("--test", type=int, default=50, help="test clips per domain and label (default 50)")
     p.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--jobs", type=int, default=1, help="processes")
+    p.add_argument("--seed", type=_natural, default=0)
+    p.add_argument("--jobs", type=_positive, default=1, help="processes")
     p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
     p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise")
 
@@ -79,8 +93,8 @@ def _add_run(commands):
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the `asdkit` system")
     p.add_argument("--machines", nargs="+", metavar="NAME")
     p.add_argument("--systems", nargs="+", metavar="NAME", help="rows of the table; `autoencoder` is off unless named")
-    p.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N")
-    p.add_argument("--jobs", type=int, default=1, help="machines at a time")
+    p.add_argument("--seeds", nargs="+", type=_natural, default=[0], metavar="N")
+    p.add_argument("--jobs", type=_positive, default=1, help="machines at a time")
     p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
 
 
@@ -108,7 +122,7 @@ def _add_fit(commands):
     p.add_argument("--target", type=Path, metavar="FOLDER", help="a few normal recordings of a new operating condition")
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config")
     p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings, between 0 and 1 (default 0.1)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=_natural, default=0)
 
 
 def fit(args) -> None:
@@ -117,6 +131,7 @@ def fit(args) -> None:
 
     from asdkit import pipeline
     from asdkit.artefacts import save
+    from asdkit.calibration import check_rate
     from asdkit.recordings import index_folder
 
     config = _config(args)
@@ -126,7 +141,7 @@ def fit(args) -> None:
     if args.out.exists() and not (args.out / "model.json").is_file():
         raise InputError(f"{args.out}: found something that is not a model, expected a new folder or a model to replace")
     if args.false_alarm is not None:
-        pipeline.check_rate(clips, config.false_alarm)
+        check_rate(clips, config.false_alarm)
     detector = pipeline.fit(clips, config, args.seed, description="masked spectrogram model")
     save(detector, args.out, clips=len(clips), seed=args.seed)
     print(f"model: {args.out} ({len(clips)} clips, {len({c.recording for c in clips})} recordings)")

@@ -81,7 +81,8 @@ def fit_conditioner(
     else:
         paired = far if control == "none" else far[other_recording(recordings, rng)]
         basis = shared_directions(near, paired, subspace)[0][:, :rank]
-    return FarConditioner(near.mean(0), torch.linalg.qr(basis).Q if rank else basis[:, :0], alpha)
+    basis = torch.linalg.qr(basis).Q if rank else basis[:, :0]
+    return FarConditioner(near.mean(0), basis.contiguous(), alpha)  # as it is stored: products round by memory layout
 
 
 def shared_directions(near: torch.Tensor, far: torch.Tensor, subspace: str = "pls") -> tuple[torch.Tensor, torch.Tensor]:

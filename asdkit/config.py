@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
@@ -16,6 +17,7 @@ from asdkit.recordings import InputError
 
 Channel = Literal["near", "far", "residual"]
 BLOCKS = ("msm", "ridge", "modulation", "logmel", "msm-residual")
+RECONSTRUCT = ("msm", "autoencoder")  # objectives with a residual of their own
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,11 @@ class Config:
     blocks: tuple[str, ...] = ("msm", "ridge", "modulation")  # of BLOCKS
     logmel_channel: Channel = "near"  # of the plain log-mel statistics (a baseline's block)
 
-    # masked spectrogram model
+    # encoder: the masked spectrogram model, or the same network under another objective
+    objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = "msm"
     msm_train_channels: tuple[Channel, ...] = ("near",)  # crops come from these
     msm_channel: Channel = "near"  # whose embedding is scored
-    mask_ratio: float = 0.6  # share of patches hidden, [0, 1)
+    mask_ratio: float = 0.6  # share of patches that "msm" hides, [0, 1)
     random_crops: bool = False  # True: a crop starts at any frame; False: the training windows
     readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
@@ -76,7 +79,7 @@ class Config:
     threads: int = 1  # torch threads; floating-point sums depend on it. Machines run in parallel (`--jobs`)
 
     def __post_init__(self):
-        hints = get_type_hints(type(self))
+        hints = _hints()
         for field in fields(self):
             value = getattr(self, field.name)
             _check_choice(field.name, value, hints[field.name])
@@ -125,11 +128,16 @@ class Config:
 
 
 _REPORT = dict(
-    blocks=("msm", "ridge", "modulation"), msm_train_channels=("near",), msm_channel="near", mask_ratio=0.6,
-    random_crops=False, readout="bottleneck", nets=1, ridge="log-mel", modulation_channels=("near", "far"),
+    blocks=("msm", "ridge", "modulation"), objective="msm", msm_train_channels=("near",), msm_channel="near",
+    mask_ratio=0.6, random_crops=False, readout="bottleneck", nets=1, ridge="log-mel", modulation_channels=("near", "far"),
     modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls", control="none", fusion="concatenate",
     balance=True, backend="domain", k=3, n_0=10.0, aggregate="top", top=0.1,
 )  # fmt: skip
+
+
+@lru_cache
+def _hints() -> dict:
+    return get_type_hints(Config)
 
 
 def _check_choice(name, value, hint):
@@ -155,7 +163,8 @@ def _check_type(name, value, hint):
 
 _RANGES = {
     "mask_ratio": (0, 0.99), "alpha": (0, 1), "top": (1e-9, 1), "false_alarm": (1e-9, 1), "holdout": (0.01, 0.5),
-    "steps": (0, 10**9), "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100), "learning_rate": (1e-12, 10),
+    "steps": (0, 10**9), "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100),
+    "learning_rate": (1e-12, 10),
 }  # fmt: skip
 _AT_LEAST_ONE = ("width", "train_hop", "test_hop", "bottleneck", "nets", "batch_size", "k", "standardise_clips", "threads")
 
@@ -167,12 +176,15 @@ def _check_ranges(config):
     if config.width % 8:
         raise InputError(f"config: found width = {config.width}, expected a multiple of 8 frames (patches are 16 x 8)")
     if config.backend == "value" and tuple(config.blocks) != ("msm-residual",):
-        raise InputError(f"config: found backend = 'value' with blocks = {config.blocks!r}, expected blocks = ('msm-residual',)")
+        raise InputError(f"config: found backend = 'value' with blocks = {config.blocks!r}, expected ('msm-residual',)")
+    if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
+        expected = ", ".join(RECONSTRUCT)
+        raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
 
 
 _ENCODER = (
-    "width", "train_hop", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
-    "learning_rate", "threads", "ridge_penalty",
+    "width", "train_hop", "objective", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps",
+    "batch_size", "learning_rate", "threads", "ridge_penalty",
 )  # fmt: skip
 _RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
 _BLOCK = {
@@ -184,6 +196,7 @@ _BLOCK = {
 }
 
 
+@lru_cache(maxsize=1024)
 def part_hash(config: Config, part: str) -> str:
     """Identifies what a part of the pipeline depends on, so that systems share what they have in common.
 
@@ -194,12 +207,13 @@ def part_hash(config: Config, part: str) -> str:
 
 def systems(base: Config) -> dict[str, Config]:
     """The rows of a results table: the system itself, the report's, and the controls a reader needs to judge them."""
+    objective = base.objective if base.objective in RECONSTRUCT else "msm"
     return {
         "asdkit": base,
         "report": Config.report(),
         "msm": replace(base, blocks=("msm",)),
         "msm-untrained": replace(base, blocks=("msm",), steps=0),
-        "msm-residual": replace(base, blocks=("msm-residual",), backend="value"),
+        "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
         "ridge": replace(base, blocks=("ridge",)),
         "modulation": replace(base, blocks=("modulation",)),
         "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),

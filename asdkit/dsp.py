@@ -77,7 +77,7 @@ class RidgeStatistics:
         cov_xy = self.xy / self.n - mean_x[:, None] * mean_y
         ridge = penalty * cov_x.diagonal().mean() + 1e-9  # dB^2; keeps a constant far channel solvable
         weights = torch.linalg.solve(cov_x + ridge * torch.eye(len(cov_x), dtype=cov_x.dtype), cov_xy)
-        return Ridge(weights.float(), (mean_y - mean_x @ weights).float())
+        return Ridge(weights.float().contiguous(), (mean_y - mean_x @ weights).float())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ is_target : (n_bank,) bool. S and T are the source and the target part of the ba
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,9 +19,12 @@ MAX_QUERIES = 2000  # windows from which a median distance is read; more do not 
 N_LOCAL = 4  # neighbours in the local density of a reference
 
 
-def distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m)."""
-    total = x.square().sum(1)[:, None] + y.square().sum(1)
+def distances(x: torch.Tensor, y: torch.Tensor, y_squared: torch.Tensor | None = None) -> torch.Tensor:
+    """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m).
+
+    `y_squared`, (m,) the squared length of each y, saves computing it again.
+    """
+    total = x.square().sum(1)[:, None] + (y.square().sum(1) if y_squared is None else y_squared)
     squared = total - 2 * x @ y.T
     return squared.masked_fill_(squared <= 16 * torch.finfo(x.dtype).eps * total, 0).sqrt_()
 
@@ -43,7 +47,10 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     """Mean distance to the k nearest of other recordings, for at most `MAX_QUERIES` evenly spaced windows."""
     rows = np.unique(np.linspace(0, len(bank) - 1, min(len(bank), MAX_QUERIES)).round().astype(int))
     parts = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
-    return torch.cat([nearest_mean(leave_out(distances(bank[r], bank), recordings[r], recordings), k) for r in parts])
+    squared = bank.square().sum(1)
+    return torch.cat(
+        [nearest_mean(leave_out(distances(bank[r], bank, squared), recordings[r], recordings), k) for r in parts]
+    )
 
 
 def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
@@ -77,9 +84,14 @@ class DomainKNN:
     centres: tuple[float, ...] = (0.0,)  # one per back-end: they standardise before the minimum
     widths: tuple[float, ...] = (1.0,)
 
+    @cached_property
+    def squared(self) -> torch.Tensor:
+        """(n_bank,) squared length of each reference."""
+        return self.bank.square().sum(1)
+
     def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
         """Window scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
-        d = distances(x, self.bank)
+        d = distances(x, self.bank, self.squared)
         if recording is not None:
             d = d.masked_fill(torch.from_numpy(self.recordings == recording), torch.inf)
         scores = [(BACKENDS[b](self, d) - c) / w for b, c, w in zip(self.backends, self.centres, self.widths)]
@@ -175,4 +187,4 @@ def standardise_backends(knn: DomainKNN) -> DomainKNN:
     scores = [s[s.isfinite()] for s in scores]
     centres = tuple(float(s.mean()) if len(s) else 0.0 for s in scores)
     widths = tuple(float(s.std()) if len(s) > 1 and s.std() > 1e-6 * s.abs().max() else 1.0 for s in scores)
-    return DomainKNN(**{**vars(knn), "centres": centres, "widths": widths})
+    return replace(knn, centres=centres, widths=widths)

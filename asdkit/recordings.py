@@ -87,7 +87,7 @@ def parse_name(path: str | Path) -> Clip:
 
 
 def wav_files(folder: Path) -> list[Path]:
-    """WAV files directly in a folder, sorted by name; anything else is ignored with a warning, but for hidden files and tables."""
+    """WAV files directly in a folder, sorted by name; what else is not hidden and no table is ignored with a warning."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name not in TABLES)
@@ -138,7 +138,7 @@ def index_machine(folder: str | Path) -> Machine:
 
 
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
-    """All machines below a folder, at any depth, in order of name: every folder that holds ``train``, or ``test`` with recordings.
+    """All machines below a folder, in order of name: whatever holds a ``train`` folder, or ``test`` with recordings.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.D
     rows = []
     for system in dict.fromkeys(s for _, s, _ in evaluation.points if s != reference):
         both = [(m, seed) for m, s, seed in evaluation.points if s == system and (m, reference, seed) in evaluation.points]
-        for machine in [*dict.fromkeys(m for m, _ in both), "mean"]:
+        for machine in [*dict.fromkeys(m for m, _ in both), "mean"] if both else []:
             pairs = [(m, seed) for m, seed in both if machine in (m, "mean")]
             n_seeds = len({seed for _, seed in pairs})
             rows.append((machine, reference, system, n_seeds, *_difference(evaluation, pairs, reference, system)))

@@ -25,8 +25,10 @@ from asdkit import __version__, baseline
 from asdkit.artefacts import save, write_text
 from asdkit.blocks import fast_channels
 from asdkit.config import Config, systems
-from asdkit.pipeline import Detector, Fitting, Memo, fit
-from asdkit.recordings import InputError, Machine, index_data
+from asdkit.fitting import Fitting, Memo
+from asdkit.objectives import POOLED
+from asdkit.pipeline import Detector, fit
+from asdkit.recordings import Clip, InputError, Machine, index_data
 
 AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")  # one training, two scores
 log = logging.getLogger("asdkit")
@@ -72,10 +74,12 @@ def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True
 ) -> None:
     """The same for systems of any names and configurations; without decisions it is two to four times as fast."""
-    out = Path(out)
+    out, names = Path(out), [m.name for m in machines]
+    if len(set(names)) < len(names):
+        raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
     open_folder(out, quick)
     for machine in machines:
-        check_parts(out, machine, chosen)
+        check_parts(out, machine, chosen, other_clips(machine, machines))
     tasks = [
         (machine, chosen, [(s, n) for s in sorted(set(seeds)) for n in chosen if not _part(out, machine, n, s).exists()])
         for machine in machines
@@ -85,12 +89,19 @@ def run_systems(
     with tqdm(total=total, desc="machine x system x seed", disable=total == 0) as bar:
         if jobs == 1:
             for task in tasks:
-                for _ in run_machine(*task, out, quick, decide):
+                for _ in run_machine(*task, out, quick, decide, True, other_clips(task[0], machines)):
                     bar.update()
         else:
-            work = (delayed(_all_of)(*task, out, quick, decide) for task in tasks if task[2])
+            work = (
+                delayed(_all_of)(*task, out, quick, decide, False, other_clips(task[0], machines)) for task in tasks if task[2]
+            )
             for n_parts in Parallel(n_jobs=jobs, return_as="generator_unordered")(work):
                 bar.update(n_parts)
+
+
+def other_clips(machine: Machine, machines: list[Machine]) -> tuple[tuple[Clip, ...], ...]:
+    """Training clips of the other machines of a run, machine by machine; only objectives that tell machines apart read them."""
+    return tuple(m.train for m in machines if m.name != machine.name)
 
 
 def _all_of(*arguments) -> int:
@@ -125,7 +136,7 @@ def open_folder(out: Path, quick: bool) -> None:
             raise InputError(f"{out}: found a run with {name} = {found.get(name)}, expected {expected}; choose another folder")
 
 
-def check_parts(out: Path, machine: Machine, chosen: dict[str, Config | None]) -> None:
+def check_parts(out: Path, machine: Machine, chosen: dict[str, Config | None], others=()) -> None:
     """Refuse to continue a run whose parts come from other recordings or from another configuration of the same name."""
     data = fingerprint(machine)
     for path in sorted((out / machine.name / "parts").glob("*.json")):
@@ -135,6 +146,8 @@ def check_parts(out: Path, machine: Machine, chosen: dict[str, Config | None]) -
         if part["system"] in chosen and part["config_hash"] != (expected := config_hash(chosen[part["system"]])):
             found = part["config_hash"]
             raise InputError(f"{path}: found a run with config {found}, expected {expected}; choose another folder")
+        if part["system"] in chosen and part.get("others") != others_fingerprint(chosen[part["system"]], others):
+            raise InputError(f"{path}: found a network trained with other machines than this run's; choose another folder")
 
 
 def config_hash(config: Config | None) -> str:
@@ -144,7 +157,16 @@ def config_hash(config: Config | None) -> str:
 
 def fingerprint(machine: Machine) -> str:
     """Hash of the names and sizes of a machine's clips."""
-    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in machine.train + machine.test)
+    return _fingerprint(machine.train + machine.test)
+
+
+def others_fingerprint(config: Config | None, others: tuple[tuple[Clip, ...], ...]) -> str | None:
+    """Hash of the names and sizes of the other machines' clips that a network was trained on; None where there were none."""
+    return _fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
+
+
+def _fingerprint(clips: Iterable[Clip]) -> str:
+    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in clips)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -152,15 +174,18 @@ def _part(out, machine: Machine, name: str, seed: int) -> Path:
     return Path(out) / machine.name / "parts" / f"{name}-{seed}.json"
 
 
-def run_machine(machine: Machine, chosen: dict[str, Config | None], todo: list[tuple[int, str]], out: Path, quick, decide):
+def run_machine(
+    machine: Machine, chosen: dict[str, Config | None], todo, out: Path, quick: bool, decide: bool, bars=True, others=()
+):
     """Compute the parts of one machine, seed by seed, yielding the name of each when it is written."""
     memo = Memo()
     fast = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c)))
     for seed in sorted({s for s, _ in todo}):
         names = [n for s, n in todo if s == seed]
         for name in (n for n in names if chosen[n]):
-            scored = score_machine(machine, chosen[name], seed, memo, fast, decide, f"{machine.name} seed {seed}")
-            write_part(out, machine, name, chosen[name], seed, *scored)
+            label = f"{machine.name} {seed}" if bars else ""
+            scored = score_machine(machine, chosen[name], seed, memo, fast, decide, label, others)
+            write_part(out, machine, name, chosen[name], seed, *scored, others)
             yield name
         if ours := [n for n in names if not chosen[n]]:
             for name, *scored in score_autoencoder(machine, seed, memo, 2 if quick else 100):
@@ -170,11 +195,11 @@ def run_machine(machine: Machine, chosen: dict[str, Config | None], todo: list[t
         memo.forget_all_but("spectra")
 
 
-def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str):
+def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str, others=()):
     """Fit one system and score the test clips in the order of their names: (detector, scores, threshold, seconds)."""
     start, memo.saved = perf_counter(), 0.0
-    detector = fit(machine.train, config, seed, memo, fast, decide, description)
-    fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, tuple(fast))
+    detector = fit(machine.train, config, seed, memo, fast, decide, description, others)
+    fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, tuple(fast), others=others)
     scores = [detector.score_blocks(fitting.blocks(detector.front, clip, config.test_hop)) for clip in machine.test]
     return detector, scores, detector.threshold, perf_counter() - start + memo.saved
 
@@ -199,7 +224,7 @@ def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
         yield name, model, test[:, i].tolist(), float(gamma.ppf(0.9, *gamma.fit(train[:, i], floc=0))), seconds
 
 
-def write_part(out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds) -> None:
+def write_part(out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds, others=()) -> None:
     """Write the model, then the part: a part that is there is whole, and so is its model."""
     if isinstance(model, Detector) and name != "asdkit":
         model = without_banks(model)
@@ -207,7 +232,7 @@ def write_part(out: Path, machine: Machine, name: str, config, seed: int, model,
     decisions = [None if threshold is None else int(s > threshold) for s in scores]
     part = dict(
         system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
-        data=fingerprint(machine), seconds=round(seconds, 2), threshold=threshold,
+        data=fingerprint(machine), others=others_fingerprint(config, others), seconds=round(seconds, 2), threshold=threshold,
         files=[c.name for c in machine.test], scores=scores, decisions=decisions,
     )  # fmt: skip
     write_text(_part(out, machine, name, seed), json.dumps(part))

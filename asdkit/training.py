@@ -1,21 +1,27 @@
-"""One plain training loop, and the masked spectrogram model trained with it.
+"""One plain training loop, and the masked spectrogram model trained with it. The other objectives are in `asdkit.objectives`.
 
 Legend
 ------
 spectrograms : list of (n_mels, n_frames) standardised log-mels, one per clip and channel.
+watch : ``watch(step, snapshot)``, called after so many steps, from 0 to the last; ``snapshot()`` copies the model as it is
+    then, ready to embed. Watching changes nothing in the training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from asdkit.config import Config
 from asdkit.msm import MSM, calibrate_batchnorm, masked_error, random_hidden
 from asdkit.spectrogram import window_starts
+
+Watch = Callable[[int, Callable[[], MSM]], None]
 
 
 def default_device() -> torch.device:
@@ -24,7 +30,12 @@ def default_device() -> torch.device:
 
 
 def train(
-    model: torch.nn.Module, loss: Callable[[int], torch.Tensor], steps: int, learning_rate: float, description: str = ""
+    model: nn.Module,
+    loss: Callable[[int], torch.Tensor],
+    steps: int,
+    learning_rate: float,
+    description: str = "",
+    before_step: Callable[[int], None] | None = None,
 ) -> list[float]:
     """AdamW under a one-cycle schedule.
 
@@ -37,6 +48,8 @@ def train(
     steps : int
     learning_rate : float
         Peak.
+    before_step : callable, optional
+        Called with the number of each step before it is taken.
 
     Returns
     -------
@@ -50,6 +63,8 @@ def train(
     losses = []
     model.train()
     for step in tqdm(range(steps), desc=description, leave=False, disable=not description):
+        if before_step:
+            before_step(step)
         optimizer.zero_grad(set_to_none=True)
         value = loss(step)
         value.backward()
@@ -60,27 +75,81 @@ def train(
 
 
 class Crops:
-    """Draws windows from spectrograms: at any frame, or at the fixed starts of the training windows."""
+    """Draws windows from spectrograms: at any frame, or at the fixed starts of the training windows.
 
-    def __init__(self, spectrograms: list[torch.Tensor], config: Config, seed: int):
-        self.spectrograms, self.width, self.starts = spectrograms, config.width, None
+    Parameters
+    ----------
+    spectrograms : sequence of (n_mels, n_frames)
+    config : Config
+    seed : int
+    weights : (n_spectrograms,), optional
+        Probability of each spectrogram; all alike by default.
+    """
+
+    def __init__(self, spectrograms: Sequence[torch.Tensor], config: Config, seed: int, weights: np.ndarray | None = None):
+        self.spectrograms, self.width, self.starts, self.weights = spectrograms, config.width, None, weights
         if not config.random_crops:
             self.starts = [window_starts(s.shape[1], config.width, config.train_hop) for s in spectrograms]
-        self.rng = np.random.default_rng(seed)
+        self.seed, self.rng = seed, np.random.default_rng(seed)
 
     def __call__(self, n: int) -> torch.Tensor:
         """Draw (n, n_mels, width)."""
-        return torch.stack([self._crop(i) for i in self.rng.integers(len(self.spectrograms), size=n)])
+        return self.cut(*self.draw(n))
 
-    def _crop(self, i: int) -> torch.Tensor:
-        frames = self.spectrograms[i]
-        room = frames.shape[1] - self.width
-        start = self.rng.integers(room + 1) if self.starts is None else self.rng.choice(self.starts[i])
-        return frames[:, start : start + self.width]
+    def draw(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw n places: which spectrogram, and at which frame of it a window starts."""
+        if self.weights is None:
+            clips = self.rng.integers(len(self.spectrograms), size=n)
+        else:
+            clips = self.rng.choice(len(self.spectrograms), size=n, p=self.weights)
+        return clips, np.array([self._start(i) for i in clips])
+
+    def cut(self, clips: np.ndarray, starts: np.ndarray, spectrograms: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
+        """Windows at these places, (n, n_mels, width), of these or of other spectrograms of the same clips."""
+        source = self.spectrograms if spectrograms is None else spectrograms
+        return torch.stack([source[i][:, start : start + self.width] for i, start in zip(clips, starts)])
+
+    def restarted(self) -> Crops:
+        """The same, drawing from the first place again."""
+        fresh = copy.copy(self)
+        fresh.rng = np.random.default_rng(self.seed)
+        return fresh
+
+    def _start(self, i: int) -> int:
+        room = self.spectrograms[i].shape[1] - self.width
+        return self.rng.integers(room + 1) if self.starts is None else self.rng.choice(self.starts[i])
 
 
-def train_msm(spectrograms: list[torch.Tensor], config: Config, seed: int, description: str = "") -> tuple[MSM, list[float]]:
-    """Train one masked spectrogram model from scratch; with ``config.steps = 0`` its untrained twin.
+class Masked(nn.Module):
+    """Masked spectrogram modelling: mean squared error on the hidden cells; on all of them where nothing is hidden."""
+
+    def __init__(self, ratio: float, seed: int):
+        super().__init__()
+        self.ratio, self.generator = ratio, torch.Generator().manual_seed(seed)
+
+    def forward(self, model: MSM, x: torch.Tensor, clips: np.ndarray, starts: np.ndarray) -> torch.Tensor:
+        """Loss of a batch of windows."""
+        hidden = random_hidden(len(x), model.grid, self.ratio, self.generator)
+        return masked_error(model, x, hidden.to(x.device)).mean()
+
+
+def train_encoder(
+    crops: Crops,
+    objective: Callable[[], nn.Module],
+    config: Config,
+    seed: int,
+    description: str = "",
+    watch: Watch | None = None,
+) -> tuple[MSM, list[float]]:
+    """Train one network from scratch under any objective; with ``config.steps = 0`` its untrained twin.
+
+    Parameters
+    ----------
+    crops : Crops
+        Of what the encoder reads when it is scored. BatchNorm is calibrated on them.
+    objective : callable
+        ``objective()`` makes the module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns
+        a scalar. Its weights are drawn after the encoder's: one seed is one initial encoder, whatever the objective.
 
     Returns
     -------
@@ -92,13 +161,30 @@ def train_msm(spectrograms: list[torch.Tensor], config: Config, seed: int, descr
     with torch.random.fork_rng():  # layers draw their weights from the global generator
         torch.manual_seed(seed)
         model = MSM(config.width, config.bottleneck).to(device)
-    crops, generator = Crops(spectrograms, config, seed), torch.Generator().manual_seed(seed)
+        criterion = objective().to(device)
 
     def loss(step):
-        x = crops(config.batch_size)
-        hidden = random_hidden(len(x), model.grid, config.mask_ratio, generator)
-        return masked_error(model, x.to(device), hidden.to(device)).mean()
+        clips, starts = crops.draw(config.batch_size)
+        return criterion(model, crops.cut(clips, starts).to(device), clips, starts)
 
-    losses = train(model, loss, config.steps, config.learning_rate, description)
-    calibrate_batchnorm(model, (crops(config.batch_size).to(device) for _ in range(8)))
-    return model.cpu(), losses
+    def snapshot():
+        return _calibrated(copy.deepcopy(model), crops.restarted(), config.batch_size)
+
+    before_step = None if watch is None else lambda step: watch(step, snapshot)
+    both = nn.ModuleList([model, criterion])
+    losses = train(both, loss, config.steps, config.learning_rate, description, before_step)
+    if watch is not None:
+        watch(config.steps, snapshot)
+    return _calibrated(model, crops, config.batch_size), losses
+
+
+def _calibrated(model: MSM, crops: Crops, batch_size: int) -> MSM:
+    """The model in evaluation mode on the CPU, its BatchNorm calibrated."""
+    device = next(model.parameters()).device
+    calibrate_batchnorm(model, (crops(batch_size).to(device) for _ in range(8)))
+    return model.cpu()
+
+
+def train_msm(spectrograms: list[torch.Tensor], config: Config, seed: int, description: str = "") -> tuple[MSM, list[float]]:
+    """Train one masked spectrogram model from scratch: `train_encoder` with `Masked`."""
+    return train_encoder(Crops(spectrograms, config, seed), lambda: Masked(config.mask_ratio, seed), config, seed, description)

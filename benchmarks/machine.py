@@ -18,8 +18,11 @@ import torch
 
 from asdkit import baseline
 from asdkit.blocks import extract, fast_channels
+from asdkit.calibration import calibrate
 from asdkit.config import Config
-from asdkit.pipeline import Detector, Fitting, Memo, calibrate, fit_balancer, fit_front, fit_knn, join, standardise_spaces
+from asdkit.fitting import Fitting, Memo
+from asdkit.knn import fit_knn
+from asdkit.pipeline import Detector, fit_balancer, fit_front, fit_uncalibrated, join, standardise_spaces
 from asdkit.recordings import index_machine, read_clip
 from asdkit.simulate import simulate
 
@@ -87,7 +90,7 @@ def bench(args, folder, config) -> None:
     detector = Detector(config, 0, front, balancer, spaces, {}, {})
     if len(spaces) > 1:
         detector = stage("standardise", lambda: standardise_spaces(detector, fitting, ridges))
-    stage("calibrate the decision", lambda: calibrate(fitting))
+    stage("calibrate the decision", lambda: calibrate(fitting, fit_uncalibrated))
     stage(
         "score the test clips",
         lambda: [detector.score(fitting.spectra(c)) for c in machine.test],

@@ -2,9 +2,9 @@
 
     python benchmarks/options.py DATA [DATA ...] --out DIR [--seeds 0 1] [--jobs 2]
 
-Each option is changed alone, starting from the report; the table gives its paired difference to the report, the arithmetic
-mean over all machines with a 95 % interval over recordings. The second part starts from `asdkit`, and takes its departures back
-one by one.
+First each option is changed alone, starting from the report; the table gives its paired difference to the report, the
+arithmetic mean over all machines with a 95 % interval over recordings. Then options are changed starting from the report with
+score fusion, by the maximum and by the mean. Last, the departures of `asdkit` from the report are taken back one by one.
 """
 
 import argparse
@@ -23,18 +23,15 @@ ALONE = {
     "balance off": dict(balance=False),
     "ridge complex": dict(ridge="complex"),
     "ridge both": dict(ridge="both"),
-    "modulation of near": dict(modulation_channels=("near",)),
     "modulation of the residual": dict(modulation_channels=("residual",)),
-    "modulation of near and residual": dict(modulation_channels=RESIDUAL),
     "modulation fast": dict(modulation="fast"),
     "modulation both": dict(modulation="both"),
-    "random crops": dict(random_crops=True),
     "last map": dict(readout="last-map"),
+    "random crops": dict(random_crops=True),
     "near and residual crops, near scored": dict(msm_train_channels=RESIDUAL, random_crops=True),
     "near and residual crops, residual scored": dict(msm_train_channels=RESIDUAL, random_crops=True, msm_channel="residual"),
     "alpha 0": dict(alpha=0.0),
     "alpha 1": dict(alpha=1.0),
-    "rank 2": dict(rank=2),
     "rank by shuffled pairs": dict(rank_rule="shuffled"),
     "cca": dict(subspace="cca"),
     "control: random": dict(control="random"),
@@ -51,11 +48,19 @@ ALONE = {
     "minimum of back-ends": dict(backend="minimum"),
     "aggregate mean": dict(aggregate="mean"),
     "aggregate max": dict(aggregate="max"),
-    "mean; ridge complex": dict(fusion="mean", ridge="complex"),
-    "mean; ridge complex; modulation of the residual": dict(fusion="mean", ridge="complex", modulation_channels=("residual",)),
-    "the same, fast": dict(fusion="mean", ridge="complex", modulation_channels=("residual",), modulation="fast"),
-    "the same, both": dict(fusion="mean", ridge="complex", modulation_channels=("residual",), modulation="both"),
-    "the same, both, of near and residual": dict(fusion="mean", ridge="complex", modulation_channels=RESIDUAL, modulation="both"),
+}
+FUSED = {
+    "last map": dict(readout="last-map"),
+    "modulation fast": dict(modulation="fast"),
+    "modulation of the residual": dict(modulation_channels=("residual",)),
+    "modulation fast of near and residual": dict(modulation="fast", modulation_channels=RESIDUAL),
+    "ridge complex": dict(ridge="complex"),
+    "ridge both": dict(ridge="both"),
+    "ridge both, modulation fast of the residual": dict(ridge="both", modulation="fast", modulation_channels=("residual",)),
+    "alpha 0": dict(alpha=0.0),
+    "control: near-pca": dict(control="near-pca"),
+    "varmin": dict(backend="varmin"),
+    "aggregate mean": dict(aggregate="mean"),
 }
 
 
@@ -72,13 +77,19 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
-    machines = [m for data in args.data for m in index_data(data)]
-    chosen = {"report": REPORT} | {name: replace(REPORT, **change) for name, change in ALONE.items()}
+    machines = [replace(m, name=f"{data.name}-{m.name}") for data in args.data for m in index_data(data)]
     without = {f"asdkit without {name}": replace(ASDKIT, **{name: getattr(REPORT, name)}) for name in departures()}
-    runs.run_systems(machines, args.out, chosen | {"asdkit": ASDKIT} | without, args.seeds, args.jobs, decide=False)
+    stages = {"report": {name: replace(REPORT, **change) for name, change in ALONE.items()}}
+    for how in ("max", "mean"):
+        base = replace(REPORT, fusion=how)
+        stages[f"fusion {how}"] = {f"{how}; {name}": replace(base, **change) for name, change in FUSED.items()}
+    stages["asdkit"] = without
+    chosen = {"report": REPORT, "asdkit": ASDKIT} | {name: c for stage in stages.values() for name, c in stage.items()}
+    runs.run_systems(machines, args.out, chosen, args.seeds, args.jobs, decide=False)
     evaluation = results.Evaluation(results.read_parts(args.out), machines)
-    print_table(evaluation, machines, list(ALONE) + ["asdkit"], "report")
-    print_table(evaluation, machines, list(without), "asdkit")
+    for reference, stage in stages.items():
+        print_table(evaluation, machines, list(stage), reference)
+    print_table(evaluation, machines, ["asdkit"], "report")
 
 
 def print_table(evaluation, machines, systems, reference) -> None:

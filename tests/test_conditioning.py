@@ -122,7 +122,7 @@ def nearest_auc(conditioner, train, test, labels):
 
 
 def test_conditioning_helps_at_the_right_rank_and_hurts_beyond():
-    """Section 4 of the method: 8 directions of the machine, 8 of noise; the far microphone hears both, the fault is the machine's."""
+    """Section 4 of the method: 8 directions of the machine, where the fault is, and 8 of noise; far hears both."""
     rng = np.random.default_rng(1)
     near_axes, far_axes = (np.linalg.qr(rng.normal(size=(64, 16)))[0].T for _ in range(2))
     fault = rng.normal(size=8)

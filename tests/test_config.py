@@ -9,7 +9,8 @@ from asdkit.config import BLOCKS, Config, part_hash, systems
 from asdkit.recordings import InputError
 
 OTHER = dict(
-    width=88, train_hop=20, test_hop=4, blocks=("ridge",), logmel_channel="far", msm_train_channels=("near", "residual"),
+    width=88, train_hop=20, test_hop=4, blocks=("ridge",), logmel_channel="far", objective="autoencoder",
+    msm_train_channels=("near", "residual"),
     msm_channel="residual", mask_ratio=0.5, random_crops=True, readout="last-map", bottleneck=64, nets=2, steps=7, batch_size=8,
     learning_rate=1e-3, ridge="complex", ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("residual",),
     modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
@@ -17,7 +18,7 @@ OTHER = dict(
 )  # fmt: skip
 SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
 ENCODER = SPECTRA | {
-    "train_hop", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
+    "train_hop", "objective", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
     "learning_rate", "threads",
 }  # fmt: skip
 DEPENDS = {
@@ -42,7 +43,7 @@ def test_report_is_the_literal_reading():
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8,
         "blocks": ["msm", "ridge", "modulation"], "logmel_channel": "near",
-        "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
+        "objective": "msm", "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
         "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 180, "batch_size": 64, "learning_rate": 2e-3,
         "ridge": "log-mel", "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
@@ -108,6 +109,7 @@ def test_a_file_names_some_options_and_leaves_the_rest(tmp_path):
         ('{"msm_train_channels": "near"}', "found msm_train_channels = 'near', expected near, far, residual"),
         ('{"backend": ["domain"]}', "found backend = .*expected domain"),
         ('{"backend": "value"}', "found backend = 'value' with blocks = .*expected"),
+        ('{"objective": "far-to-near", "blocks": ["msm-residual"]}', "found block msm-residual with objective = 'far-to-near'"),
         ('{"holdout": 0.9}', "found holdout = 0.9, expected a value from 0.01 to 0.5"),
     ],
 )

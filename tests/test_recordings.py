@@ -2,7 +2,6 @@
 
 import shutil
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,27 +53,30 @@ def refused(path, message):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (NORMAL(12), dict(section="00", domain="source", split="train", label=0, attributes="noAttribute")),
-        ("section_02_target_test_anomaly_0003_A_1_m-n_3.wav", dict(section="02", domain="target", split="test", label=1, attributes="A_1_m-n_3")),
-        ("section_00_source_test_normal_0000.wav", dict(domain="source", split="test", label=0, attributes="")),
-        ("section_00_0007.wav", dict(section="00", domain=None, split="test", label=None)),
+        (NORMAL(12), ("00", "source", "train", 0, "noAttribute")),
+        ("section_02_target_test_anomaly_0003_A_1_m-n_3.wav", ("02", "target", "test", 1, "A_1_m-n_3")),
+        ("section_00_source_test_normal_0000.wav", ("00", "source", "test", 0, "")),
+        ("section_00_0007.wav", ("00", None, "test", None, "")),
     ],
-)  # fmt: skip
+)
 def test_names_of_the_grammar(name, expected):
-    assert parse_name(f"a/b/{name}") == replace(Clip(Path("a/b") / name, recording=name), **expected)
+    assert parse_name(f"a/b/{name}") == Clip(Path("a/b") / name, *expected, recording=name)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["fan.wav", "section_0_0007.wav", "section_00_0007.flac", "section_00_middle_train_normal_0000.wav", "section_00_00071.wav",
-     "section_00_source_train_normal_0000noAttribute.wav", "xsection_00_0007.wav", "section_00_0007.wav.bak", "section_00_0007_a.wav"],
+    [
+        "fan.wav", "section_0_0007.wav", "section_00_0007.flac", "section_00_00071.wav", "xsection_00_0007.wav",
+        "section_00_0007.wav.bak", "section_00_0007_a.wav", "section_00_middle_train_normal_0000.wav",
+        "section_00_source_train_normal_0000noAttribute.wav",
+    ],
 )  # fmt: skip
 def test_names_outside_the_grammar(name):
     with pytest.raises(InputError, match=r"outside the grammar; expected section_<ss>_"):
         parse_name(name)
 
 
-@given(st.text(alphabet="abc_-. é9", max_size=20), st.sampled_from(["source", "target"]), st.sampled_from(["normal", "anomaly"]))
+@given(st.text("abc_-. é9", max_size=20), st.sampled_from(["source", "target"]), st.sampled_from(["normal", "anomaly"]))
 def test_attributes_are_kept_as_they_are(attributes, domain, label):
     clip = parse_name(f"section_00_{domain}_test_{label}_0001_{attributes}.wav")
     assert (clip.attributes, clip.domain, clip.label) == (attributes, domain, int(label == "anomaly"))

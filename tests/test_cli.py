@@ -1,0 +1,249 @@
+"""The command line: every bad input ends in exit code 2 and one line, and leaves nothing half-written."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdkit import __version__
+from asdkit.cli import main
+
+SOUND = 0.1 * np.random.default_rng(0).normal(size=(48000, 2))
+
+
+def nan(samples):
+    samples = samples.copy()
+    samples[100] = np.nan
+    return samples
+
+
+BAD_CLIPS = {
+    "mono": (lambda p: soundfile.write(p, SOUND[:, 0], 16000), "found 1 channel(s), expected 2"),
+    "rate": (lambda p: soundfile.write(p, SOUND, 44100), "found 44100 Hz, expected 16000 Hz"),
+    "empty": (lambda p: soundfile.write(p, SOUND[:0], 16000), "found no samples; expected a recording"),
+    "no bytes": (lambda p: p.write_bytes(b""), "not readable as audio"),
+    "text": (lambda p: p.write_text("not audio"), "not readable as audio"),
+    "nan": (lambda p: soundfile.write(p, nan(SOUND), 16000, subtype="FLOAT"), "not finite, expected numbers"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-999]), "truncated; found"),
+}
+
+
+@pytest.fixture(scope="module")
+def fast_config(tmp_path_factory):
+    """Log-mel statistics alone: fits in a moment."""
+    path = tmp_path_factory.mktemp("config") / "fast.json"
+    path.write_text('{"blocks": ["logmel"], "test_hop": 40, "false_alarm": 0.25}')
+    return str(path)
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path):
+    """A copy of both machines that may be broken."""
+    return Path(shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_data, fast_config, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "valve"
+    assert main(["fit", str(tiny_data / "dev_data/raw/valve/train"), "--out", str(out), "--config", fast_config]) == 0
+    return out
+
+
+def refused(capsys, *arguments, says):
+    """The command ends in 2 with one line of error, and nothing on the screen that could be taken for a result."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if line.startswith("asdkit: error: ")]
+    assert out == "" and len(errors) == 1 and err.rstrip().endswith(errors[0])
+    assert "Traceback" not in err
+    for text in [says] if isinstance(says, str) else says:
+        assert text in errors[0]
+
+
+def run_fast(data, out, *more):
+    return ["run", data, "--out", out, "--systems", "logmel-near", *more]
+
+
+def whole_files(out):
+    """Names of the files below a folder, after a look whether any is half-written."""
+    files = [p for p in out.rglob("*") if p.is_file()]
+    assert not [p for p in out.rglob("*") if p.name.startswith(".")]
+    for p in files:
+        if p.suffix == ".json":
+            json.loads(p.read_text())
+    return {p.name for p in files}
+
+
+def test_help_of_every_command(capsys):
+    for command in ([], ["simulate"], ["run"], ["fit"], ["score"]):
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--help"])
+        assert end.value.code == 0
+        assert "usage: asdkit" in capsys.readouterr().out
+
+
+def test_python_m_asdkit():
+    found = subprocess.run([sys.executable, "-m", "asdkit", "--version"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.strip()) == (0, f"asdkit {__version__}")
+
+
+def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, "-m", "asdkit", "score", str(tmp_path / "model"), str(tmp_path / "a.wav")]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert len(found.stderr.splitlines()) == 1 and str(tmp_path / "model") in found.stderr
+
+
+@pytest.mark.parametrize("line", ["", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0"])
+def test_wrong_usage_ends_in_2(line, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(line.split())
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_run_prints_its_table_and_says_where_things_are(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([str(a) for a in [*run_fast(data, out), "logmel-far", "--quick", "--machines", "valve"]]) == 0
+    printed = capsys.readouterr().out
+    assert "logmel-near" in printed and "valve" in printed and str(out / "results.csv") in printed
+    assert printed.rstrip().endswith("This is not a result.")
+    assert {"omega.png", "results.csv", "scores.csv", "differences.csv", "run.json"} <= whole_files(out)
+
+
+def test_score_prints_a_line_for_each_file_in_the_order_given(model, data, capsys):
+    files = sorted((data / "valve" / "test").iterdir())[:3][::-1]
+    assert main(["score", str(model), *map(str, files)]) == 0
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["file", "score", "decision"]
+    assert [line[0] for line in lines[1:]] == list(map(str, files))
+    assert all(np.isfinite(float(score)) and decision in ("0", "1") for _, score, decision in lines[1:])
+
+
+# recordings that cannot be used
+
+
+@pytest.mark.parametrize("kind", BAD_CLIPS)
+def test_bad_clips_are_refused_by_every_command(kind, data, model, fast_config, tmp_path, capsys):
+    spoil, says = BAD_CLIPS[kind]
+    test = sorted((data / "valve" / "test").iterdir())[-1]
+    spoil(test)
+    refused(capsys, "score", model, data / "valve" / "test", "--out", tmp_path / "scores.csv", says=[str(test), says])
+    refused(capsys, *run_fast(data, tmp_path / "run"), says=[str(test), says])
+    assert not (tmp_path / "scores.csv").exists()
+    assert "results.csv" not in whole_files(tmp_path / "run")
+    train = sorted((data / "valve" / "train").iterdir())[3]
+    spoil(train)
+    refused(capsys, "fit", train.parent, "--out", tmp_path / "m", "--config", fast_config, says=[str(train), says])
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_run_goes_on_when_the_bad_clip_is_mended(data, tmp_path, capsys):
+    bad = sorted((data / "valve" / "test").iterdir())[-1]
+    good = bad.read_bytes()
+    bad.write_bytes(good[:-1000] + b"\0" * 0)
+    refused(capsys, *run_fast(data, tmp_path / "run"), says="truncated")
+    bad.write_bytes(good)
+    first = next((tmp_path / "run").rglob("pump/parts/*.json"))
+    written = first.stat().st_mtime_ns
+    assert main([str(a) for a in run_fast(data, tmp_path / "run")]) == 0
+    assert first.stat().st_mtime_ns == written
+
+
+def test_digital_silence_is_a_warning_that_names_the_file(data, model, capsys):
+    path = data / "valve" / "silent.wav"
+    soundfile.write(path, SOUND * [1, 0], 16000)
+    assert main(["score", str(model), str(path)]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("asdkit: warning: ") and f"{path}: the far channel is digital silence" in err
+
+
+def test_a_file_that_is_not_audio_is_a_warning(data, tmp_path, capsys):
+    (data / "valve" / "train" / "notes.txt").write_text("")
+    assert main([str(a) for a in run_fast(data, tmp_path / "out", "--machines", "valve")]) == 0
+    assert "train: ignored 1 file(s) that are not .wav, such as notes.txt" in capsys.readouterr().err
+
+
+# folders that cannot be used
+
+
+def test_unusable_data_folders(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    refused(capsys, *run_fast(tmp_path / "nowhere", out), says=["nowhere: no such folder", "expected one that holds"])
+    refused(capsys, *run_fast(data / "pump" / "test", out), says="found no machine; expected <machine>/train")
+    refused(capsys, *run_fast(data, out, "--machines", "fan"), says="found pump, valve; expected also fan")
+    refused(capsys, *run_fast(data, out)[:-1], "beats", says=["found beats; expected asdkit, report", "autoencoder"])
+    (data / "valve" / "test" / "tuesday.wav").write_text("")
+    refused(capsys, *run_fast(data, out), says=["tuesday.wav: the name is outside the grammar; expected section_"])
+    shutil.rmtree(data / "pump" / "train")
+    (data / "pump" / "train").mkdir()
+    refused(capsys, *run_fast(data, out), says="pump: found no training clips; expected .wav files in")
+    assert not out.exists()
+
+
+def test_unusable_folders_of_fit(data, fast_config, tmp_path, capsys):
+    out = tmp_path / "model"
+    train = data / "valve" / "train"
+    refused(capsys, "fit", tmp_path / "nowhere", "--out", out, says="nowhere: no such folder")
+    refused(capsys, "fit", tmp_path, "--out", out, says="found no .wav files")
+    refused(capsys, "fit", train, "--target", tmp_path, "--out", out, says="found no .wav files")
+    refused(capsys, "fit", train, "--out", out, "--false-alarm", "1.5", says="found false_alarm = 1.5, expected a value")
+    for path in sorted(train.iterdir())[1:]:
+        path.unlink()
+    refused(capsys, "fit", train, "--out", out, "--config", fast_config, says="found 1 clip(s), expected at least 2")
+    assert not out.exists()
+
+
+def test_output_that_is_something_else_is_left_alone(data, fast_config, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("years of work")
+    for name in ("mine", "file"):
+        refused(capsys, *run_fast(data, tmp_path / name), says=[f"{tmp_path / name}: found", "expected"])
+        fit = ["fit", data / "valve" / "train", "--out", tmp_path / name, "--config", fast_config]
+        refused(capsys, *fit, says=[f"{tmp_path / name}: found something that is not a model", "expected"])
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == (tmp_path / "file").read_text() == "years of work"
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_an_output_folder_of_another_run_is_refused_and_kept(data, fast_config, tmp_path, capsys):
+    out = tmp_path / "out"
+    run = run_fast(data, out, "--machines", "valve")
+    assert main([str(a) for a in run]) == 0
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    refused(capsys, *run, "--config", fast_config, says=["found a run with config", "expected", "choose another folder"])
+    refused(capsys, *run, "--quick", says=["found a run with quick = False, expected True", "choose another folder"])
+    next((data / "valve" / "test").iterdir()).unlink()
+    refused(capsys, *run, says=["found scores of other recordings than", "choose another folder"])
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_unusable_models_and_configurations(data, model, tiny_data, tmp_path, capsys):
+    clip = next((data / "valve" / "test").iterdir())
+    refused(capsys, "score", tmp_path, clip, says=[str(tmp_path), "expected a folder written by `asdkit fit`"])
+    refused(capsys, "score", model, tmp_path / "nowhere.wav", says="nowhere.wav: not readable as audio")
+    (tmp_path / "bad.json").write_text('{"alpha": 1.5}')
+    for command in (["run", data], ["fit", data / "valve" / "train"]):
+        arguments = [*command, "--out", tmp_path / "out", "--config"]
+        refused(capsys, *arguments, tmp_path / "bad.json", says="found alpha = 1.5, expected a value from 0 to 1")
+        refused(capsys, *arguments, tmp_path / "nowhere.json", says="nowhere.json: not readable as JSON")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_its_bank_is_refused(data, tmp_path, capsys):
+    assert main([str(a) for a in run_fast(data, tmp_path / "out", "--machines", "valve")]) == 0
+    stored = tmp_path / "out" / "valve" / "models" / "logmel-near-0"
+    clip = next((data / "valve" / "test").iterdir())
+    refused(capsys, "score", stored, clip, says=[str(stored), "found a model without its bank"])
+
+
+def test_simulate_needs_both_or_neither_of_its_folders(tmp_path, capsys):
+    arguments = ["simulate", tmp_path / "out", "--sources", tmp_path]
+    refused(capsys, *arguments, says="found one of --sources and --noise, expected both")
+    assert not (tmp_path / "out").exists()

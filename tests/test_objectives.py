@@ -1,0 +1,376 @@
+"""The other objectives: formulas against naive versions, what they learn, and that all else is as for the MSM."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from asdkit import objectives, pipeline, runs
+from asdkit.config import Config, systems
+from asdkit.fitting import Fitting, Memo
+from asdkit.msm import MSM
+from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective
+from asdkit.recordings import Clip, InputError, index_data
+from asdkit.training import Crops, train_msm
+
+SMALL = Config(width=16, train_hop=8, bottleneck=8, batch_size=32, steps=3)
+OTHERS = ("autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos")
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def one_hot(labels, n):
+    return F.one_hot(torch.tensor(labels), n).float()
+
+
+def seeded(make, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def some_machine(name, seed, n=8):
+    """Clips of a bump at one of two places (the attribute); far is the same in noise."""
+    rng, mel = np.random.default_rng(seed), np.arange(128)[:, None]
+    classes = [f"00 load_{i % 2}" for i in range(n)]
+    near = [np.exp(-(((mel - 30 - 10 * seed - 40 * (i % 2) + rng.normal(size=(1, 40))) / 9) ** 2)) * 3 for i in range(n)]
+    near = [x + 0.1 * rng.normal(size=x.shape) for x in near]
+    far = [0.5 * x + 0.5 * rng.normal(size=x.shape) for x in near]
+    as_tensors = [[torch.from_numpy(x.astype(np.float32)) for x in clips] for clips in (near, far)]
+    return Examples(name, *as_tensors, classes)
+
+
+@pytest.fixture(scope="module")
+def machines():
+    return [some_machine("pump", 0), some_machine("valve", 1, 4)]
+
+
+# formulas
+
+
+def test_arcface_equals_a_loop():
+    head, embedding, labels = seeded(lambda: ArcFace(5, 3)), normal(6, 5), [0, 1, 2, 2, 1, 0]
+    embedding[0] = -head.centres[0].detach()  # past pi - margin
+    found = head(embedding, one_hot(labels, 3)).exp()
+    for i, label in enumerate(labels):
+        cosine = [float(torch.cosine_similarity(embedding[i], w, dim=0).clamp(-1, 1)) for w in head.centres.detach()]
+        theta = math.acos(cosine[label])
+        past = theta + 0.5 > math.pi
+        cosine[label] = cosine[label] - 0.5 * math.sin(0.5) if past else math.cos(theta + 0.5)
+        weights = [math.exp(30 * c) for c in cosine]
+        expected = [w / sum(weights) for w in weights]
+        assert found[i].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_the_margin_only_makes_the_true_class_harder():
+    cosine = torch.linspace(-1, 1, 401)[:, None].repeat(1, 2)
+    found = objectives.angular_margin(cosine, one_hot([0] * 401, 2))
+    assert torch.equal(found[:, 1], cosine[:, 1])
+    assert (found[:, 0] <= cosine[:, 0]).all()
+    assert (found[1:, 0] > found[:-1, 0] - 1e-3).all()  # more alike is never worse
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_the_gradient_is_finite_at_parallel_and_opposite(value):
+    head = seeded(lambda: ArcFace(4, 2))
+    embedding = (value * head.centres.detach()[:1]).clone().requires_grad_()
+    head(embedding, one_hot([0], 2))[0, 0].backward()
+    assert torch.isfinite(embedding.grad).all() and torch.isfinite(head.centres.grad).all()
+
+
+@pytest.mark.parametrize("n_centres", [1, 4])
+def test_sub_cluster_adacos_equals_a_loop(n_centres):
+    head, embedding = seeded(lambda: SubClusterAdaCos(5, 3, n_centres)), normal(6, 5)
+    targets = 0.7 * one_hot([0, 1, 2, 2, 1, 0], 3) + 0.3 * one_hot([1, 1, 0, 2, 0, 2], 3)
+    scale = float(head.scale)
+    assert scale == pytest.approx(math.sqrt(2) * math.log(3 * n_centres - 1))
+    cosine = [[float(torch.cosine_similarity(x, w, dim=0)) for w in head.centres.detach()] for x in embedding]
+    of_class = [[row[c * n_centres : (c + 1) * n_centres] for c in range(3)] for row in cosine]
+    total = np.mean([sum(math.exp(scale * c) for c in row) for row in cosine])
+    angles = [sum(t * math.acos(max(k)) for t, k in zip(target.tolist(), row)) for target, row in zip(targets, of_class)]
+    expected_scale = math.log(total) / math.cos(min(math.pi / 4, np.median(angles)))
+    found = head(embedding, targets).exp()
+    assert float(head.scale) == pytest.approx(expected_scale, rel=1e-5)
+    for row, probabilities in zip(of_class, found):
+        weights = [sum(math.exp(expected_scale * c) for c in centres) for centres in row]
+        assert probabilities.tolist() == pytest.approx([w / sum(weights) for w in weights], rel=1e-4)
+
+
+def test_the_scale_follows_in_training_only():
+    head, embedding, targets = seeded(lambda: SubClusterAdaCos(5, 3)).eval(), normal(6, 5), one_hot([0, 1, 2, 2, 1, 0], 3)
+    start = head.scale.clone()
+    head(embedding, targets)
+    assert torch.equal(head.scale, start)
+    head.train()
+    for _ in range(50):
+        head(embedding, targets)
+    assert torch.isfinite(head.scale) and not torch.equal(head.scale, start)
+    assert not head.scale.requires_grad
+
+
+def test_mixup_equals_a_loop():
+    x, targets, share = (
+        normal(5, 128, 16),
+        one_hot([0, 1, 2, 0, 1], 3),
+        torch.rand(5, generator=torch.Generator().manual_seed(0)),
+    )
+    mixed, weights = objectives.mixup(x, targets, share)
+    for i in range(5):
+        torch.testing.assert_close(mixed[i], share[i] * x[i] + (1 - share[i]) * x[4 - i])
+        torch.testing.assert_close(weights[i], share[i] * targets[i] + (1 - share[i]) * targets[4 - i])
+    torch.testing.assert_close(weights.sum(1), torch.ones(5))
+    kept, same = objectives.mixup(x, targets, torch.ones(5))
+    assert torch.equal(kept, x) and torch.equal(same, targets)
+
+
+def test_classification_is_the_cross_entropy_of_its_clips():
+    model, labels = seeded(lambda: MSM(16, 8)).eval(), np.array([2, 0, 1])
+    loss = seeded(lambda: Classification(Softmax(8, 3), labels, 3))
+    x, clips = normal(4, 128, 16), np.array([0, 0, 2, 1])
+    logits = loss.head.linear(model.embed(x))
+    expected = F.cross_entropy(logits, torch.tensor([2, 2, 1, 0]))
+    torch.testing.assert_close(loss(model, x, clips, np.zeros(4, int)), expected)
+
+
+def test_far_to_near_reads_far_at_the_same_place_and_restores_near(machines):
+    crops, seen = Crops(machines[0].spectrograms, SMALL, 0), []
+
+    def model(x):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    clips, starts = crops.draw(5)
+    near = crops.cut(clips, starts)
+    loss = FarToNear(crops, machines[0].far)(model, near, clips, starts)
+    for x, i, s in zip(seen[0], clips, starts):
+        assert torch.equal(x, machines[0].far[i][:, s : s + 16])
+    torch.testing.assert_close(loss, near.square().mean())
+
+
+def test_pseudo_labels_find_the_clusters(machines):
+    labels = objectives.pseudo_labels(machines[0].spectrograms, 2, seed=0)
+    assert len(set(labels)) == 2 and (labels == labels[0]).tolist() == [True, False] * 4
+    assert sorted(objectives.pseudo_labels(machines[0].spectrograms, 16, seed=0)) == list(range(8))  # no more than clips
+    twice = [machines[0].spectrograms[0]] * 3 + [machines[0].spectrograms[1]]
+    assert objectives.pseudo_labels(twice, 16, seed=0).max() == 1
+
+
+def test_class_names():
+    assert objectives.class_name(Clip("x", "01", attributes="spd_1")) == "01 spd_1"
+    assert objectives.class_name(Clip("x", attributes="noAttribute")) == objectives.class_name(Clip("x")) == "00 "
+
+
+# training
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_an_objective_lowers_its_loss(machines, objective):
+    config = replace(SMALL, objective=objective, steps=40, learning_rate=5e-3, bottleneck=16)
+    model, losses = train_objective(machines, config, seed=0)
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert not model.training
+    with torch.no_grad():
+        assert torch.isfinite(model.embed(machines[0].spectrograms[0][None, :, :16])).all()
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_training_repeats_by_seed_and_leaves_the_global_generators_alone(machines, objective):
+    config = replace(SMALL, objective=objective)
+    torch.manual_seed(5)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    one, losses = train_objective(machines, config, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+    torch.manual_seed(6)
+    two, again = train_objective(machines, config, seed=3)
+    other = train_objective(machines, config, seed=4)[0]
+    assert losses == again and len(losses) == 3
+    assert same(one, two) and not same(one, other)
+
+
+def same(one, two):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_every_objective_starts_from_the_same_encoder(machines, objective):
+    start = seeded(lambda: MSM(16, 8))
+    model, losses = train_objective(machines, replace(SMALL, objective=objective, steps=0), seed=0)
+    assert losses == []
+    assert all(torch.equal(a, b) for a, b in zip(start.parameters(), model.parameters()))
+
+
+def test_msm_is_what_train_msm_gives_and_the_autoencoder_hides_nothing(machines):
+    for objective, ratio in (("msm", 0.6), ("autoencoder", 0.0)):
+        config = replace(SMALL, objective=objective)
+        expected = train_msm(machines[0].spectrograms, replace(SMALL, mask_ratio=ratio), seed=1)
+        found = train_objective(machines, config, seed=1)
+        assert same(found[0], expected[0]) and found[1] == expected[1]
+
+
+@pytest.mark.parametrize("objective", OTHERS)
+def test_only_pooled_objectives_read_other_machines(machines, objective):
+    config = replace(SMALL, objective=objective)
+    beside, alone = (train_objective(m, config, seed=0)[0] for m in (machines, machines[:1]))
+    assert same(beside, alone) == (objective not in POOLED)
+
+
+@pytest.mark.parametrize("objective", POOLED)
+def test_one_network_serves_all_machines(machines, objective):
+    config = replace(SMALL, objective=objective)
+    assert same(train_objective(machines, config, seed=0)[0], train_objective(machines[::-1], config, seed=0)[0])
+
+
+def test_machines_are_drawn_alike_and_classes_are_theirs(machines):
+    crops, criterion = objectives.classify_machines(machines, replace(SMALL, objective="machine-id"), seed=0)
+    clips, _ = crops.draw(4000)
+    assert (clips < 8).mean() == pytest.approx(0.5, abs=0.03)  # 8 clips of the one, 4 of the other
+    classes = criterion().one_hot
+    assert classes.shape == (12, 4)
+    assert classes.argmax(1).tolist() == [0, 1] * 4 + [2, 3] * 2
+
+
+@pytest.mark.parametrize("objective", POOLED)
+def test_one_class_is_refused(machines, objective):
+    lone = replace(machines[0], classes=["00 "] * 8)
+    with pytest.raises(InputError, match=f"{objective}: found 1 class, expected several machines"):
+        train_objective([lone], replace(SMALL, objective=objective), seed=0)
+    with pytest.raises(InputError, match="found 1 class, expected several clips that differ"):
+        train_objective([replace(lone, spectrograms=lone.spectrograms[:1])], replace(SMALL, objective="pseudo-cluster"), seed=0)
+
+
+@pytest.mark.parametrize("objective", ("msm", *OTHERS))
+def test_watching_changes_nothing_and_sees_calibrated_copies(machines, objective):
+    config, seen = replace(SMALL, objective=objective), {}
+
+    def watch(step, snapshot):
+        seen[step] = snapshot()
+
+    watched, losses = train_objective(machines, config, seed=0, watch=watch)
+    plain, expected = train_objective(machines, config, seed=0)
+    assert same(watched, plain) and losses == expected
+    assert sorted(seen) == [0, 1, 2, 3] and not any(m.training for m in seen.values())
+    assert same(seen[0], train_objective(machines, replace(config, steps=0), seed=0)[0])
+    assert all(torch.equal(a, b) for a, b in zip(seen[3].parameters(), watched.parameters()))
+    assert not same(seen[1], seen[2])
+
+
+# in the pipeline
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_config):
+    return replace(tiny_config, steps=2, rank=0, ridge="complex", modulation="slow", test_hop=40)
+
+
+def test_variants_are_the_rows_of_the_trap():
+    rows = objectives.variants(Config())
+    assert {c.objective for c in rows.values()} == {"msm", *OTHERS}
+    assert rows["untrained"] == replace(rows["msm"], steps=0)
+    assert all(replace(rows[name], objective="msm") == rows["msm"] for name in OTHERS)  # the objective alone differs
+
+
+@pytest.mark.parametrize("objective", ("msm", *OTHERS))
+def test_a_run_of_any_objective_has_its_rows(objective):
+    rows = systems(Config(objective=objective))
+    assert rows["msm"].objective == rows["msm-untrained"].objective == objective
+    assert rows["msm-residual"].objective == (objective if objective == "autoencoder" else "msm")
+
+
+def test_a_detector_of_every_variant_scores(tiny_data, tiny):
+    pump, valve = index_data(tiny_data)
+    memo = Memo()
+    for name, config in objectives.variants(tiny).items():
+        detector = pipeline.fit(pump.train, config, memo=memo, decide=False, others=(valve.train,))
+        assert np.isfinite(detector.score_blocks(blocks_of(pump.test[0], detector, memo))), name
+
+
+def blocks_of(clip, detector, memo):
+    return Fitting((), detector.config, 0, memo, ()).blocks(detector.front, clip, detector.config.test_hop)
+
+
+def test_the_autoencoder_is_scored_by_its_whole_residual(tiny_data, tiny):
+    pump, _ = index_data(tiny_data)
+    config = objectives.variants(tiny)["autoencoder-residual"]
+    detector, memo = pipeline.fit(pump.train, config, decide=False), Memo()
+    found = blocks_of(pump.test[0], detector, memo)["msm-residual"]
+    front, spectra = detector.front, Fitting((), config, 0, memo, ()).spectra(pump.test[0])
+    x = front.scalers["near"](spectra["near", "slow"])
+    windows = x.unfold(-1, 80, 1)[:, [0, x.shape[1] - 80]].transpose(0, 1)
+    with torch.no_grad():
+        expected = (front.nets[0](windows) - windows).square().mean((1, 2))
+    torch.testing.assert_close(found[[0, -1], 0], expected)
+
+
+def test_other_machines_reach_the_network_through_a_run(tiny_data, tiny, tmp_path):
+    """In a run the classifier is one network, whichever machine it scores; other systems do not depend on other machines."""
+    both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
+    rows = objectives.variants(tiny)
+    chosen = {"id": rows["machine-id"], "msm": rows["msm"]}
+    runs.run_systems(both, tmp_path / "both", chosen, decide=False)
+    nets = {m.name: _weights(tmp_path / "both" / m.name / "models/id-0") for m in both}
+    assert all(torch.equal(a, b) for a, b in zip(nets["pump"], nets["valve"]))
+    with pytest.raises(InputError, match="trained with other machines"):
+        runs.run_systems(first, tmp_path / "both", chosen, decide=False)
+    runs.run_systems(first, tmp_path / "both", {"msm": rows["msm"]}, decide=False)
+    runs.run_systems(first, tmp_path / "one", chosen, decide=False)
+    scores = {(out, name): _scores(tmp_path / out / f"pump/parts/{name}-0.json") for out in ("both", "one") for name in chosen}
+    assert scores["both", "msm"] == scores["one", "msm"]
+    assert scores["both", "id"] != scores["one", "id"]
+
+
+def _weights(folder):
+    from safetensors.torch import load_file
+
+    return [v for k, v in sorted(load_file(folder / "tensors.safetensors").items()) if "nets" in k]
+
+
+def _scores(path):
+    import json
+
+    return json.loads(path.read_text())["scores"]
+
+
+def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, monkeypatch):
+    import soundfile
+
+    opened = set()
+
+    class Spy(soundfile.SoundFile):
+        def __init__(self, file, *args, **kwargs):
+            opened.add("/".join(file.parts[-3:-1]))
+            super().__init__(file, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile, "SoundFile", Spy)
+    pump, valve = index_data(tiny_data)
+    config = objectives.variants(tiny)["machine-id"]
+    list(runs.run_machine(pump, {"id": config}, [(0, "id")], tmp_path, True, False, False, (valve.train,)))
+    assert opened == {"pump/train", "pump/test", "valve/train"}
+
+
+def test_modules_are_trained_with_their_heads(machines):
+    """The head is in the optimiser: its centres move."""
+    kept = []
+
+    class Kept(nn.Module):
+        def __init__(self, loss):
+            super().__init__()
+            self.loss, self.start = loss, loss.head.centres.detach().clone()
+            kept.append(self)
+
+        def forward(self, *batch):
+            return self.loss(*batch)
+
+    from asdkit.training import train_encoder
+
+    config = replace(SMALL, objective="pseudo-cluster")
+    crops = Crops(machines[0].spectrograms, config, 0)
+    make = objectives._own_objective(machines[0], crops, config, 0)
+    train_encoder(crops, lambda: Kept(make()), config, 0)
+    assert not torch.equal(kept[0].loss.head.centres, kept[0].start)
