@@ -119,7 +119,8 @@ class FrontEnd:
         makers = {
             "msm": lambda: self.embed(spectra, starts, self.config.msm_channel),
             "msm-residual": lambda: self.error(spectra, starts),
-            "ridge": lambda: self.ridge_residual(spectra, starts, ridge or self.ridge),
+            "ridge-complex": lambda: dsp.statistics(self.windows(spectra, starts, "residual")),
+            "ridge-log-mel": lambda: self.ridge_log_mel(spectra, starts, ridge or self.ridge),
             "modulation": lambda: self.modulation(spectra, starts),
             "logmel": lambda: dsp.statistics(self.windows(spectra, starts, self.config.logmel_channel)),
         }
@@ -151,15 +152,10 @@ class FrontEnd:
         """What is hidden, mask by mask, when the residual is scored: (1, *grid) bool each."""
         return striped(grid) if self.config.objective == "msm" else [torch.zeros(1, *grid, dtype=torch.bool)]
 
-    def ridge_residual(self, spectra, starts, ridge) -> torch.Tensor:
-        """Far-context ridge residual: statistics over time of one or both readings."""
-        parts = []
-        if self.config.ridge in ("complex", "both"):
-            parts.append(dsp.statistics(self.windows(spectra, starts, "residual")))
-        if self.config.ridge in ("log-mel", "both"):
-            residual = ridge.residual(spectra["near", "slow"], spectra["far", "slow"])
-            parts.append(dsp.statistics(cut_windows(residual, starts, self.config.width), upper=True))
-        return torch.cat(parts, dim=1)
+    def ridge_log_mel(self, spectra, starts, ridge) -> torch.Tensor:
+        """Mean, standard deviation and 95th percentile over time of the log-mel ridge residual."""
+        residual = ridge.residual(spectra["near", "slow"], spectra["far", "slow"])
+        return dsp.statistics(cut_windows(residual, starts, self.config.width), upper=True)
 
     def modulation(self, spectra, starts) -> torch.Tensor:
         """Temporal modulation of the chosen channels at the chosen resolutions."""
@@ -187,7 +183,7 @@ def needs_msm(config: Config) -> bool:
 
 def needs_ridge(config: Config) -> bool:
     """Whether the log-mel ridge has to be fitted."""
-    return "ridge" in config.blocks and config.ridge != "complex"
+    return "ridge-log-mel" in config.blocks
 
 
 def make_examples(spectra: list[Spectra], clips: Sequence[Clip], config: Config) -> tuple[dict[str, BandScaler], Examples]:

@@ -26,8 +26,9 @@ def calibrate(fitting: Fitting, fit: Callable) -> float | None:
     except InputError as error:
         log.warning("%s; there will be no decisions", error)
         return None
-    one_fold = 1 / (round(config.holdout * n) + 1) <= config.false_alarm
-    n_folds, rounds = (round(1 / config.holdout), 1) if one_fold else (3, 3)
+    n_folds = round(1 / config.holdout)
+    one_fold = 1 / (n // n_folds + 1) <= config.false_alarm  # whichever fold: it holds at least so many recordings
+    n_folds, rounds = (n_folds, 1) if one_fold else (3, 3)
     folds, scores, recordings = fold_recordings(fitting, n_folds), [], []
     for fold in range(rounds):
         rest = replace(fitting, clips=tuple(c for c, f in zip(fitting.clips, folds) if f != fold))

@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_type_hints
 from asdkit.recordings import InputError
 
 Channel = Literal["near", "far", "residual"]
-BLOCKS = ("msm", "ridge", "modulation", "logmel", "msm-residual")
+BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "modulation", "logmel", "msm-residual")
 RECONSTRUCT = ("msm", "autoencoder")  # objectives with a residual of their own
 
 
@@ -30,7 +30,7 @@ class Config:
     test_hop: int = 8  # frames between the windows of a scored clip
 
     # which blocks make the system, in order
-    blocks: tuple[str, ...] = ("msm", "ridge", "modulation")  # of BLOCKS
+    blocks: tuple[str, ...] = ("msm", "ridge-complex", "ridge-log-mel", "modulation")  # of BLOCKS
     logmel_channel: Channel = "near"  # of the plain log-mel statistics (a baseline's block)
 
     # encoder: the masked spectrogram model, or the same network under another objective
@@ -42,17 +42,16 @@ class Config:
     readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
     nets: int = 1  # networks of different seed whose embeddings are concatenated
-    steps: int = 180  # gradient steps; 0 leaves the encoder untrained
+    steps: int = 150  # gradient steps; 0 leaves the encoder untrained
     batch_size: int = 64  # windows
     learning_rate: float = 2e-3  # peak of a one-cycle schedule
 
     # DSP descriptors
-    ridge: Literal["complex", "log-mel", "both"] = "log-mel"  # far-context ridge residual
     ridge_penalty: float = 1e-2  # complex: fraction of the mean far power; log-mel: of the mean variance of the context
     context: int = 2  # frames of far context on each side (log-mel)
     ridge_folds: int = 5  # out-of-fold residuals of training clips (log-mel)
-    modulation_channels: tuple[Channel, ...] = ("near", "far")
-    modulation: Literal["slow", "fast", "both"] = "slow"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
+    modulation_channels: tuple[Channel, ...] = ("residual",)
+    modulation: Literal["slow", "fast", "both"] = "fast"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
 
     # Far-conditioning
     alpha: float = 0.5  # share of the nuisance subspace removed, [0, 1]
@@ -62,7 +61,7 @@ class Config:
     control: Literal["none", "random", "near-pca", "other-recording"] = "none"  # negative controls of the subspace
 
     # fusion and kNN
-    fusion: Literal["concatenate", "mean", "max"] = "concatenate"  # mean, max: of standardised block scores
+    fusion: Literal["concatenate", "mean", "max"] = "mean"  # mean, max: of standardised block scores
     balance: bool = True  # divide each block by its median leave-one-recording-out distance
     backend: Literal["domain", "pooled", "unscaled", "local-density", "varmin", "minimum", "value"] = "domain"
     k: int = 3  # neighbours
@@ -128,10 +127,12 @@ class Config:
 
 
 _REPORT = dict(
-    blocks=("msm", "ridge", "modulation"), objective="msm", msm_train_channels=("near",), msm_channel="near",
-    mask_ratio=0.6, random_crops=False, readout="bottleneck", nets=1, ridge="log-mel", modulation_channels=("near", "far"),
-    modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls", control="none", fusion="concatenate",
-    balance=True, backend="domain", k=3, n_0=10.0, aggregate="top", top=0.1,
+    width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"), logmel_channel="near", objective="msm",
+    msm_train_channels=("near",), msm_channel="near", mask_ratio=0.6, random_crops=False, readout="bottleneck", bottleneck=128,
+    nets=1, steps=150, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
+    modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
+    control="none", fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
+    aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
 
 
@@ -190,7 +191,8 @@ _RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
 _BLOCK = {
     "msm": (*_ENCODER, "msm_channel", "readout"),
     "msm-residual": (*_ENCODER, "msm_channel"),
-    "ridge": (*_RIDGE, "ridge"),
+    "ridge-complex": ("width", "ridge_penalty"),
+    "ridge-log-mel": _RIDGE,
     "modulation": ("width", "modulation_channels", "modulation", "ridge_penalty"),
     "logmel": ("width", "logmel_channel", "ridge_penalty"),
 }
@@ -214,7 +216,8 @@ def systems(base: Config) -> dict[str, Config]:
         "msm": replace(base, blocks=("msm",)),
         "msm-untrained": replace(base, blocks=("msm",), steps=0),
         "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
-        "ridge": replace(base, blocks=("ridge",)),
+        "ridge-complex": replace(base, blocks=("ridge-complex",)),
+        "ridge-log-mel": replace(base, blocks=("ridge-log-mel",)),
         "modulation": replace(base, blocks=("modulation",)),
         "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),
         "logmel-far": replace(base, blocks=("logmel",), logmel_channel="far"),

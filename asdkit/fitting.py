@@ -91,7 +91,7 @@ class Fitting:
         """Blocks of one clip under this fit."""
         spectra, blocks = self.spectra(clip), {}
         for name in self.config.blocks:
-            fitted = (self.seed, self.key) if name.startswith("msm") or name == "ridge" else ()
+            fitted = (self.seed, self.key) if name.startswith("msm") or name == "ridge-log-mel" else ()
             key = ("block", name, part_hash(self.config, name), clip.path, hop, ridge is None, *fitted)
             blocks[name] = self.memo(key, lambda name=name: front.describe(spectra, hop, ridge, [name])[name])
         return blocks

@@ -41,6 +41,7 @@ class Balancer:
     scalers: dict[str, Scaler]
     conditioner: FarConditioner | None  # of the "msm" block
     scales: dict[str, float]
+    removed: float = 0.0  # share of the MSM block's training variance that conditioning takes away
 
     def __call__(self, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Balanced blocks of one clip."""

@@ -17,7 +17,7 @@ from torch import nn
 
 PATCH = (16, 8)  # mel bands, frames
 N_MELS = 128
-CHANNELS = (16, 32, 64, 128)  # of the four convolutions
+CHANNELS = (32, 64, 128, 128)  # of the four convolutions
 STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))  # together one patch
 
 

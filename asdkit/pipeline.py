@@ -158,11 +158,13 @@ def fit_balancer(fitting: Fitting, front: FrontEnd, raw: dict[str, torch.Tensor]
         far_front = replace(front, config=replace(config, msm_channel="far", blocks=("msm",)))
         far_fitting = replace(fitting, config=far_front.config)
         far = torch.cat([far_fitting.blocks(far_front, c, config.train_hop)["msm"] for c in fitting.clips])
+        z = scalers["msm"](raw["msm"])
         conditioner = fit_conditioner(
-            scalers["msm"](raw["msm"]), Scaler.fit(far)(far), recordings, config.alpha, config.rank, config.rank_rule,
-            config.subspace, config.control, fitting.seed,
+            z, Scaler.fit(far)(far), recordings, config.alpha, config.rank, config.rank_rule, config.subspace, config.control,
+            fitting.seed,
         )  # fmt: skip
-    balancer = Balancer(scalers, conditioner, dict.fromkeys(raw, 1.0))
+    removed = conditioner.removed_share(z) if conditioner else 0.0
+    balancer = Balancer(scalers, conditioner, dict.fromkeys(raw, 1.0), removed)
     if not config.balance or len(raw) == 1:
         return balancer
     return replace(balancer, scales={name: balance_scale(balancer.conditioned(name, x), recordings) for name, x in raw.items()})
@@ -186,5 +188,6 @@ def standardise_spaces(detector: Detector, fitting: Fitting, ridges: list[Ridge 
         for i in chosen
     ]
     scores = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    widths = {name: max(float(x.std()), 1e-9) for name, x in scores.items()}
-    return replace(detector, centres={name: float(x.mean()) for name, x in scores.items()}, widths=widths)
+    centres = {name: float(x.mean()) for name, x in scores.items()}
+    widths = {name: float(x.std()) if x.std() > 1e-6 * abs(x.mean()) else 1.0 for name, x in scores.items()}
+    return replace(detector, centres=centres, widths=widths)

@@ -141,10 +141,16 @@ def _cell(value, low, high, sign=""):
 
 
 def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write ``results.csv``, ``differences.csv`` and each ``scores.csv`` from the parts of a run."""
+    """Write ``results.csv``, ``differences.csv``, ``configs.json`` (with hashes), ``conditioning.csv`` (how much of the near
+    variance was taken away) and each ``scores.csv`` from the parts of a run."""
     out, parts = Path(out), read_parts(out)
     evaluation = Evaluation(parts, machines)
     results, differences = results_table(evaluation), differences_table(evaluation)
+    configs = {p["system"]: {"hash": p["config_hash"], "config": p["config"]} for p in evaluation.parts.values()}
+    write_text(out / "configs.json", json.dumps(configs, indent=1))
+    removed = [(*key, p["near_variance_removed"]) for key, p in evaluation.parts.items() if p["near_variance_removed"]]
+    columns = ["machine", "system", "seed", "near_variance_removed"]
+    write_text(out / "conditioning.csv", pd.DataFrame(removed, columns=columns).to_csv(index=False))
     write_text(out / "results.csv", results.to_csv(index=False))
     write_text(out / "differences.csv", differences.to_csv(index=False))
     for machine in dict.fromkeys(m for m, _, _ in evaluation.parts):

@@ -229,11 +229,12 @@ def write_part(out: Path, machine: Machine, name: str, config, seed: int, model,
     if isinstance(model, Detector) and name != "asdkit":
         model = without_banks(model)
     save(model, out / machine.name / "models" / f"{name}-{seed}", system=name, seed=seed, machine=machine.name)
+    removed = model.balancer.removed if isinstance(model, Detector) and model.balancer else 0.0
     decisions = [None if threshold is None else int(s > threshold) for s in scores]
     part = dict(
         system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
         data=fingerprint(machine), others=others_fingerprint(config, others), seconds=round(seconds, 2), threshold=threshold,
-        files=[c.name for c in machine.test], scores=scores, decisions=decisions,
+        near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores, decisions=decisions,
     )  # fmt: skip
     write_text(_part(out, machine, name, seed), json.dumps(part))
 

@@ -41,7 +41,7 @@ class Stages:
 
 def features_speed(clips, config, n=40) -> float:
     """Times real time at which one core reads nothing and extracts every spectrum and descriptor of stereo clips."""
-    front = Fitting(clips, Config(blocks=("ridge", "modulation"), ridge="both"), 0, Memo(), ())
+    front = Fitting(clips, Config(blocks=("ridge-complex", "ridge-log-mel", "modulation")), 0, Memo(), ())
     ridge = fit_front(Fitting(clips[:5], front.config, 0, Memo(), ()))[0]
     samples = [read_clip(c.path) for c in clips[:n]]
     torch.set_num_threads(1)

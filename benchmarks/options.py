@@ -17,12 +17,13 @@ from asdkit.recordings import index_data
 
 REPORT, ASDKIT = Config.report(), Config()
 RESIDUAL = ("near", "residual")
+BOTH = ("msm", "ridge-complex", "ridge-log-mel", "modulation")
 ALONE = {
     "fusion mean": dict(fusion="mean"),
     "fusion max": dict(fusion="max"),
     "balance off": dict(balance=False),
-    "ridge complex": dict(ridge="complex"),
-    "ridge both": dict(ridge="both"),
+    "ridge complex": dict(blocks=("msm", "ridge-complex", "modulation")),
+    "both ridges": dict(blocks=BOTH),
     "modulation of the residual": dict(modulation_channels=("residual",)),
     "modulation fast": dict(modulation="fast"),
     "modulation both": dict(modulation="both"),
@@ -54,9 +55,9 @@ FUSED = {
     "modulation fast": dict(modulation="fast"),
     "modulation of the residual": dict(modulation_channels=("residual",)),
     "modulation fast of near and residual": dict(modulation="fast", modulation_channels=RESIDUAL),
-    "ridge complex": dict(ridge="complex"),
-    "ridge both": dict(ridge="both"),
-    "ridge both, modulation fast of the residual": dict(ridge="both", modulation="fast", modulation_channels=("residual",)),
+    "ridge complex": dict(blocks=("msm", "ridge-complex", "modulation")),
+    "both ridges": dict(blocks=BOTH),
+    "both ridges, modulation fast of the residual": dict(blocks=BOTH, modulation="fast", modulation_channels=("residual",)),
     "alpha 0": dict(alpha=0.0),
     "control: near-pca": dict(control="near-pca"),
     "varmin": dict(backend="varmin"),
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--departures", action="store_true", help="only the last part")
     args = parser.parse_args()
     machines = [replace(m, name=f"{data.name}-{m.name}") for data in args.data for m in index_data(data)]
     without = {f"asdkit without {name}": replace(ASDKIT, **{name: getattr(REPORT, name)}) for name in departures()}
@@ -83,7 +85,7 @@ def main() -> None:
     for how in ("max", "mean"):
         base = replace(REPORT, fusion=how)
         stages[f"fusion {how}"] = {f"{how}; {name}": replace(base, **change) for name, change in FUSED.items()}
-    stages["asdkit"] = without
+    stages = ({} if args.departures else stages) | {"asdkit": without}
     chosen = {"report": REPORT, "asdkit": ASDKIT} | {name: c for stage in stages.values() for name, c in stage.items()}
     runs.run_systems(machines, args.out, chosen, args.seeds, args.jobs, decide=False)
     evaluation = results.Evaluation(results.read_parts(args.out), machines)

@@ -55,7 +55,7 @@ def tiny_config():
     from asdkit.config import Config
 
     small = dict(steps=3, batch_size=16, bottleneck=16, test_hop=16, false_alarm=0.25)  # pump: one fold held out; valve: each
-    return Config(**small, ridge="both", modulation="both", alpha=0.7, rank=3)
+    return Config(**small, modulation="both", alpha=0.7, rank=3)
 
 
 def pytest_collection_modifyitems(items):

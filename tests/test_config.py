@@ -9,10 +9,10 @@ from asdkit.config import BLOCKS, Config, part_hash, systems
 from asdkit.recordings import InputError
 
 OTHER = dict(
-    width=88, train_hop=20, test_hop=4, blocks=("ridge",), logmel_channel="far", objective="autoencoder",
+    width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), logmel_channel="far", objective="autoencoder",
     msm_train_channels=("near", "residual"),
     msm_channel="residual", mask_ratio=0.5, random_crops=True, readout="last-map", bottleneck=64, nets=2, steps=7, batch_size=8,
-    learning_rate=1e-3, ridge="complex", ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("residual",),
+    learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
     modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
     backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="mean", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
@@ -26,7 +26,8 @@ DEPENDS = {
     "msm": ENCODER | {"msm_channel", "readout"},
     "msm-residual": ENCODER | {"msm_channel"},
     "ridges": SPECTRA | {"context", "ridge_folds"},
-    "ridge": SPECTRA | {"context", "ridge_folds", "ridge"},
+    "ridge-complex": SPECTRA,
+    "ridge-log-mel": SPECTRA | {"context", "ridge_folds"},
     "modulation": SPECTRA | {"modulation_channels", "modulation"},
     "logmel": SPECTRA | {"logmel_channel"},
 }
@@ -42,10 +43,10 @@ def test_report_is_the_literal_reading():
     """Whatever the defaults become: a change here changes what every `report` row of every table means."""
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8,
-        "blocks": ["msm", "ridge", "modulation"], "logmel_channel": "near",
+        "blocks": ["msm", "ridge-log-mel", "modulation"], "logmel_channel": "near",
         "objective": "msm", "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
-        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 180, "batch_size": 64, "learning_rate": 2e-3,
-        "ridge": "log-mel", "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
+        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 150, "batch_size": 64, "learning_rate": 2e-3,
+        "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
         "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none",
         "fusion": "concatenate", "balance": True, "backend": "domain", "k": 3, "n_0": 10.0, "standardise_clips": 200,
@@ -80,8 +81,8 @@ def test_json_round_trip(config, tmp_path):
 
 def test_a_file_names_some_options_and_leaves_the_rest(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"blocks": ["msm", "ridge"], "alpha": 1}')
-    assert Config.load(path) == replace(Config(), blocks=("msm", "ridge"), alpha=1.0)
+    path.write_text('{"blocks": ["msm", "ridge-complex"], "alpha": 1}')
+    assert Config.load(path) == replace(Config(), blocks=("msm", "ridge-complex"), alpha=1.0)
 
 
 @pytest.mark.parametrize(
@@ -136,11 +137,12 @@ def test_a_part_is_shared_by_systems_that_agree_on_what_it_depends_on(part):
 
 
 def test_systems_are_the_rows_a_reader_needs():
-    base = Config(alpha=0.25, blocks=("msm", "ridge"), steps=7)
+    base = Config(alpha=0.25, blocks=("msm", "ridge-complex"), steps=7)
     rows = systems(base)
-    names = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", "ridge", "modulation", "logmel-near", "logmel-far"]
+    blocks = ["ridge-complex", "ridge-log-mel", "modulation"]
+    names = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", *blocks, "logmel-near", "logmel-far"]
     assert list(rows) == names
     assert rows["asdkit"] == base and rows["report"] == Config.report()
     assert rows["msm-untrained"] == replace(rows["msm"], steps=0)  # the twin differs in training alone
-    assert all(rows[name].blocks == (name,) for name in ("msm", "ridge", "modulation", "msm-residual"))
+    assert all(rows[name].blocks == (name,) for name in ("msm", "msm-residual", *blocks))
     assert all(set(c.blocks) <= set(BLOCKS) for c in rows.values())

@@ -11,7 +11,7 @@ RNG_SEED = 7
 
 def results_table(machines=("bearing", "fan", "gearbox", "slider", "valve", "all"), seeds=(0, 1, 2)):
     rng = np.random.default_rng(RNG_SEED)
-    systems = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", "ridge", "modulation", "logmel-near"]
+    systems = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", "ridge-complex", "modulation", "logmel-near"]
     omega = rng.uniform(0.45, 0.9, (len(machines), len(systems), 1))
     omega = omega + rng.normal(0, 0.015, (len(machines), len(systems), len(seeds)))
     rows = [

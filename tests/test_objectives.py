@@ -266,7 +266,7 @@ def test_watching_changes_nothing_and_sees_calibrated_copies(machines, objective
 
 @pytest.fixture(scope="module")
 def tiny(tiny_config):
-    return replace(tiny_config, steps=2, rank=0, ridge="complex", modulation="slow", test_hop=40)
+    return replace(tiny_config, steps=2, rank=0, modulation="slow", test_hop=40)
 
 
 def test_variants_are_the_rows_of_the_trap():

@@ -2,7 +2,7 @@
 
 `simulate` (`.datasets`) writes procedural machines (`.machines`) with graded faults (`.faults`), `render_recordings` (`.mono`)
 other people's recordings; both play them in a room with a near and a far microphone (`.rooms`). One clip, and counterfactual
-pairs of clips that differ in one ingredient, come from `Scene` and `render` (`.scenes`). `.writing` describes a machine's folder.
+pairs of clips that differ in one ingredient, come from `Scene` and `render` (`.scenes`). `.writing` describes a folder.
 
 `VERSION` is frozen: any change to what a seed sounds like raises it, and voids every comparison with earlier numbers.
 """
