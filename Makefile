@@ -37,8 +37,8 @@ demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
 	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2
 	@echo "The table, the scores and the figures are in runs/demo"
 
-test: $(VENV)/.test ## run the tests, two at a time (ARGS='-k knn' for a few)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+test: $(VENV)/.test ## run the tests and the notebooks, two at a time (ARGS='-k knn' for a few)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=300 tests asdkit notebooks $(ARGS)
 
 lint: $(VENV)/.test ## ruff
 	$(PY) -m ruff check .

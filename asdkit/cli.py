@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     warnings.showwarning = lambda message, *_, **__: print(f"asdkit: warning: {message}", file=sys.stderr)
-    warnings.simplefilter("always", UserWarning)
+    warnings.simplefilter("once", UserWarning)
     try:
         args.command(args)
     except InputError as error:

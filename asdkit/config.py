@@ -41,8 +41,8 @@ class Config:
     random_crops: bool = False  # True: a crop starts at any frame; False: the training windows
     readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
-    nets: int = 1  # networks of different seed whose embeddings are concatenated
-    steps: int = 150  # gradient steps; 0 leaves the encoder untrained
+    nets: int = 3  # networks of different seed whose embeddings are concatenated
+    steps: int = 50  # gradient steps of each network; 0 leaves the encoder untrained
     batch_size: int = 64  # windows
     learning_rate: float = 2e-3  # peak of a one-cycle schedule
 
@@ -129,7 +129,7 @@ class Config:
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"), logmel_channel="near", objective="msm",
     msm_train_channels=("near",), msm_channel="near", mask_ratio=0.6, random_crops=False, readout="bottleneck", bottleneck=128,
-    nets=1, steps=150, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
+    nets=1, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
     modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
     control="none", fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,

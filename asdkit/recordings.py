@@ -129,6 +129,9 @@ def index_machine(folder: str | Path) -> Machine:
         return tuple(replace(c, recording=recordings.get((split, c.name), c.name)) for c in parsed)
 
     train, test = clips("train"), clips("test")
+    if recordings and not {("train", c.name) for c in train} & recordings.keys():
+        table = folder / "recordings_00.csv"
+        warnings.warn(f"{table}: names none of the training clips; each is taken for its own recording", stacklevel=2)
     if not train:
         raise InputError(f"{folder}: found no training clips; expected .wav files in {folder / 'train'}")
     for c in train:

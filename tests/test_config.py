@@ -45,7 +45,7 @@ def test_report_is_the_literal_reading():
         "width": 80, "train_hop": 40, "test_hop": 8,
         "blocks": ["msm", "ridge-log-mel", "modulation"], "logmel_channel": "near",
         "objective": "msm", "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
-        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 150, "batch_size": 64, "learning_rate": 2e-3,
+        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
         "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none",

@@ -1,0 +1,36 @@
+"""The notebooks as files: stripped, listed, and their quick profiles name parameters that exist. `make test` runs them."""
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def code_cells(path):
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+
+
+def test_the_index_names_every_notebook():
+    index = (FOLDER / "README.md").read_text()
+    assert NOTEBOOKS and all(f"({path.name})" in index for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_outputs_are_stripped_and_code_is_short(path):
+    cells = code_cells(path)
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells)
+    assert sum(line.strip() != "" for c in cells for line in c["source"]) < 150
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_the_quick_profile_replaces_literals_that_exist(path):
+    """A mock of a name that no longer exists would pass silently."""
+    (cell,) = [c for c in code_cells(path) if "parameters" in c["metadata"].get("tags", [])]
+    assigned = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse("".join(cell["source"])).body}
+    mock = cell["metadata"]["nbmake"]["mock"]
+    assert mock and mock.keys() <= assigned.keys()
+    assert all(type(value) is type(assigned[name]) for name, value in mock.items())
