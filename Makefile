@@ -33,7 +33,7 @@ notebooks: $(VENV)/.notebooks ## the same with JupyterLab, and open it
 	$(VENV)/bin/jupyter lab
 
 demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
-	$(PY) -m asdkit simulate data/demo --train 100 --target 10 --test 25 --jobs 2
+	$(PY) -m asdkit simulate data/demo --machines fan bearing valve --train 100 --target 10 --test 25 --jobs 2
 	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2
 	@echo "The table, the scores and the figures are in runs/demo"
 

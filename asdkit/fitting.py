@@ -23,15 +23,20 @@ class Memo:
     """Keeps what systems have in common within one machine, and what it cost, so that each is charged for what it uses."""
 
     def __init__(self):
-        self.values, self.saved = {}, 0.0
+        self.values, self.saved, self.used = {}, 0.0, set()
+
+    def new_bill(self) -> None:
+        """Begin to count, in `saved`, the seconds that the next system is spared."""
+        self.saved, self.used = 0.0, set()
 
     def __call__(self, key: tuple, compute: Callable):
         """The value of `compute()`, made once per key."""
         if key not in self.values:
             start = perf_counter()
             self.values[key] = compute(), perf_counter() - start
-        else:
+        elif key not in self.used:
             self.saved += self.values[key][1]
+        self.used.add(key)
         return self.values[key][0]
 
     def forget_all_but(self, *kinds: str) -> None:

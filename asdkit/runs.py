@@ -197,7 +197,8 @@ def run_machine(
 
 def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str, others=()):
     """Fit one system and score the test clips in the order of their names: (detector, scores, threshold, seconds)."""
-    start, memo.saved = perf_counter(), 0.0
+    start = perf_counter()
+    memo.new_bill()
     detector = fit(machine.train, config, seed, memo, fast, decide, description, others)
     fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, tuple(fast), others=others)
     scores = [detector.score_blocks(fitting.blocks(detector.front, clip, config.test_hop)) for clip in machine.test]
@@ -211,7 +212,8 @@ def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
     """
     from scipy.stats import gamma
 
-    start, memo.saved, plain = perf_counter(), 0.0, Config(blocks=("logmel",))
+    start, plain = perf_counter(), Config(blocks=("logmel",))
+    memo.new_bill()
 
     def near(clip):
         return Fitting((), plain, seed, memo, ()).spectra(clip)["near", "slow"]
