@@ -41,7 +41,7 @@ class Config:
     random_crops: bool = False  # True: a crop starts at any frame; False: the training windows
     readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
-    nets: int = 3  # networks of different seed whose embeddings are concatenated
+    nets: int = 1  # networks of different seed whose embeddings are concatenated
     steps: int = 50  # gradient steps of each network; 0 leaves the encoder untrained
     batch_size: int = 64  # windows
     learning_rate: float = 2e-3  # peak of a one-cycle schedule
