@@ -1,0 +1,37 @@
+"""Commands that make recordings: ``asdkit simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asdkit.commands.shared import command, natural, positive
+from asdkit.recordings import InputError
+
+
+def add_simulate(commands):
+    p = command(commands, "simulate", simulate, "Write simulated near/far recordings, or render mono ones.")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines")
+    p.add_argument("--train", type=int, default=990, help="source training clips (default 990)")
+    p.add_argument("--target", type=int, default=10, help="target training clips (default 10)")
+    p.add_argument("--test", type=int, default=50, help="test clips per domain and label (default 50)")
+    p.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
+    p.add_argument("--seed", type=natural, default=0)
+    p.add_argument("--jobs", type=positive, default=1, help="processes")
+    p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
+    p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise")
+
+
+def simulate(args) -> None:
+    """``asdkit simulate``."""
+    from asdkit import simulate as simulation
+
+    if (args.sources is None) != (args.noise is None):
+        raise InputError("simulate: found one of --sources and --noise, expected both or neither")
+    if args.sources:
+        simulation.render_recordings(args.sources, args.noise, args.out, seed=args.seed)
+    else:
+        machines = args.machines or simulation.MACHINES
+        sizes = dict(n_source=args.train, n_target=args.target, n_test=args.test, seconds=args.seconds)
+        simulation.simulate(args.out, machines, **sizes, seed=args.seed, jobs=args.jobs)
+    print(f"recordings: {args.out}")

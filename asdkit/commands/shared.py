@@ -1,0 +1,33 @@
+"""What the commands share: how one is added to the parser, kinds of numbers, and the configuration."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def command(commands, name: str, function, help: str) -> argparse.ArgumentParser:
+    """Add one command; `function` is called with the parsed arguments."""
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(command=function)
+    return parser
+
+
+def natural(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if natural(text) == 0:
+        raise argparse.ArgumentTypeError("found 0, expected a whole number from 1")
+    return int(text)
+
+
+def read_config(args):
+    """The configuration that ``--config`` names, or the default."""
+    from asdkit.config import Config
+
+    return Config.load(args.config) if args.config else Config()
