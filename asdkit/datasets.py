@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asdkit.download import BadArchive, Resume, unpack
+from asdkit.files import write_text
 from asdkit.recordings import InputError
 
 ZENODO = "https://zenodo.org/records"
@@ -176,8 +177,6 @@ def read_checksums(folder: Path) -> dict[str, str]:
 def _record_checksum(path: Path) -> None:
     """Note the sum of an archive that could be unpacked, and so arrived whole."""
     import pooch
-
-    from asdkit.artefacts import write_text
 
     known = read_checksums(path.parent)
     if path.name not in known:

@@ -181,7 +181,7 @@ def check_room(folder: Path, n_bytes: float, what: str) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
-        raise InputError(f"{folder}: found {free / GB:.2f} GB free, expected at least {n_bytes / GB:.2f} GB for {what}")
+        raise InputError(f"{folder}: found {free / GB:.3g} GB free, expected at least {n_bytes / GB:.3g} GB for {what}")
 
 
 def unpack(archive: str | Path, folder: str | Path, max_bytes: float = MAX_BYTES) -> None:
