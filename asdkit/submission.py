@@ -5,7 +5,6 @@ Machines whose test clips have no labels are submitted; those with labels give t
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import tempfile
@@ -79,14 +78,17 @@ def _read_run(run: Path, system: str, seed: int) -> dict[str, dict]:
     """{machine: part} of one system and seed, all of one configuration."""
     from asdkit.results import read_parts
 
-    parts = read_parts(run)
+    try:
+        parts, quick = read_parts(run), '"quick": true' in (run / "run.json").read_text()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{run}: not readable as a run ({error!r}); expected an output folder of `asdkit run`") from None
     chosen = {m: p for (m, s, n), p in parts.items() if (s, n) == (system, seed)}
     if not chosen:
         found = ", ".join(dict.fromkeys(f"{s} seed {n}" for _, s, n in parts)) or "no results"
         raise InputError(f"{run}: found {found}; expected an output folder of `asdkit run` with {system} seed {seed}")
     if len({p["config_hash"] for p in chosen.values()}) > 1:
         raise InputError(f"{run}: found several configurations of {system}, expected one for all machines")
-    if json.loads((run / "run.json").read_text()).get("quick"):
+    if quick:
         warnings.warn(f"{run}: a quick run; its scores are not a result", stacklevel=2)
     return chosen
 
@@ -127,24 +129,46 @@ def _form(label: str, system: str, config: Config | None, n_parameters: int | No
 
 def _describe(config: Config) -> dict:
     """A configuration in the words of the form."""
-    from asdkit.objectives import POOLED
-
-    encoder = {"msm", "msm-residual"} & set(config.blocks)
-    network = f"convolutional encoder trained from scratch ({config.objective})"
-    far = f"removal of the {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
-    fused = config.fusion != "concatenate" and len(config.blocks) > 1
-    pooled = bool(encoder) and config.objective in POOLED
+    knn, fused = f"k-nearest neighbours ({config.backend})", config.fusion != "concatenate" and len(config.blocks) > 1
+    share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
     return dict(
-        data_augmentation="random crops" if encoder and config.random_crops else None,
-        front_end="far microphone as noise reference",
-        acoustic_features="; ".join(dict.fromkeys(_FEATURES[b] for b in config.blocks)),
-        embeddings=network if encoder else None,
-        machine_learning_method="; ".join([network] * bool(encoder) + [f"k-nearest neighbours ({config.backend})"]),
-        aggregation_method=f"{config.aggregate} of window scores" + f" ({config.top:.0%})" * (config.aggregate == "top"),
-        domain_generalization_method="; ".join([f"k-nearest neighbours ({config.backend})"] + [far] * (config.rank > 0)),
+        front_end="far microphone as noise reference" if _hears_far(config) else None,
+        acoustic_features="; ".join(dict.fromkeys(_FEATURES[block] for block in config.blocks)),
+        machine_learning_method=knn,
+        aggregation_method=f"{config.aggregate} of window scores{share}",
+        domain_generalization_method=knn,
         ensemble_method_subsystem_count=len(config.blocks) if fused else 1,
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",
-        development_data_usage="training clips of the other machines" if pooled else None,
+    ) | (_describe_encoder(config, knn) if _networks(config) else {})
+
+
+def _networks(config: Config) -> bool:
+    return bool({"msm", "msm-residual"} & set(config.blocks))
+
+
+def _conditioned(config: Config) -> bool:
+    return "msm" in config.blocks and config.rank > 0 and config.alpha > 0
+
+
+def _hears_far(config: Config) -> bool:
+    modulated = "modulation" in config.blocks and set(config.modulation_channels) != {"near"}
+    return bool({"ridge-complex", "ridge-log-mel"} & set(config.blocks)) or modulated or _conditioned(config)
+
+
+def _describe_encoder(config: Config, knn: str) -> dict:
+    """What the networks add."""
+    from asdkit.objectives import POOLED
+
+    network = f"convolutional encoder trained from scratch ({config.objective})"
+    far = f"removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
+    pooled = config.objective in POOLED
+    return dict(
+        data_augmentation="random crops" if config.random_crops else None,
+        embeddings=network,
+        machine_learning_method=f"{network}; {knn}",
+        domain_generalization_method=f"{knn}; {far}" if _conditioned(config) else knn,
+        attribute_usage="classes of the training clips" if pooled else None,
+        development_data_usage="training clips of all machines of the run" if pooled else None,
     )
 
 
