@@ -108,10 +108,8 @@ def fetch(
         Folder of the layout above. A broken download is continued from what is there.
     machines : list of str, optional
         Only these.
-    base_url : str
-        Where the records are.
-    download : Resume, optional
-        How patient to be with the server.
+    base_url, download : str, Resume
+        Where the records are, and how patient to be with the server.
 
     Returns
     -------

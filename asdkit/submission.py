@@ -30,25 +30,18 @@ _FEATURES = {
 def submit(
     run: str | Path, label: str, out: str | Path, system: str = "asdkit", seed: int = 0, meta: str | Path | None = None
 ) -> Path:
-    """Write one system of a run as a submission, whole or not at all. `check_submission` says what it still lacks.
+    """Write one system of a run as a submission, whole or not at all; return its folder.
 
     Parameters
     ----------
     run : path
         Output folder of `asdkit.runs.run`.
-    label : str
-        ``<last name>_<institute>_task2_<1 to 4>``; names the folder.
-    out : path
-        Where the folder is made; one of that name must not be there.
+    label, out : str, path
+        ``<last name>_<institute>_task2_<1 to 4>``, and where the folder of that name is made; it must not be there.
     system, seed : str, int
         Which part of the run.
     meta : path, optional
         YAML or JSON with fields that replace those of the form, in its structure.
-
-    Returns
-    -------
-    Path
-        The folder.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from asdkit.datasets import DATASETS, fetch
 from asdkit.download import Resume
 from asdkit.recordings import InputError
 
-QUICK = Resume(timeout=1, attempts=2, wait=0.01)
+QUICK = Resume(timeout=10, attempts=2, wait=0.01)
 Usage = namedtuple("Usage", "total used free")
 
 
