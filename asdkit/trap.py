@@ -21,15 +21,17 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from asdkit import runs
 from asdkit import sensitivity as measure
-from asdkit.ablation import ROUND, Row, estimate, simulation
+from asdkit.ablation import ROUND, estimate, simulation
 from asdkit.artefacts import write_text
 from asdkit.blocks import FrontEnd
 from asdkit.config import Config
+from asdkit.families import Row
 from asdkit.fitting import Fitting, Memo
 from asdkit.pipeline import fit
 from asdkit.recordings import Machine
@@ -67,6 +69,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
 def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     """All parts of one machine; its twins are rendered when the first part is missing."""
     memo, parts = Memo(), {}
+    torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
             settings = [family, config.hash(), seed, n_scenes, n_points, runs.fingerprint(machine)]

@@ -37,7 +37,7 @@ def run(args) -> None:
 
 
 def add_ablate(commands):
-    p = command(commands, "ablate", ablate, "Score named variants of the method and measure the trap; continues where it stopped.")
+    p = command(commands, "ablate", ablate, "Score named variants and measure the trap; continues where it stopped.")
     p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="parts, and tables in DIR/tables")
     p.add_argument("--families", nargs="+", metavar="NAME", help="only these, such as alpha or knn")
