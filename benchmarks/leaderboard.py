@@ -3,7 +3,7 @@
     python benchmarks/leaderboard.py RUN --tried N [--system asdkit] [--out figures/leaderboard.csv]
 
 RUN is a folder that `asdkit run` wrote. N says how many options had been tried on these machines by then: the more, the more
-optimistic the row. Omega is x100, the mean over seeds with the mean of their intervals; "all" is the official one over machines.
+optimistic the row. Omega (x100) is the official one over machines, mean over seeds, with the mean of their intervals.
 """
 
 import argparse
