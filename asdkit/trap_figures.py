@@ -58,7 +58,7 @@ def trap_scatter(sensitivity: pd.DataFrame, differences: pd.DataFrame) -> Figure
     x = np.exp(np.log(moved.set_index("variant")[["sensitivity", "lo", "hi"]]).groupby(level=0).mean())
     omega = differences[(differences["machine"] == "mean") & (differences["metric"] == "omega")]
     data = [d for d in ("simulated", "real") if d in set(omega["data"])]
-    fig = Figure(figsize=(0.6 + 3.1 * len(data), 3.7), layout="constrained")
+    fig = Figure(figsize=(2.1 + 3.1 * len(data), 3.3), layout="constrained")
     axes = fig.subplots(1, len(data), sharex=True, sharey=True, squeeze=False)[0]
     for ax, kind in zip(axes, data):
         ax.axhline(50, color=GREY, linestyle=":", linewidth=1)
@@ -72,8 +72,8 @@ def trap_scatter(sensitivity: pd.DataFrame, differences: pd.DataFrame) -> Figure
         ax.set_title(f"scored on {here['machines'].iloc[0]} {kind} machine(s)")
     _log_ticks(axes[0].xaxis)
     axes[0].set_ylabel("Omega (x100); dotted: chance")
-    fig.supxlabel("fault sensitivity: displacement under faults / under other noise, simulated machines", fontsize=9)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.supxlabel("fault sensitivity on simulated machines: displacement under faults / under other noise", fontsize=9)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return fig
 
 
@@ -152,6 +152,8 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
             ax.errorbar(x, y, off, fmt=OBJECTIVES[name][1], color=colour, markersize=3, elinewidth=0.9, label=name)
         ax.set_title(fault.replace("_", " "))
         ax.set_xticks(range(len(severities)), [f"{s:g}" for s in severities])
+        for i in range(1, len(severities)):
+            ax.axvline(i - 0.5, color="#dddddd", linewidth=0.6)
     _log_ticks(axes[0].yaxis)
     axes[0].set_ylabel("fault sensitivity;\ndotted: as much as other noise")
     fig.suptitle(f"simulated {machine}", fontsize=10)
