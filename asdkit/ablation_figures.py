@@ -78,7 +78,7 @@ def draw_all(tables: dict, out: str | Path) -> list[str]:
     for name, table, base, draw in plan(tables):
         figure = draw()
         if about["quick"]:
-            figure.text(0.01, 0.01, "QUICK: not a result", color=VERMILLION, fontsize=7)
+            figure.text(0.005, 0.995, "QUICK: not a result", color=VERMILLION, fontsize=6, va="top")
         for ending in ("png", "svg"):
             save(figure, out / f"{name}.{ending}")
         config = about["bases"].get(base)
@@ -164,7 +164,8 @@ def differences_curve(rows: pd.DataFrame, family: str, base: str) -> Figure:
     ax = fig.subplots()
     ax.axhline(0, color=GREY, linewidth=0.9)
     ax.grid(axis="y")
-    for shift, kind in zip((-0.06, 0.06), [d for d in DATA if d in set(rows["data"])]):
+    data = [d for d in DATA if d in set(rows["data"])]
+    for shift, kind in zip((-0.06, 0.06) if len(data) > 1 else (0,), data):
         colour, marker, line = DATA[kind]
         for machine, mine in rows[rows["data"] == kind].sort_values("number").groupby("machine", sort=False):
             x, y = np.searchsorted(numbers, mine["number"]) + shift, 100 * mine["difference"]

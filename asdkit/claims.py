@@ -235,16 +235,16 @@ def claims_table(tables: dict) -> pd.DataFrame:
         for base, data in dict.fromkeys(zip(t["base"], t["data"])):
             gains = claim.measure(tables, base, data)
             if gains:
-                told = _weakest(claim, gains)
+                told = _weakest(gains)
                 head = (claim.name, claim.text, base, data, claim.measured, claim.unit)
                 rows.append((*head, *np.round(told[:3], 3), len(gains), min(g.seeds for g in gains), verdict(claim, gains)))
     columns = "claim text base data measured unit value lo hi comparisons seeds verdict".split()
     return pd.DataFrame(rows, columns=columns)
 
 
-def _weakest(claim: Claim, gains: list[Gain]) -> Gain:
-    """The comparison that speaks least for the claim."""
-    return max(gains, key=lambda g: g.hi) if claim.rule is within_a_point else min(gains, key=lambda g: g.lo)
+def _weakest(gains: list[Gain]) -> Gain:
+    """The comparison that speaks least for the claim: one that refutes it, or else the one with the lowest limit."""
+    return gains[0] if len(gains) == 1 else min(gains, key=lambda g: (g.hi >= 0, g.lo))
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -72,7 +72,7 @@ def trap_scatter(sensitivity: pd.DataFrame, differences: pd.DataFrame) -> Figure
         ax.set_title(f"scored on {here['machines'].iloc[0]} {kind} machine(s)")
     _log_ticks(axes[0].xaxis)
     axes[0].set_ylabel("Omega (x100); dotted: chance")
-    fig.supxlabel("fault sensitivity on simulated machines: displacement under faults / under other noise", fontsize=9)
+    fig.supxlabel("fault sensitivity on simulated machines:\ndisplacement under faults / under other noise", fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return fig
 
@@ -187,7 +187,7 @@ def trap_shares(shares: pd.DataFrame, probe: pd.DataFrame) -> Figure:
         "AUC of a linear probe with labels\n(analysis only)": (probe, "auc", 1),
     }
     names = [n for n in OBJECTIVES if n in set(shares["variant"])]
-    fig = Figure(figsize=(8.4, 0.9 + 0.27 * len(names)), layout="constrained")
+    fig = Figure(figsize=(9.2, 0.9 + 0.27 * len(names)), layout="constrained")
     axes = fig.subplots(1, 3, sharey=True)
     for ax, (label, (rows, column, unit)) in zip(axes, panels.items()):
         by_machine = unit * rows.groupby(["variant", "machine"])[column].mean()
@@ -215,7 +215,7 @@ def embedding_map(rows: pd.DataFrame) -> Figure:
     machines = list(dict.fromkeys(zip(rows["data"], rows["machine"])))
     depth = -(-len(machines) // 4)
     columns = -(-len(machines) // depth)
-    fig = Figure(figsize=(0.3 + 2.4 * columns, 0.7 + 2.4 * depth), layout="constrained")
+    fig = Figure(figsize=(max(0.3 + 2.4 * columns, 6.4), 0.7 + 2.4 * depth), layout="constrained")
     axes = fig.subplots(depth, columns, squeeze=False).ravel()
     for ax, (data, machine) in zip(axes, machines):
         here = rows[(rows["data"] == data) & (rows["machine"] == machine)]
