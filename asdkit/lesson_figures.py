@@ -237,7 +237,7 @@ def modulation_maps(maps: Mapping[str, np.ndarray], edges: Sequence[tuple[float,
         limits = np.percentile(base if minus else np.stack(list(panels.values())), [1, 99])
         low, high = limits if plain else (-max(signed), max(signed))
         image = ax.imshow(panel, origin="lower", aspect="auto", cmap="magma" if plain else SIGNED, vmin=low, vmax=high)
-        ax.set_xticks(range(len(edges)), [f"{low:.3g}-{high:.3g}" for low, high in edges], rotation=60)
+        ax.set_xticks(range(len(edges)), [f"{low:.2g}-{high:.2g}" for low, high in edges], rotation=90)
         ax.set_title(name if plain else f"{name}\nminus {minus}")
         fig.colorbar(image, ax=ax, label="dB", aspect=30)
     axes[0].set_yticks(*_mel_ticks(len(panel)))
@@ -332,16 +332,16 @@ def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
 @mpl.rc_context(STYLE)
 def shares(table: pd.DataFrame, label: str) -> Figure:
     """A table of shares, 0 to 1, as shaded cells with their numbers."""
-    fig = Figure(figsize=(1.8 + 0.85 * table.shape[1], 0.9 + 0.27 * len(table)), layout="constrained")
+    fig = Figure(figsize=(1.8 + 0.75 * table.shape[1], 1.1 + 0.27 * len(table)), layout="constrained")
     ax = fig.subplots()
-    image = ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(table.to_numpy()):
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.55 else "black", fontsize=8)
     ax.set_xticks(range(table.shape[1]), table.columns, rotation=30, ha="right")
     ax.set_yticks(range(len(table)), table.index)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    fig.colorbar(image, ax=ax, label=label)
+    ax.set_title(label, loc="left")
     return fig
 
 

@@ -17,7 +17,7 @@ from asdkit import metrics
 from asdkit.blocks import fast_channels
 from asdkit.config import Config
 from asdkit.fitting import Memo
-from asdkit.recordings import Clip, InputError, Machine, index_data
+from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.runs import score_machine
 from asdkit.simulate import simulate
 
@@ -89,7 +89,7 @@ def _simulated(kind, train, target, test, seconds, seed) -> Machine:
         simulate(folder, [kind], **sizes)
     except OSError:  # another notebook was quicker, and a folder that is there is not replaced
         simulate(folder, [kind], **sizes)
-    return index_data(folder, [kind])[0]
+    return index_machine(folder / kind)  # not what another process is writing beside it
 
 
 def is_simulated(machine: Machine) -> bool:
