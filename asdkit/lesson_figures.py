@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -62,7 +63,7 @@ def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | No
     """
     fig = Figure(figsize=(7.2, 3.0), layout="constrained")
     ax = fig.subplots()
-    for (name, values), (line, colour) in zip(profiles.items(), _mixed_lines(len(profiles))):
+    for (name, values), (line, colour) in zip(profiles.items(), _line_styles(len(profiles))):
         low, middle, high = np.percentile(values, [10, 50, 90], axis=0)
         ax.fill_between(np.arange(len(middle)), low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(middle, line, color=colour, label=name)
@@ -73,11 +74,6 @@ def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | No
     ax.grid(axis="y")
     fig.legend(loc="outside right upper")
     return fig
-
-
-def _mixed_lines(n):
-    """Line style and colour, both different from one to the next."""
-    return [(("-", "--", "-.", ":")[i % 4], colour) for i, (_, colour) in enumerate(_line_styles(n))]
 
 
 @mpl.rc_context(STYLE)
@@ -259,7 +255,7 @@ def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, i
     reference : float
         Where the bars begin: chance, or nothing.
     interval : str
-        What lo and hi are.
+        What lo and hi are; empty where they are nothing.
     """
     groups, systems = (list(dict.fromkeys(table[column])) for column in (group, "system"))
     fig = Figure(figsize=(7.4, 0.9 + 0.2 * len(groups) * (len(systems) + 1)), layout="constrained")
@@ -275,7 +271,7 @@ def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, i
     ax.axvline(reference, color=GREY, linewidth=1)
     ax.set_yticks(range(len(groups)), groups)
     ax.tick_params(axis="y", length=0)
-    ax.set(xlabel=f"{xlabel}; line: {interval}", ylim=(len(groups) - 0.5, -0.5))
+    ax.set(xlabel=f"{xlabel}; line: {interval}" if interval else xlabel, ylim=(len(groups) - 0.5, -0.5))
     ax.grid(axis="x")
     fig.legend(loc="outside right upper")
     return fig
@@ -291,21 +287,21 @@ def waterfall(strengths, nulls: Mapping[str, np.ndarray], ylabel="canonical corr
     nulls : dict of str to (n_shuffles, dim)
         Drawn as the range of the shuffles.
     """
-    order = np.arange(1, len(strengths) + 1)
+    order, shown = np.arange(1, len(strengths) + 1), max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
     fig = Figure(figsize=(7.2, 3.4), layout="constrained")
     ax = fig.subplots()
     ax.bar(order, strengths, width=1.0, color="#cccccc", edgecolor="white", linewidth=0.3, label="as recorded")
-    for (name, null), (line, colour) in zip(nulls.items(), _mixed_lines(len(nulls))):
+    for (name, null), (line, colour) in zip(nulls.items(), _line_styles(len(nulls))):
         ax.fill_between(order, null.min(0), null.max(0), color=colour, alpha=0.25, linewidth=0)
         ax.plot(order, null.mean(0), line, color=colour, label=f"{name} (largest {null.max():.2f})")
-    ax.set(xlabel="direction, strongest first", ylabel=ylabel, xlim=(0.5, len(order) + 0.5), ylim=(0, None))
+    ax.set(xlabel="direction, strongest first", ylabel=ylabel, xlim=(0.5, shown + 1.5), ylim=(0, None))
     fig.legend(loc="outside right upper")
     return fig
 
 
 @mpl.rc_context(STYLE)
 def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
-    """Differences of log-mel windows, on one scale that is symmetric about 0.
+    """Differences of log-mel windows, each on a scale of its own that is symmetric about 0 and named in its title.
 
     Parameters
     ----------
@@ -314,18 +310,19 @@ def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
         Length of a window.
     """
     columns = min(4, len(differences))
-    depth, limit = -(-len(differences) // columns), max(np.percentile(np.abs(x), 99.5) for x in differences.values())
-    fig = Figure(figsize=(1.0 + 2.0 * columns, 0.5 + 2.1 * depth), layout="constrained")
+    depth = -(-len(differences) // columns)
+    fig = Figure(figsize=(1.0 + 2.0 * columns, 0.5 + 2.2 * depth), layout="constrained")
     axes = fig.subplots(depth, columns, sharex=True, sharey=True, squeeze=False)
     for ax, (name, panel) in zip(axes.flat, differences.items()):
-        image = _spectrogram(ax, panel, np.linspace(0, seconds, panel.shape[1]), SIGNED, (-limit, limit))
-        ax.set_title(name)
+        limit = max(float(np.percentile(np.abs(panel), 99.5)), 1e-9)
+        image = _spectrogram(ax, panel / limit, np.linspace(0, seconds, panel.shape[1]), SIGNED, (-1, 1))
+        ax.set_title(f"{name}\n$\\pm$ 1 is {limit:.2g} dB")
     for ax in axes.flat[len(differences) :]:
         ax.set_axis_off()
     axes[0, 0].set_yticks(*_mel_ticks(len(panel)))
     fig.supxlabel("time (s)", fontsize=9)
     fig.supylabel("mel band centre (kHz)", fontsize=9)
-    fig.colorbar(image, ax=axes, label="difference (dB)", aspect=30, extend="both")
+    fig.colorbar(image, ax=axes, label="difference over the panel's own scale", aspect=30, extend="both")
     return fig
 
 
@@ -361,7 +358,7 @@ def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False
     """
     fig = Figure(figsize=(7.2, 3.2), layout="constrained")
     ax = fig.subplots()
-    for (name, values), (line, colour), marker in zip(curves.items(), _mixed_lines(len(curves)), MARKERS):
+    for (name, values), (line, colour), marker in zip(curves.items(), _line_styles(len(curves)), MARKERS):
         values = np.asarray(values, dtype=float)
         if values.ndim == 2:
             ax.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.12, linewidth=0)
@@ -369,7 +366,9 @@ def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False
         ax.plot(x, values, line, marker=marker, markersize=4, color=colour, label=name)
     if log:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     if reference is not None:
         ax.axhline(reference, color=GREY, linestyle=":", linewidth=1)
     ax.set(xlabel=xlabel, ylabel=ylabel)

@@ -5,7 +5,7 @@
 Legend
 ------
 near, far : (n_windows, dim) embeddings of the same windows, z-scored by training normals.
-partner : (n_windows,) index of the window whose far embedding is paired with each near one; -1 where there is none.
+partner : (n_windows,) index of the window whose far embedding is paired with each near one.
 strengths : (dim,) singular values ("pls") or canonical correlations ("cca"), largest first.
 directions : (dim, k) columns of length 1 in near.
 """
@@ -76,19 +76,28 @@ def partners(pairs: Pairs, null: str, states: np.ndarray, rng: np.random.Generat
         independent draws. "other recording": clips stay whole. "same state": another recording of the same state, so that what
         the state explains remains. "same clip": another moment of the clip, so that all that is constant in a clip remains.
     states : (n_windows,) int
-        What "same state" keeps.
+        What "same state" keeps. A state of one recording (`alone`) cannot be kept: its windows are paired with any other.
     """
     if null == "windows shuffled":
         return rng.permutation(len(pairs.near))
-    if null == "other recording":
-        return other_recording(pairs.recordings, rng)
-    groups, partner = (states if null == "same state" else pairs.clips), np.full(len(pairs.near), -1)
-    within = pairs.recordings if null == "same state" else np.arange(len(pairs.near))
+    if null == "same clip":
+        return _within(pairs.clips, np.arange(len(pairs.near)), rng)
+    groups = np.zeros_like(states) if null == "other recording" else np.where(alone(pairs, states), -1, states)
+    return _within(groups, pairs.recordings, rng)
+
+
+def _within(groups: np.ndarray, ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Partners of the same group and another id, where the group has another."""
+    partner = np.empty(len(groups), dtype=int)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        if len(np.unique(within[rows])) > 1:
-            partner[rows] = rows[other_recording(within[rows], rng)]
+        partner[rows] = rows[other_recording(ids[rows], rng)]
     return partner
+
+
+def alone(pairs: Pairs, states: np.ndarray) -> np.ndarray:
+    """(n_windows,) bool, True where no other recording is in the state of a window."""
+    return pd.Series(pairs.recordings).groupby(states).transform("nunique").to_numpy() < 2
 
 
 def null_strengths(pairs: Pairs, null: str, states: np.ndarray, subspace="cca", n_shuffles=5, seed=0) -> np.ndarray:
@@ -96,8 +105,7 @@ def null_strengths(pairs: Pairs, null: str, states: np.ndarray, subspace="cca", 
     rng, rows = np.random.default_rng(seed), []
     for _ in range(n_shuffles):
         partner = partners(pairs, null, states, rng)
-        kept = partner >= 0
-        rows.append(shared_directions(pairs.near[kept], pairs.far[partner[kept]], subspace)[1].numpy())
+        rows.append(shared_directions(pairs.near, pairs.far[partner], subspace)[1].numpy())
     return np.stack(rows)
 
 
