@@ -91,6 +91,12 @@ class Config:
         """The literal reading of the technical report, whatever the defaults become."""
         return cls(**_REPORT)
 
+    def without_far(self) -> Config:
+        """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
+        blocks = tuple(b for b in self.blocks if b != "ridge-log-mel")
+        near = dict(logmel_channel="near", msm_channel="near", msm_train_channels=("near",), modulation_channels=("near",))
+        return replace(self, blocks=blocks, rank=0, **near)
+
     @classmethod
     def from_dict(cls, values: dict) -> Config:
         """Defaults with `values` in their place; lists become tuples.
