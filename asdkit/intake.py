@@ -43,11 +43,23 @@ def index_recordings(folder: Path, reading: Reading, domain: str = "source") -> 
     """
     from tqdm.auto import tqdm
 
-    clips = index_folder(folder, domain)
-    if reading.pairs:
-        clips = _near_ones(clips)
-    bar = tqdm(clips, desc="pairs", unit="pair", disable=not reading.pairs)
-    return tuple(part for clip in bar for part in parts(replace(clip, reading=reading)))
+    clips = tuple(replace(clip, reading=reading) for clip in index_folder(folder, domain))
+    clips = _near_ones(clips) if reading.pairs else clips
+    if reading.near_only or not reading.pairs:
+        return tuple(part for clip in clips for part in parts(clip))
+    alignments = [align(clip.path, reading) for clip in tqdm(clips, desc="pairs", unit="pair")]
+    _report(folder, clips, alignments)
+    return tuple(part for clip, alignment in zip(clips, alignments) for part in parts(clip, alignment))
+
+
+def _report(folder: Path, clips: tuple[Clip, ...], alignments: list[Alignment]) -> None:
+    told = np.array([(1000 * a.lag, a.drift, a.coherence) for a in alignments])
+    for clip, numbers in zip(clips, told):
+        log.info("%s: lag %.2f ms, drift %.0f ppm, coherence %.2f", clip.name, *numbers)
+    low, middle, high = np.percentile(told, (0, 50, 100), axis=0)
+    what = ("lag ms", "drift ppm", "coherence")
+    spans = [f"{name} {m:.3g} ({a:.3g} to {b:.3g})" for name, a, m, b in zip(what, low, middle, high)]
+    log.info("%s: %d pairs; medians and ranges: %s", folder, len(clips), ", ".join(spans))
 
 
 def _near_ones(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
@@ -60,7 +72,7 @@ def _near_ones(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
     return tuple(c for c in clips if not is_far(c.path))
 
 
-def parts(clip: Clip) -> tuple[Clip, ...]:
+def parts(clip: Clip, alignment: Alignment | None = None) -> tuple[Clip, ...]:
     """The clips of one recording: itself or, from 20 s on, equal parts of 10 to 20 s. The files of a pair are aligned.
 
     Raises
@@ -69,16 +81,11 @@ def parts(clip: Clip) -> tuple[Clip, ...]:
         What the headers are enough to refuse, or a pair with no sound in common.
     """
     if len(clip.files) == 2:
-        alignment = align(clip.path, clip.reading)
-        log.info("%s: lag %.2f ms, drift %.0f ppm, coherence %.2f", clip.path, *_told(alignment))
+        alignment = alignment or align(clip.path, clip.reading)
         cuts = _cut(*alignment.common)
         return tuple(replace(clip, part=cut, lag=alignment.at(sum(cut) / 2)) for cut in cuts)
     cuts = _cut(0.0, duration(clip.path, clip.reading))
     return (clip,) if len(cuts) == 1 else tuple(replace(clip, part=cut) for cut in cuts)
-
-
-def _told(alignment: Alignment) -> tuple[float, float, float]:
-    return 1000 * alignment.lag, alignment.drift, alignment.coherence
 
 
 def _cut(start: float, stop: float) -> list[tuple[float, float]]:

@@ -54,6 +54,9 @@ class Reading:
         return (1,) if self.pairs else (1, 2) if self.near_only else (2,)
 
 
+TWO_CHANNELS = Reading()
+
+
 def is_far(path: Path) -> bool:
     """Whether a path is the far one of a pair."""
     return path.stem.endswith("_far")
@@ -70,7 +73,7 @@ def near_of(path: Path) -> Path:
 
 
 def read_clip(
-    path: str | Path, reading: Reading = Reading(), part: tuple[float, float] | None = None, lag: float = 0.0
+    path: str | Path, reading: Reading = TWO_CHANNELS, part: tuple[float, float] | None = None, lag: float = 0.0
 ) -> np.ndarray:
     """Read one recording, or a part of it.
 
@@ -150,7 +153,7 @@ def _opened(path: Path, reading: Reading):
     """An open sound file with a checked header. What is not a file, like a pipe, is not opened: that could wait forever."""
     import soundfile
 
-    expected = "expected a 16 kHz two-channel WAV file" if reading == Reading() else "expected a WAV file"
+    expected = "expected a 16 kHz two-channel WAV file" if reading == TWO_CHANNELS else "expected a WAV file"
     try:
         if not os.path.isfile(path):
             raise InputError(f"{path}: not readable as audio (no such file, or not a file); {expected}")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from asdkit.reading import SAMPLE_RATE as SAMPLE_RATE
-from asdkit.reading import InputError, Reading, far_of, read_clip
+from asdkit.reading import TWO_CHANNELS, InputError, Reading, far_of, read_clip
 
 LABELS = {"normal": 0, "anomaly": 1}
 TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
@@ -42,7 +42,7 @@ class Clip:
     label: int | None = None  # 0 normal, 1 anomaly; None where the name hides it
     attributes: str = ""
     recording: str = ""  # group of siblings; the file name where unknown
-    reading: Reading = Reading()
+    reading: Reading = TWO_CHANNELS
     part: tuple[float, float] | None = None  # seconds, of a recording that was cut
     lag: float = 0.0  # seconds that the far file of a pair is late
 

@@ -2,6 +2,6 @@
 
 from asdkit.commands.data import add_simulate
 from asdkit.commands.experiments import add_run
-from asdkit.commands.machine import add_fit, add_score
+from asdkit.commands.machine import add_fit, add_score, add_watch
 
-COMMANDS = (add_simulate, add_run, add_fit, add_score)
+COMMANDS = (add_simulate, add_run, add_fit, add_score, add_watch)
