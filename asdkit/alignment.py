@@ -71,8 +71,9 @@ def coherence(near: np.ndarray, far: np.ndarray) -> float:
     """Mean over frequency of the magnitude-squared coherence of two aligned signals of one length, 0 to 1."""
     from scipy import signal
 
-    _, squared = signal.coherence(near, far, fs=SAMPLE_RATE, nperseg=min(1024, len(near)))
-    return float(np.nanmean(squared)) if np.isfinite(squared).any() else 0.0
+    with np.errstate(invalid="ignore", divide="ignore"):  # a silent band has none
+        _, squared = signal.coherence(near, far, fs=SAMPLE_RATE, nperseg=min(1024, len(near)))
+    return float(np.mean(np.nan_to_num(squared, posinf=0)))
 
 
 def heard_first(near: np.ndarray, far: np.ndarray) -> int:

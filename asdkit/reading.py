@@ -157,7 +157,7 @@ def _opened(path: Path, reading: Reading):
     try:
         if not os.path.isfile(path):
             raise InputError(f"{path}: not readable as audio (no such file, or not a file); {expected}")
-        with soundfile.SoundFile(path) as f:
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as f:  # names of any bytes
             _check_header(path, f, reading)
             yield f
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
@@ -173,6 +173,8 @@ def _check_header(path, f, reading: Reading) -> None:
         raise InputError(f"{path}: found no samples; expected a recording")
     if truncated := re.search(r"^data : (\d+) \(should be (\d+)\)", f.extra_info, re.MULTILINE):
         raise InputError(f"{path}: truncated; found {truncated[2]} bytes of audio, expected {truncated[1]}")
+    if truncated := re.search(r"Calculated frame count (\d+) does not match .* of (\d+)", f.extra_info):
+        raise InputError(f"{path}: truncated; found {truncated[1]} frames, expected {truncated[2]}")
     size, claimed = os.path.getsize(path), f.frames * f.channels * BYTES[f.subtype]
     if claimed > size:
         raise InputError(f"{path}: truncated; found {size} bytes, expected {claimed} of audio")

@@ -118,16 +118,16 @@ def test_every_recording_is_scored_or_refused(tmp_path, detector):
     models, before, verdicts, slowest = [Model(detector, r) for r in READINGS], peak(), [], 0.0
     for i, content in enumerate(mutants(2400, seed=1)):
         path.write_bytes(content)
-        started = time.perf_counter()
+        started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # silence, and too short
             verdicts.append(verdict := models[i % len(models)].judge(path))
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.process_time() - started)
         assert np.isfinite(verdict.score) if not verdict.error else verdict.score is None, content
         assert "\n" not in verdict.error and "failed (" not in verdict.error, (verdict.error, content)
     scored = sum(not v.error for v in verdicts)
-    assert len(verdicts) > 2500 and 300 < scored < len(verdicts) - 500
-    assert slowest < 10 and peak() - before < 200_000
+    assert len(verdicts) > 2500 and 150 < scored < len(verdicts) - 500
+    assert slowest < 3 and peak() - before < 200_000
 
 
 # models

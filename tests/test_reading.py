@@ -97,6 +97,14 @@ def test_other_rates_are_refused_or_resampled(tmp_path):
     refused(write(tmp_path / "b.wav", rate=8000), "found 8000 Hz, expected 16000 to", Reading(resample=True))
 
 
+@pytest.mark.parametrize("lost", [1, 4, 1000])
+def test_files_over_4_gb_have_a_header_of_their_own(tmp_path, lost):
+    path = write(tmp_path / "a.wav", format="RF64")
+    assert read_clip(path).shape == (2, 8000)
+    path.write_bytes(path.read_bytes()[:-lost])
+    refused(path, "truncated; found .* frames, expected 8000")
+
+
 # files that are none
 
 

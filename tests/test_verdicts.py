@@ -187,7 +187,7 @@ def test_bad_files_get_rows_and_stop_nothing(model, inbox, tmp_path):
     os.mkfifo(inbox / "c.wav")
     (inbox / "d.wav").symlink_to(inbox / "nowhere")
     write(inbox / "e.wav", sound()[:, 0])
-    write(inbox / os.fsdecode(b"f\xff\n.wav"))
+    write(inbox / "f.wav").rename(inbox / os.fsdecode(b"f\xff\n.wav"))
     write(inbox / "g.wav")
     (inbox / ".h.wav").write_text("hidden")
     (inbox / "i.csv").write_text("another kind")
