@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import types
@@ -28,12 +27,14 @@ from asdkit.blocks import HOP, BandScaler, FrontEnd, extract, fast_channels
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.dsp import Ridge
+from asdkit.files import write_text
 from asdkit.fusion import Balancer, Scaler
 from asdkit.knn import DomainKNN
 from asdkit.msm import MSM
 from asdkit.pipeline import Detector
 from asdkit.reading import TWO_CHANNELS, InputError, Reading
 
+__all__ = ["load", "load_model", "save", "write_text"]
 CLASSES = {
     c.__name__: c
     for c in (BandScaler, FrontEnd, FarConditioner, Config, Ridge, Balancer, Scaler, DomainKNN, Detector, Reading)
@@ -221,15 +222,3 @@ def _fits(value, hint) -> bool:
     if hint in (int, float, bool, str):
         return type(value) in ((int, float) if hint is float else (hint,))
     return isinstance(value, hint)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -81,7 +81,7 @@ def whole_files(out):
 
 
 def test_help_of_every_command(capsys):
-    for command in ([], ["simulate"], ["run"], ["fit"], ["score"], ["watch"]):
+    for command in ([], ["simulate"], ["fetch"], ["validate"], ["run"], ["submit"], ["fit"], ["score"], ["watch"]):
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0
@@ -100,7 +100,10 @@ def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
     assert len(found.stderr.splitlines()) == 1 and str(tmp_path / "model") in found.stderr
 
 
-@pytest.mark.parametrize("line", ["", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0", "watch m f --out o --interval 0"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0", "watch m f --out o --interval 0"],
+)
 def test_wrong_usage_ends_in_2(line, capsys):
     with pytest.raises(SystemExit) as end:
         main(line.split())
