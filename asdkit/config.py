@@ -92,6 +92,12 @@ class Config:
         """The literal reading of the technical report, whatever the defaults become."""
         return cls(**_REPORT)
 
+    def without_far(self) -> Config:
+        """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
+        blocks = tuple(b for b in self.blocks if b != "ridge-log-mel")
+        near = {f.name: ("near",) if f.name.endswith("s") else "near" for f in fields(self) if "_channel" in f.name}
+        return replace(self, blocks=blocks, rank=0, **near)
+
     @classmethod
     def from_dict(cls, values: dict) -> Config:
         """Defaults with `values` in their place; lists become tuples.
