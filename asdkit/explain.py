@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter1d
 
 from asdkit.bands import all_bands, band_distances, space_distances
 from asdkit.blocks import HOP, Spectra
@@ -26,7 +27,7 @@ from asdkit.recordings import SAMPLE_RATE
 from asdkit.spectrogram import hz_to_mel, mel_to_hz, window_starts
 
 MAX_HEALTHY = 200  # bank windows that say what is usual in a band
-SMOOTH = 5  # bands; so narrow a gap does not end a range of frequencies
+SMOOTH = 0.04  # of the bands; so narrow a gap does not end a range of frequencies
 JOIN = {"sum": sum, "mean": lambda x: sum(x) / len(x), "max": lambda x: np.max(x, axis=0)}
 
 
@@ -91,7 +92,8 @@ class Explanation:
         if not self.maps:
             return float("nan"), float("nan"), ""
         block = max(self.maps, key=self.levels.get)
-        profile = np.convolve(self.maps[block][:, first:last].mean(1), np.ones(SMOOTH) / SMOOTH, "same")
+        profile = self.maps[block][:, first:last].mean(1)
+        profile = uniform_filter1d(profile, max(1, round(SMOOTH * len(profile))), mode="nearest")
         low, high = self.band_edges(block)[list(run_above_half(profile, 1.0))]
         return float(low), float(high), block
 

@@ -47,6 +47,7 @@ def add_score(commands):
     p.add_argument("model", type=Path, metavar="MODEL")
     p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings, or folders of them")
     p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
+    p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
 
 
 def score(args) -> None:
@@ -57,14 +58,19 @@ def score(args) -> None:
     from asdkit.blocks import read_spectra
     from asdkit.recordings import Clip, wav_files
 
-    detector, lines = load(args.model), io.StringIO()
+    detector, lines, rows = load(args.model), io.StringIO(), []
     files = [f for path in args.files for f in (wav_files(path) if path.is_dir() else [path])]
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(("file", "score", "decision"))
     for path in files:
         value = detector.score(read_spectra(Clip(path), detector.config))
-        writer.writerow((path, value, detector.decide(value)))
+        rows.append((path, value, detector.decide(value)))
+        writer.writerow(rows[-1])
     if args.out:
         write_text(args.out, lines.getvalue())
     else:
         print(lines.getvalue(), end="")
+    if args.report:
+        from asdkit import report
+
+        report.write_scores(args.report, args.model, detector, [report.Row(str(f), *scored) for f, *scored in rows])

@@ -149,8 +149,8 @@ def _curves(ax, explanation) -> None:
     for name, (level, line) in marks.items():
         if level is not None:
             ax.axhline(level, color=BLACK, linestyle=line, linewidth=1)
-            halo = [withStroke(linewidth=2.5, foreground="white")]
-            ax.text(0.995, level, name, ha="right", va="bottom", fontsize=8, transform=ax.get_yaxis_transform(), path_effects=halo)
+            place = {"ha": "right", "va": "bottom", "fontsize": 8, "transform": ax.get_yaxis_transform()}
+            ax.text(0.995, level, name, path_effects=[withStroke(linewidth=2.5, foreground="white")], **place)
     together = f"; black: {explanation.how} of the blocks" if len(curves) > 1 else ""
     ax.set(title=f"score of each window{together}", xlabel="time (s)", ylabel="score")
     ax.margins(y=0.12)
