@@ -19,6 +19,8 @@ from matplotlib.patheffects import withStroke
 
 from asdkit.figures.style import BLACK, GREY, LINES, STYLE
 
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text legible on lines
+
 
 @mpl.rc_context(STYLE)
 def clip_panels(near, far, residual, times) -> Figure:
@@ -145,12 +147,10 @@ def _curves(ax, explanation) -> None:
         ax.plot(times, _to_the_ends(values), color=colour, linewidth=1.2)
     if len(curves) > 1:
         ax.plot(times, _to_the_ends(explanation.curve), color=BLACK, linewidth=2)
-    marks = {"threshold": (explanation.threshold, "--"), "healthy": (explanation.normal, ":")}
-    for name, (level, line) in marks.items():
-        if level is not None:
-            ax.axhline(level, color=BLACK, linestyle=line, linewidth=1)
-            place = {"ha": "right", "va": "bottom", "fontsize": 8, "transform": ax.get_yaxis_transform()}
-            ax.text(0.995, level, name, path_effects=[withStroke(linewidth=2.5, foreground="white")], **place)
+    marks = [(explanation.normal, "healthy", ":"), (explanation.threshold, "threshold", "--")]
+    for va, (level, name, line) in zip(("top", "bottom"), sorted(mark for mark in marks if mark[0] is not None)):
+        ax.axhline(level, color=BLACK, linestyle=line, linewidth=1)
+        ax.text(0.995, level, name, ha="right", va=va, fontsize=8, transform=ax.get_yaxis_transform(), path_effects=HALO)
     together = f"; black: {explanation.how} of the blocks" if len(curves) > 1 else ""
     ax.set(title=f"score of each window{together}", xlabel="time (s)", ylabel="score")
     ax.margins(y=0.12)
@@ -166,7 +166,8 @@ def _bars(ax, explanation) -> None:
     names = list(explanation.levels)
     ax.barh(range(len(names)), list(explanation.levels.values()), color=list(islice(cycle(LINES), len(names))), height=0.35)
     for i, name in enumerate(names):
-        ax.annotate(name, (0, i), xycoords=("axes fraction", "data"), xytext=(2, 8), textcoords="offset points", fontsize=8)
+        place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 8), "textcoords": "offset points", "fontsize": 8}
+        ax.annotate(name, (0, i), path_effects=HALO, **place)
     ax.axvline(0, color=BLACK, linewidth=0.8)
     ax.set(title="by block, whole clip", xlabel="score", ylim=(len(names) - 0.5, -0.8), yticks=[])
     ax.spines["left"].set_visible(False)
