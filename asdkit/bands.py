@@ -71,7 +71,7 @@ def squared_differences(knn: DomainKNN, x: torch.Tensor, index: torch.Tensor, n_
     d = distances(x, knn.bank, knn.squared)
     d = nearer_bank(knn, d if recordings is None else leave_out(d, recordings, knn.recordings))
     nearest = d.topk(min(knn.k, d.shape[1]), largest=False)
-    total, found = torch.zeros(len(x), n_bands), nearest.values.isfinite()
+    total, found = x.new_zeros(len(x), n_bands), nearest.values.isfinite()
     for neighbour, there in zip(nearest.indices.T, found.T):
         difference = (x - knn.bank[neighbour]).square() * there[:, None]
         total.index_add_(1, index, difference)

@@ -120,7 +120,7 @@ def sentence(explanation: Explanation) -> str:
     if peak.band_block == peak.block:
         text += f", {_frequencies(peak)}, in {peak.block}"
     else:
-        text += f", in {peak.block}" + (f"; {_frequencies(peak)} in {peak.band_block}" if peak.band_block else "")
+        text += f", in {peak.block}" + (f"; {peak.band_block} departs {_frequencies(peak)}" if peak.band_block else "")
     below = explanation.threshold is not None and explanation.score <= explanation.threshold
     return text + (", but within the threshold." if below else ".")
 
