@@ -169,7 +169,6 @@ def fit_explainer(detector: Detector) -> Explainer:
     InputError
         For a block whose dimensions are not known to be bands or something else.
     """
-    all_bands(detector)
     normal, healthy = 0.0 if len(detector.spaces) > 1 else None, {}
     for space, knn in detector.spaces.items():
         rows = np.unique(np.linspace(0, len(knn.bank) - 1, min(len(knn.bank), MAX_HEALTHY)).round().astype(int))
