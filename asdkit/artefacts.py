@@ -7,7 +7,6 @@ entry of ``tensors.safetensors``, named by its place in the tree; ``model.json``
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import fields, is_dataclass
@@ -22,12 +21,14 @@ from asdkit.blocks import BandScaler, FrontEnd
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.dsp import Ridge
+from asdkit.files import write_text
 from asdkit.fusion import Balancer, Scaler
 from asdkit.knn import DomainKNN
 from asdkit.msm import MSM
 from asdkit.pipeline import Detector
 from asdkit.recordings import InputError
 
+__all__ = ["load", "save", "write_text"]
 CLASSES = {
     c.__name__: c
     for c in (BandScaler, FrontEnd, FarConditioner, Config, Ridge, Balancer, Scaler, DomainKNN, Detector)
@@ -129,15 +130,3 @@ def _unpack(value, tensors: dict):
         net.load_state_dict({k: _unpack(v, tensors) for k, v in value["weights"].items()})
         return net.eval()
     return CLASSES[value["class"]](**{k: _unpack(v, tensors) for k, v in value["fields"].items()})
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

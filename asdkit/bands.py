@@ -3,8 +3,9 @@
 Legend
 ------
 blocks : {name: (n_windows, dim)} of one clip; balanced before distances are taken.
-The descriptors are (statistic x band) or, for modulation, (channel x resolution x band x modulation band): a squared distance
-is a sum over dimensions, and so over bands. An embedding of the network has no bands; all its dimensions count as one.
+The descriptors are (statistic x band), for texture (scale x band), for modulation (channel x resolution x band x modulation
+band): a squared distance is a sum over dimensions, and so over bands. An embedding of the network has no bands; all its
+dimensions count as one.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import torch
 
 from asdkit.blocks import HOP, RESOLUTIONS, SPEED
 from asdkit.config import Config
-from asdkit.dsp import modulation_bands
+from asdkit.dsp import TEXTURE_BANDS, modulation_bands
 from asdkit.knn import DomainKNN, distances, leave_out, nearest_mean
 from asdkit.pipeline import Detector, join
 from asdkit.recordings import SAMPLE_RATE, InputError
 from asdkit.spectrogram import hz_to_mel, mel_to_hz
 
-STATISTICS = ("ridge-complex", "ridge-log-mel", "logmel")  # (statistic, band)
+N_BANDS = {"ridge-complex": 128, "ridge-log-mel": 128, "logmel": 128, "texture": TEXTURE_BANDS}  # (statistic or scale, band)
 NO_BANDS = ("msm", "msm-residual")
 
 
@@ -104,11 +105,14 @@ def block_bands(name: str, config: Config, dim: int) -> Bands:
     """
     if name in NO_BANDS:
         return Bands(np.empty(0), np.zeros(dim, dtype=int))
-    if name not in (*STATISTICS, "modulation"):
-        known = ", ".join((*STATISTICS, "modulation", *NO_BANDS))
+    if name not in (*N_BANDS, "modulation"):
+        known = ", ".join((*N_BANDS, "modulation", *NO_BANDS))
         raise InputError(f"block {name}: found no rule for its bands, expected one of {known}")
-    n_mels = RESOLUTIONS["slow"][2]
-    bands = modulation_axis(config) if name == "modulation" else Bands(mel_centres(n_mels), np.arange(dim) % n_mels)
+    if name == "modulation":
+        bands = modulation_axis(config)
+    else:
+        mel = hz_to_mel(mel_centres(RESOLUTIONS["slow"][2])).reshape(N_BANDS[name], -1)
+        bands = Bands(mel_to_hz(mel.mean(1)), np.arange(dim) % len(mel))
     if len(bands.index) != dim or dim % len(bands.hz):
         raise InputError(f"block {name}: found {dim} dimensions, expected {len(bands.index)} over {len(bands.hz)} bands")
     return bands

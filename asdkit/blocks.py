@@ -122,6 +122,7 @@ class FrontEnd:
             "ridge-complex": lambda: dsp.statistics(self.windows(spectra, starts, "residual")),
             "ridge-log-mel": lambda: self.ridge_log_mel(spectra, starts, ridge or self.ridge),
             "modulation": lambda: self.modulation(spectra, starts),
+            "texture": lambda: dsp.texture(self.windows(spectra, starts, self.config.texture_channel)),
             "logmel": lambda: dsp.statistics(self.windows(spectra, starts, self.config.logmel_channel)),
         }
         return {name: makers[name]() for name in names or self.config.blocks}

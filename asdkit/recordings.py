@@ -156,20 +156,28 @@ def index_data(root: str | Path, machines: list[str] | None = None) -> list[Mach
         When the folder does not exist, holds no machine or one without training clips, lacks one that was asked for, or holds
         two of one name.
     """
+    folders = machine_folders(root)
+    names = [p.name for p in folders]
+    if missing := set(machines or []) - set(names):
+        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
+    return [index_machine(p) for p in folders if not machines or p.name in machines]
+
+
+def machine_folders(root: str | Path) -> list[Path]:
+    """Folders of the machines below a folder, resolved, in order of name; see `index_data`. Hidden folders hold drafts."""
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
     splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
     splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
-    folders = sorted({p.parent for p in splits}, key=lambda p: p.resolve().name)
-    names = [p.resolve().name for p in folders]
+    seen = [p for p in splits if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    folders = sorted({p.parent.resolve() for p in seen}, key=lambda p: p.name)
+    names = [p.name for p in folders]
     if not folders:
         raise InputError(f"{root}: found no machine; expected <machine>/train with .wav files somewhere below")
     if twice := {n for n in names if names.count(n) > 1}:
         raise InputError(f"{root}: found machine {', '.join(sorted(twice))} in two places; expected each name once")
-    if missing := set(machines or []) - set(names):
-        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
-    return [index_machine(p.resolve()) for p, name in zip(folders, names) if not machines or name in machines]
+    return folders
 
 
 def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]:

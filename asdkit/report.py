@@ -34,10 +34,12 @@ class Row:
     file: str
     score: float | None = None
     decision: int | None = None
-    message: str = ""
+    error: str = ""
 
 
-def write_scores(path: str | Path, model: str | Path, detector: Detector, rows: list[Row], max_drawn: int = MAX_DRAWN) -> Path:
+def write_scores(
+    path: str | Path, model: str | Path, detector: Detector, rows: list[Row], max_drawn: int = MAX_DRAWN, read=None
+) -> Path:
     """Report on scored recordings: the model, all scores, and an explanation of the highest.
 
     Parameters
@@ -48,16 +50,19 @@ def write_scores(path: str | Path, model: str | Path, detector: Detector, rows: 
         The folder that `detector` was loaded from.
     detector : Detector
     rows : list of Row
-        A recording without a score is listed with its message.
+        Or of anything with its four fields. A recording without a score is listed with its error.
     max_drawn : int
         Recordings with a picture; they are read again. The rest is in the table only, and the report says how many.
+    read : callable, optional
+        From a recording's `file` to its spectra; by default a two-channel WAV file.
     """
     scored = sorted((r for r in rows if r.score is not None), key=lambda r: -r.score)
+    read = read or (lambda file: read_spectra(Clip(Path(file)), detector.config))
     explainer = fit_explainer(detector) if scored else None
     html = render(
         "scores.html", title="Scored recordings", model=model_facts(model, detector), scored=scored, decisions=DECISIONS,
         failed=[r for r in rows if r.score is None], count=count(scored, len(rows)), cut=max(0, len(scored) - max_drawn),
-        shown=[explained(explainer, r) for r in scored[:max_drawn]], window=detector.config.width * HOP / SAMPLE_RATE,
+        shown=[explained(explainer, r, read) for r in scored[:max_drawn]], window=detector.config.width * HOP / SAMPLE_RATE,
     )  # fmt: skip
     write_text(path, html)
     return Path(path)
@@ -101,18 +106,17 @@ def count(scored: list[Row], n_files: int) -> str:
     return text + (f", {n_files - len(scored)} could not be scored." if len(scored) < n_files else ".")
 
 
-def explained(explainer: Explainer, row: Row) -> dict:
+def explained(explainer: Explainer, row: Row, read) -> dict:
     """Sentence, picture and warnings of one recording, read again."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            spectra = read_spectra(Clip(Path(row.file)), explainer.detector.config)
+            spectra = read(row.file)
         except InputError as error:
             return {"file": row.file, "sentence": "Not drawn.", "png": "", "messages": [str(error)]}
-        explanation = explainer(spectra)
+    explanation = explainer(spectra)
     drawn = figures.anomaly_panels(explanation, spectra["near", "slow"].numpy())
-    messages = [row.message] if row.message else []
-    messages += [str(w.message) for w in caught if str(w.message) not in messages]
+    messages = list(dict.fromkeys(str(w.message) for w in caught))
     return {"file": row.file, "sentence": sentence(explanation), "png": inline(figures.png(drawn)), "messages": messages}
 
 

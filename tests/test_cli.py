@@ -81,7 +81,7 @@ def whole_files(out):
 
 
 def test_help_of_every_command(capsys):
-    for command in ([], ["simulate"], ["run"], ["fit"], ["score"]):
+    for command in ([], ["simulate"], ["fetch"], ["validate"], ["run"], ["submit"], ["fit"], ["score"]):
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0

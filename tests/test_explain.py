@@ -110,6 +110,16 @@ def test_statistics_are_dealt_out_by_band(tiny_config):
         assert set(bands.index[x.numpy() != 0]) == {17}
 
 
+def test_texture_is_dealt_out_by_band(tiny_config):
+    windows = torch.zeros(1, 128, 80)
+    windows[0, 60, ::2] = 9.0
+    x = dsp.texture(windows)[0]
+    bands = block_bands("texture", tiny_config, len(x))
+    moved = set(bands.index[x.numpy() != 0])
+    middle = int(np.abs(bands.hz - mel_centres(128)[60]).argmin())
+    assert middle in moved <= {middle - 1, middle, middle + 1}  # a coarse cell reaches into the neighbours
+
+
 def test_unknown_blocks_and_dimensions_are_refused(fit, tiny_config):
     with pytest.raises(InputError, match="block wavelets: found no rule for its bands, expected one of ridge-complex"):
         block_bands("wavelets", tiny_config, 128)
@@ -186,6 +196,7 @@ def test_a_planted_event_is_found(fit, machine):
     [
         {"blocks": ("logmel",), "logmel_channel": "near"},
         {"blocks": ("msm",)},
+        {"blocks": ("texture",)},
         {"blocks": ("msm-residual",), "backend": "value"},
         {"blocks": ("logmel", "modulation"), "backend": "minimum", "fusion": "concatenate"},
     ],

@@ -148,7 +148,7 @@ def test_without_a_threshold_nothing_is_decided(model, recordings, quick_figures
 
 
 def test_what_could_not_be_read_is_listed(model, recordings, quick_figures):
-    failed = [report.Row("bad<b>.wav", message="bad<b>.wav: found 1 channel(s), expected 2")]
+    failed = [report.Row("bad<b>.wav", error="bad<b>.wav: found 1 channel(s), expected 2")]
     page, _ = write(model, recordings, failed)
     page.assert_self_contained()
     assert "Not scored" in page.text and "bad<b>.wav: found 1 channel(s), expected 2" in page.text
@@ -168,7 +168,7 @@ def test_warnings_stand_beside_the_recording(model, tmp_path, quick_figures):
 
 
 def test_a_name_that_is_no_text_can_be_written(model, tmp_path):
-    rows = [report.Row("m\udcfcll.wav", message="m\udcfcll.wav: not readable")]
+    rows = [report.Row("m\udcfcll.wav", error="m\udcfcll.wav: not readable")]
     assert "not readable" in Page(report.write_scores(tmp_path / "report.html", model, load(model), rows)).text
 
 

@@ -1,4 +1,4 @@
-"""Commands over many machines, systems and seeds: ``asdkit run | report``."""
+"""Commands over many machines, systems and seeds: ``asdkit run | report | submit``."""
 
 from __future__ import annotations
 
@@ -48,3 +48,26 @@ def report(args) -> None:
     from asdkit.report import write_run
 
     print(f"report: {write_run(args.out, args.run, args.data)}")
+
+
+def add_submit(commands):
+    p = command(commands, "submit", submit, "Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing.")
+    p.add_argument("run", type=Path, metavar="RUN", help="output folder of `asdkit run`, with the evaluation machines")
+    p.add_argument("--label", required=True, help="Name_LAB_task2_1: of the corresponding author, the institute, 1 to 4")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder in which the folder LABEL is made")
+    p.add_argument("--system", default="asdkit", metavar="NAME", help="row of the run's table (default asdkit)")
+    p.add_argument("--seed", type=natural, default=0)
+    p.add_argument("--meta", type=Path, metavar="FILE", help="YAML or JSON with fields of the meta file, such as the authors")
+
+
+def submit(args) -> int:
+    """``asdkit submit``."""
+    from asdkit import submission
+
+    folder = submission.submit(args.run, args.label, args.out, args.system, args.seed, args.meta)
+    problems = submission.check_submission(folder)
+    print(f"submission: {folder} ({len(list(folder.glob('anomaly_score_*')))} machines); nothing was uploaded")
+    print(f"check: {len(problems) or 'no'} finding(s)")
+    for problem in problems:
+        print(f"  {problem}")
+    return int(bool(problems))

@@ -19,6 +19,7 @@ from matplotlib.patheffects import withStroke
 
 from asdkit.figures.style import BLACK, GREY, LINES, STYLE
 
+KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text legible on lines
 
 
@@ -120,7 +121,8 @@ def _band_map(fig, ax, beside, explanation) -> None:
     high = max(4.0, np.percentile(values, 99.5))
     scale = LogNorm(1, high, clip=True)
     image = ax.pcolormesh(explanation.edges, y, values, norm=scale, cmap="OrRd", rasterized=True)
-    low_band, high_band = np.interp([peak.low, peak.high], explanation.band_edges(peak.band_block), y)
+    edges = explanation.band_edges(peak.band_block)
+    low_band, high_band, *ticks = np.interp([peak.low, peak.high, *1000 * KHZ], edges, y)
     frame = (peak.start, low_band), peak.end - peak.start, high_band - low_band
     ax.add_patch(Rectangle(*frame, fill=False, edgecolor=BLACK, linewidth=1.2, clip_on=False))
     ax.set_title(f"{peak.band_block}: squared distance to the nearest healthy windows")
@@ -129,7 +131,7 @@ def _band_map(fig, ax, beside, explanation) -> None:
     beside.axvline(1, color=BLACK, linestyle=":", linewidth=1)
     beside.set(title="in the frame's time", xlabel="times healthy", xlim=(0, None))
     for panel in (ax, beside):
-        panel.set_yticks(*_mel_ticks(len(values)))
+        panel.set_yticks(ticks, [f"{f:g}" for f in KHZ])
         panel.set_ylim(y[0], y[-1])
     beside.tick_params(labelleft=False)
     bar = fig.colorbar(image, ax=ax, label="times healthy", extend="both", pad=0.01, aspect=12)
@@ -177,6 +179,5 @@ def _mel_ticks(n_mels, sample_rate=16000):
     """Where in the band numbers the round frequencies lie, and their names in kHz."""
     from asdkit.spectrogram import hz_to_mel
 
-    khz = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])
-    bands = hz_to_mel(1000 * khz) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
-    return bands, [f"{f:g}" for f in khz]
+    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
+    return bands, [f"{f:g}" for f in KHZ]
