@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asdkit.blocks import read_spectra
+from asdkit.blocks import Spectra, read_spectra
 from asdkit.intake import parts
 from asdkit.pipeline import Detector
 from asdkit.reading import InputError, Reading, far_of, is_far, near_of
@@ -60,6 +60,11 @@ class Model:
             raise InputError(f"{path}: found {seconds / 3600:.1f} hours, expected at most {LONGEST / 3600:.0f}")
         described = [self.detector.front.describe(read_spectra(clip, config), config.test_hop) for clip in clips]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
+
+    def spectra(self, path: str | Path) -> Spectra:
+        """Spectra of one recording, its parts side by side: for a picture of the whole."""
+        read = [read_spectra(clip, self.detector.config) for clip in parts(Clip(Path(path), reading=self.reading))]
+        return {key: torch.cat([spectra[key] for spectra in read], dim=1) for key in read[0]}
 
     def judge(self, path: Path) -> Verdict:
         """The verdict on one file, whatever is in it."""

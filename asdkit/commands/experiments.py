@@ -1,4 +1,4 @@
-"""Commands over many machines, systems and seeds: ``asdkit run | submit | ablate | figures``."""
+"""Commands over many machines, systems and seeds: ``asdkit run | report | submit | ablate | figures``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,20 @@ def run(args) -> None:
     print(f"figures: {figures[0].parent}" if figures else "figures: none")
     if args.quick:
         print("QUICK: token training. This is not a result.")
+
+
+def add_report(commands):
+    p = command(commands, "report", report, "Write one HTML file with a run's tables, figures, configuration and limits.")
+    p.add_argument("run", type=Path, metavar="RUN", help="folder written by `asdkit run`")
+    p.add_argument("data", type=Path, metavar="DATA", help="the recordings it was run on")
+    p.add_argument("--out", type=Path, required=True, metavar="HTML")
+
+
+def report(args) -> None:
+    """``asdkit report``."""
+    from asdkit.report import write_run
+
+    print(f"report: {write_run(args.out, args.run, args.data)}")
 
 
 def add_submit(commands):

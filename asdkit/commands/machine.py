@@ -63,6 +63,7 @@ def add_score(commands):
     p.add_argument("model", type=Path, metavar="MODEL")
     p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
     p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
+    p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
 
 
 def score(args) -> int:
@@ -86,6 +87,10 @@ def score(args) -> int:
         write_text(args.out, text)
     elif scored:
         print(text, end="")
+    if args.report:
+        from asdkit import report
+
+        report.write_scores(args.report, args.model, model.detector, verdicts, read=model.spectra)
     return 2 if len(scored) < len(verdicts) else 0
 
 

@@ -1,0 +1,28 @@
+"""Figures: one function each, from tables and arrays to a matplotlib Figure. No score is computed here.
+
+Figures are made without pyplot, so there is nothing to close; a notebook shows them after ``%matplotlib inline``.
+"""
+
+from asdkit.figures.clips import anomaly_panels, clip_panels
+from asdkit.figures.scores import omega_bars, roc, score_histograms
+from asdkit.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    HIGHLIGHT,
+    LINES,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILLION,
+    YELLOW,
+    png,
+    save,
+)  # fmt: skip
+
+__all__ = [
+    "BLACK", "BLUE", "GREEN", "GREY", "HIGHLIGHT", "LINES", "ORANGE", "PURPLE", "SKY", "STYLE", "VERMILLION", "YELLOW",
+    "anomaly_panels", "clip_panels", "omega_bars", "png", "roc", "save", "score_histograms",
+]  # fmt: skip
