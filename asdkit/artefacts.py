@@ -7,11 +7,11 @@ entry of ``tensors.safetensors``, named by its place in the tree; ``model.json``
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{os.getpid()}")
+    part = path.with_name(f".{path.name}-{uuid4().hex}")
     try:
         part.write_text(text)
         part.replace(path)

@@ -13,9 +13,9 @@ Figures are made without pyplot, so there is nothing to close; a notebook shows 
 
 from __future__ import annotations
 
-import os
 from itertools import cycle, islice
 from pathlib import Path
+from uuid import uuid4
 
 import matplotlib as mpl
 import numpy as np
@@ -250,7 +250,7 @@ def save(fig: Figure, path: str | Path) -> Path:
     if path.suffix not in metadata:
         raise ValueError(f"{path}: found the ending {path.suffix!r}, expected {' or '.join(metadata)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{path.stem}-{uuid4().hex}{path.suffix}")
     try:
         with mpl.rc_context(STYLE):
             fig.draw_without_rendering()
