@@ -1,4 +1,4 @@
-"""Spread work over processes or computers; what a killed worker leaves undone is done again, and nothing is done twice at a time.
+"""Spread work over processes or computers. What a killed worker leaves is done again, and nothing is done twice at a time.
 
 Legend
 ------
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from time import sleep
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from asdkit.recordings import InputError
@@ -52,17 +52,16 @@ def open_pool(jobs: int = 1, scheduler: str | None = None) -> Iterator[Pool]:
         Where Dask is not installed, or no scheduler with a worker answers within `REACH` seconds.
     """
     if scheduler is None:
-        yield partial(_spread, jobs, (TerminatedWorkerError,)) if jobs > 1 else _here
-        return
-    client, killed = _connect(scheduler)
-    with client, parallel_config(backend="dask", client=client):
-        yield partial(_spread, -1, (killed,))
+        yield partial(_on_processes, jobs) if jobs > 1 else _here
+    else:
+        with _connect(scheduler) as client:
+            yield partial(_on_cluster, client)
 
 
 def _connect(address: str):
-    """A Dask client of a scheduler that has workers, and the error for a task whose workers kept dying."""
+    """A Dask client of a scheduler that has workers."""
     try:
-        from distributed import Client, KilledWorker
+        from distributed import Client
     except ImportError:
         raise InputError(f"scheduler {address}: found no package distributed, expected the extra `dask` of asdkit") from None
     try:
@@ -75,7 +74,7 @@ def _connect(address: str):
     except TimeoutError:
         client.close()
         raise InputError(f"scheduler {address}: found no worker in {REACH:g} s, expected one or more") from None
-    return client, KilledWorker
+    return client
 
 
 def _here(tasks: Iterable[Callable]) -> Iterator:
@@ -83,12 +82,26 @@ def _here(tasks: Iterable[Callable]) -> Iterator:
         yield from task()
 
 
-def _spread(jobs: int, deaths: tuple, tasks: Iterable[Callable]) -> Iterator:
+def _on_processes(jobs: int, tasks: Iterable[Callable]) -> Iterator:
     spread = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
     try:
         yield from spread(delayed(_finish)(task) for task in tasks)
-    except deaths as error:
+    except TerminatedWorkerError as error:
         raise WorkerDied(" ".join(str(error).split())) from None
+
+
+def _on_cluster(client, tasks: Iterable[Callable]) -> Iterator:
+    """With Dask's own futures: joblib's back-end for them waits for ever for a task whose workers keep dying."""
+    from distributed import CancelledError, KilledWorker, as_completed
+
+    futures = [client.submit(_finish, task, pure=False) for task in tasks]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    except (KilledWorker, CancelledError) as error:  # Dask has tried it on several workers; or has lost its scheduler
+        raise WorkerDied(" ".join(str(error).split())) from None
+    finally:
+        client.cancel(futures)
 
 
 def _finish(task: Callable) -> None:
@@ -125,9 +138,9 @@ def complete(missing: Callable[[], list], tasks: Callable[[list], Iterable[Calla
         left = missing()
         deaths = deaths + 1 if died and len(left) == before else 0
         if deaths == TRIES:
-            raise InputError(f"workers: found them killed {TRIES} times in a row, expected fewer of them to fit into memory ({died})")
+            raise InputError(f"workers: found one killed {TRIES} times in a row, expected memory for all of them ({died})")
         if died:
-            log.warning("a worker was killed: %d parts are computed again or still to be computed", len(left))
+            log.warning("a worker was killed; %d parts are left to compute", len(left))
         elif left and len(left) == before:
             waiting or log.info("%d parts are being computed by another run: waiting", len(left))
             waiting = True

@@ -10,11 +10,8 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -25,14 +22,25 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from asdkit import __version__, baseline, fanout
+from asdkit import baseline, fanout
 from asdkit.artefacts import save, write_text
 from asdkit.blocks import fast_channels
 from asdkit.config import Config, systems
 from asdkit.fitting import Fitting, Memo
 from asdkit.objectives import POOLED
+from asdkit.parts import (
+    check_machines,
+    config_hash,
+    fingerprint,
+    missing_parts,
+    open_folder,
+    other_clips,
+    others_fingerprint,
+    part_path,
+    sweep,
+)
 from asdkit.pipeline import Detector, fit
-from asdkit.recordings import Clip, InputError, Machine, index_data
+from asdkit.recordings import InputError, Machine, index_data
 
 AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")  # one training, two scores
 log = logging.getLogger("asdkit")
@@ -84,15 +92,9 @@ def run(
 
 
 def run_systems(
-    machines: list[Machine],
-    out: str | Path,
-    chosen: dict[str, Config | None],
-    seeds=(0,),
-    jobs=1,
-    quick=False,
-    decide=True,
+    machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
     scheduler=None,
-) -> None:
+) -> None:  # fmt: skip
     """The same for systems of any names and configurations; without decisions it is two to four times as fast."""
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
@@ -114,14 +116,8 @@ def run_systems(
         check_machines(out, machines, chosen)  # another run may have written
 
 
-def missing_parts(out: Path, machines: list[Machine], chosen, seeds) -> list[tuple[str, int, str]]:
-    """(machine, seed, system) of the parts that are not there, in this order."""
-    parts = [(m, s, n) for m in machines for s in sorted(set(seeds)) for n in chosen]
-    return [(m.name, s, n) for m, s, n in parts if not _part(out, m, n, s).exists()]
-
-
 def make_tasks(out: Path, machines: list[Machine], chosen, quick: bool, decide: bool, serial: bool, left):
-    """Tasks for the parts that are left: a machine each, whose seeds share its spectra; or, to keep many workers busy, a seed."""
+    """Tasks for the parts that are left: a machine each, whose seeds share its spectra, or a seed each to keep workers busy."""
     pooled = any(c and c.objective in POOLED for c in chosen.values())
     for machine in machines:
         others = other_clips(machine, machines) if pooled else ()
@@ -129,11 +125,6 @@ def make_tasks(out: Path, machines: list[Machine], chosen, quick: bool, decide: 
         shares = [todo] if serial else [[part for part in todo if part[0] == s] for s in sorted({s for s, _ in todo})]
         for share in filter(None, shares):
             yield partial(run_machine, machine, chosen, share, out, quick, decide, serial, others)
-
-
-def other_clips(machine: Machine, machines: list[Machine]) -> tuple[tuple[Clip, ...], ...]:
-    """Training clips of the other machines of a run, machine by machine; only objectives that tell machines apart read them."""
-    return tuple(m.train for m in machines if m.name != machine.name)
 
 
 def choose_systems(config: Config, names: Iterable[str] | None, quick: bool = False) -> dict[str, Config | None]:
@@ -145,67 +136,6 @@ def choose_systems(config: Config, names: Iterable[str] | None, quick: bool = Fa
         raise InputError(f"systems: found {', '.join(sorted(unknown))}; expected {', '.join([*known, 'autoencoder'])}")
     chosen = {name: known[name] for name in names or known if name in known}
     return chosen | (dict.fromkeys(AUTOENCODER) if "autoencoder" in (names or ()) else {})
-
-
-def open_folder(out: Path, quick: bool) -> None:
-    """Make the output folder, or check that the one that is there was written by this version in the same mode."""
-    head = {"asdkit": __version__, "quick": quick}
-    path, known = out / "run.json", out.exists() and (not out.is_dir() or any(p.name[0] != "." for p in out.iterdir()))
-    if not path.is_file():  # looked for after the others: a run that starts at the same time writes it first
-        if known:
-            raise InputError(f"{out}: found something that is not a run, expected a new or empty folder")
-        return write_text(path, json.dumps(head))
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = {}
-    for name, expected in head.items():
-        if found.get(name) != expected:
-            raise InputError(f"{out}: found a run with {name} = {found.get(name)}, expected {expected}; choose another folder")
-
-
-def check_machines(out: Path, machines: list[Machine], chosen: dict[str, Config | None]) -> None:
-    """`check_parts` of every machine."""
-    for machine in machines:
-        check_parts(out, machine, chosen, other_clips(machine, machines))
-
-
-def check_parts(out: Path, machine: Machine, chosen: dict[str, Config | None], others=()) -> None:
-    """Refuse to continue a run whose parts come from other recordings or from another configuration of the same name."""
-    data = fingerprint(machine)
-    for path in sorted((out / machine.name / "parts").glob("*.json")):
-        part = json.loads(path.read_text())
-        if part["data"] != data:
-            raise InputError(f"{path}: found scores of other recordings than {machine.folder}; choose another folder")
-        if part["system"] in chosen and part["config_hash"] != (expected := config_hash(chosen[part["system"]])):
-            found = part["config_hash"]
-            raise InputError(f"{path}: found a run with config {found}, expected {expected}; choose another folder")
-        if part["system"] in chosen and part.get("others") != others_fingerprint(chosen[part["system"]], others):
-            raise InputError(f"{path}: found a network trained with other machines than this run's; choose another folder")
-
-
-def config_hash(config: Config | None) -> str:
-    """Hash of a configuration; the autoencoder has none of its options open."""
-    return config.hash() if config else "official"
-
-
-def fingerprint(machine: Machine) -> str:
-    """Hash of the names and sizes of a machine's clips."""
-    return _fingerprint(machine.train + machine.test)
-
-
-def others_fingerprint(config: Config | None, others: tuple[tuple[Clip, ...], ...]) -> str | None:
-    """Hash of the names and sizes of the other machines' clips that a network was trained on; None where there were none."""
-    return _fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
-
-
-def _fingerprint(clips: Iterable[Clip]) -> str:
-    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in clips)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _part(out, machine: Machine, name: str, seed: int) -> Path:
-    return Path(out) / machine.name / "parts" / f"{name}-{seed}.json"
 
 
 def run_machine(
@@ -220,7 +150,7 @@ def run_machine(
     memo = Memo()
     for seed in sorted({s for s, _ in todo}):
         with fanout.claim(out / machine.name / "locks" / str(seed)) as free:
-            names = [n for s, n in todo if s == seed and free and not _part(out, machine, n, s).exists()]
+            names = [n for s, n in todo if s == seed and free and not part_path(out, machine, n, s).exists()]
             yield from run_seed(machine, chosen, names, seed, memo, out, quick, decide, bars, others)
         memo.forget_all_but("spectra")
 
@@ -229,7 +159,7 @@ def run_seed(machine: Machine, chosen, names, seed: int, memo: Memo, out: Path, 
     """The parts of one machine and seed, whose lock is held."""
     fast = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c)))
     for name in names:
-        _sweep(out / machine.name, f"{name}-{seed}")
+        sweep(out / machine.name, f"{name}-{seed}")
     for name in (n for n in names if chosen[n]):
         label = f"{machine.name} {seed}" if bars else ""
         scored = score_machine(machine, chosen[name], seed, memo, fast, decide, label, others)
@@ -240,12 +170,6 @@ def run_seed(machine: Machine, chosen, names, seed: int, memo: Memo, out: Path, 
             if name in ours:
                 write_part(out, machine, name, None, seed, *scored)
                 yield name
-
-
-def _sweep(folder: Path, name: str) -> None:
-    """Remove what a killed process was about to write under this name."""
-    for path in folder.glob(f"*/.{glob.escape(name)}[-.]*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str, others=()):
@@ -292,7 +216,7 @@ def write_part(out: Path, machine: Machine, name: str, config, seed: int, model,
         data=fingerprint(machine), others=others_fingerprint(config, others), seconds=round(seconds, 2), threshold=threshold,
         near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores, decisions=decisions,
     )  # fmt: skip
-    write_text(_part(out, machine, name, seed), json.dumps(part))
+    write_text(part_path(out, machine, name, seed), json.dumps(part))
 
 
 def without_banks(detector: Detector) -> Detector:

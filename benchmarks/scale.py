@@ -4,7 +4,7 @@
 
 Each size is fitted and scored in a process of its own, of which the peak memory is read. Nothing is simulated: the clips are
 noise with a few hundred spectra, linked under as many names as are needed, so that 10,000 clips of 10 s take 200 MB of disk.
-Stages are in seconds, on one thread; `decide` fits once more on four fifths of the recordings and scores the rest.
+Stages are in processor seconds, on one thread; `decide` fits once more on four fifths of the recordings and scores the rest.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -34,8 +34,9 @@ def write_clips(folder: Path, n_train: int, n_test: int, seconds: float) -> Path
     rng, names = np.random.default_rng(0), []
     for split, n in (("train", n_train), ("test", n_test)):
         (folder / split).mkdir(parents=True)
-        domains = ["target" if i % 100 == 99 else "source" for i in range(n)]
-        names += [folder / split / f"section_00_{d}_{split}_normal_{i % 10000:04d}_part_{i // 10000}.wav" for i, d in enumerate(domains)]
+        for i in range(n):
+            domain, number = "target" if i % 100 == 99 else "source", f"{i % 10000:04d}_part_{i // 10000}"
+            names.append(folder / split / f"section_00_{domain}_{split}_normal_{number}.wav")
     for i, path in enumerate(names):
         if i < DISTINCT:
             samples = 0.05 * rng.normal(size=(int(16000 * seconds), 2))
@@ -47,7 +48,7 @@ def write_clips(folder: Path, n_train: int, n_test: int, seconds: float) -> Path
 
 
 class Stopwatch:
-    """Seconds of functions by name; those that run within another that is timed are counted with it."""
+    """Processor seconds of functions by name; those that run within another that is timed are counted with it."""
 
     def __init__(self):
         self.seconds, self.depth = {}, 0
@@ -55,19 +56,19 @@ class Stopwatch:
     def __call__(self, name, function):
         def timed(*args, **options):
             self.depth += 1
-            start = perf_counter()
+            start = process_time()
             try:
                 return function(*args, **options)
             finally:
                 self.depth -= 1
                 if not self.depth:
-                    self.seconds[name] = self.seconds.get(name, 0) + perf_counter() - start
+                    self.seconds[name] = self.seconds.get(name, 0) + process_time() - start
 
         return timed
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds of each stage of one fit with its decision, of scoring the test clips, and the peak memory in GB."""
+    """Processor seconds of each stage of one fit with its decision, of scoring the test clips, and the peak memory in GB."""
     from asdkit import pipeline
     from asdkit.blocks import read_spectra
     from asdkit.config import Config
@@ -77,10 +78,10 @@ def measure(folder: Path) -> dict[str, float]:
     for place, name, label in STAGES:
         place = getattr(pipeline, place) if place else pipeline
         setattr(place, name, watch(label, getattr(place, name)))
-    start = perf_counter()
+    start = process_time()
     detector = pipeline.fit(machine.train, config)
     watch("score tests", lambda: [detector.score(read_spectra(clip, config)) for clip in machine.test])()
-    whole, peak = perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    whole, peak = process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return watch.seconds | {"rest": whole - sum(watch.seconds.values()), "whole": whole, "peak GB": peak}
 
 
