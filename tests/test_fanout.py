@@ -105,6 +105,14 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, 
     assert contents(tmp_path) == serial
 
 
+@pytest.mark.parametrize("where", ["processes", "cluster"])
+def test_a_task_that_kills_its_worker_is_an_error_not_a_wait(cluster, where, monkeypatch):
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # elsewhere Dask tries it on other workers first
+    with fanout.open_pool(2, cluster.scheduler_address if where == "cluster" else None) as pool:
+        with pytest.raises(fanout.WorkerDied):
+            list(pool([partial(signal.raise_signal, signal.SIGKILL)]))
+
+
 def test_bad_input_is_one_line_from_a_worker_too(cluster, tmp_path, capsys):
     clip = tmp_path / "data/pump/train/section_00_source_train_normal_0000.wav"
     clip.parent.mkdir(parents=True)
