@@ -6,8 +6,8 @@ Colours are Okabe and Ito's, distinct with any colour vision.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
+from uuid import uuid4
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def save(fig: Figure, path: str | Path) -> Path:
     if path.suffix not in metadata:
         raise ValueError(f"{path}: found the ending {path.suffix!r}, expected {' or '.join(metadata)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    part = path.with_name(f".{path.stem}-{uuid4().hex}{path.suffix}")
     try:
         _write(fig, part, metadata[path.suffix])
         part.replace(path)
