@@ -71,6 +71,11 @@ class Grid:
         at = self.ranks.index(rank)
         return np.array([metrics.omega(self.machines[name].points[at], axis=-1) for name in names])
 
+    def official(self, rank: int, names) -> np.ndarray:
+        """Official Omega over machines at each alpha, (n_alphas,)."""
+        at = self.ranks.index(rank)
+        return metrics.omega([self.machines[name].points[at] for name in names], axis=(0, 2))
+
     def quote(self, rank: int, picks: dict[str, int]) -> dict[str, tuple[float, float, float]]:
         """Omega with its interval for each machine at the alpha picked for it, and for "all" the official one over them."""
         at = self.ranks.index(rank)
