@@ -44,7 +44,7 @@ class Evaluation:
         for key, part in self.parts.items():
             clips = [self.truth[key[0]][name] for name in part["files"]]
             if clips and None not in {c.label for c in clips} and len({c.label for c in clips}) == 2:
-                self.points[key], self.boots[key] = _evaluate(key[0], part["scores"], clips)
+                self.points[key], self.boots[key] = evaluate_clips(key[0], part["scores"], clips)
 
     def false_alarm(self, key) -> float:
         """False-alarm rate on test normals; NaN without labels or decisions."""
@@ -55,7 +55,8 @@ class Evaluation:
         return metrics.false_alarm_rate(decisions, [clips[name].label for name in self.parts[key]["files"]])
 
 
-def _evaluate(machine, scores, clips):
+def evaluate_clips(machine: str, scores, clips) -> tuple[np.ndarray, np.ndarray]:
+    """auc_source, auc_target and pauc of one machine, and their bootstrap resamples."""
     truth = [c.label for c in clips], [c.domain for c in clips]
     point = metrics.evaluate(scores, *truth)
     recordings = [c.recording for c in clips]  # one seed a machine: systems are paired, machines independent
