@@ -25,6 +25,8 @@ $(VENV)/.%: $(VENV)/.core
 	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
 	@touch $@
 
+$(VENV)/.test: $(VENV)/.notebooks
+
 setup: $(VENV)/.core ## make .venv and install asdkit with the tested versions
 
 setup-test: $(VENV)/.test ## the same with what the tests need
