@@ -25,7 +25,7 @@ def machine(tiny_data):
 @pytest.fixture(scope="module")
 def clip(machine, tiny_config):
     """Spectra of a faulty clip."""
-    return read_spectra(next(c for c in machine.test if c.label == 1), tiny_config)
+    return read_spectra(next(c for c in machine.test if c.label == 1), tiny_config, ("residual",))
 
 
 @pytest.fixture(scope="module")
