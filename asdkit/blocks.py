@@ -20,7 +20,7 @@ from asdkit import dsp
 from asdkit.config import Config
 from asdkit.msm import MSM, masked_error
 from asdkit.objectives import Examples, class_name, train_objective
-from asdkit.recordings import SAMPLE_RATE, Clip, read_clip
+from asdkit.recordings import SAMPLE_RATE, Clip
 from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
 
 HOP = 512
@@ -66,7 +66,7 @@ def read_spectra(clip: Clip, config: Config, fast: Iterable[str] | None = None) 
     fast : iterable of str, optional
         Channels wanted at the fast resolution; those that `config` needs by default.
     """
-    samples, shortest = read_clip(clip.path), (config.width - 1) * HOP
+    samples, shortest = clip.read(), (config.width - 1) * HOP
     if samples.shape[1] < shortest:
         found, expected = samples.shape[1] / SAMPLE_RATE, shortest / SAMPLE_RATE
         warnings.warn(f"{clip.path}: found {found:.2f} s, expected at least a window of {expected:.2f} s; tiled", stacklevel=2)

@@ -13,7 +13,7 @@ from asdkit.recordings import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 when a check found something, or 2 on bad input."""
+    """Run one command; returns the exit code: 0, 1 when a check found something, or 2 on bad input, be it one of many files."""
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     warnings.showwarning = lambda message, *_, **__: print(f"asdkit: warning: {message}", file=sys.stderr)

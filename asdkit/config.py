@@ -51,8 +51,8 @@ class Config:
     ridge_penalty: float = 1e-2  # complex: fraction of the mean far power; log-mel: of the mean variance of the context
     context: int = 2  # frames of far context on each side (log-mel)
     ridge_folds: int = 5  # out-of-fold residuals of training clips (log-mel)
-    modulation_channels: tuple[Channel, ...] = ("residual",)
-    modulation: Literal["slow", "fast", "both"] = "fast"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
+    modulation_channels: tuple[Channel, ...] = ("near", "far")
+    modulation: Literal["slow", "fast", "both"] = "slow"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
 
     # Far-conditioning
     alpha: float = 0.5  # share of the nuisance subspace removed, [0, 1]
@@ -91,6 +91,12 @@ class Config:
     def report(cls) -> Config:
         """The literal reading of the technical report, whatever the defaults become."""
         return cls(**_REPORT)
+
+    def without_far(self) -> Config:
+        """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
+        blocks = tuple(b for b in self.blocks if b != "ridge-log-mel")
+        near = {f.name: ("near",) if f.name.endswith("s") else "near" for f in fields(self) if "_channel" in f.name}
+        return replace(self, blocks=blocks, rank=0, **near)
 
     @classmethod
     def from_dict(cls, values: dict) -> Config:

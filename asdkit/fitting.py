@@ -75,11 +75,11 @@ class Fitting:
     def key(self) -> str:
         """Identifies the clips that things are fitted on."""
         clips = [c for machine in (self.clips, *self.pooled) for c in machine]
-        return hashlib.sha256("\n".join(str(c.path) for c in clips).encode()).hexdigest()
+        return hashlib.sha256("\n".join(str(c.place) for c in clips).encode()).hexdigest()
 
     def spectra(self, clip: Clip) -> Spectra:
         """Spectra of one clip, read once."""
-        key = ("spectra", clip.path, self.config.ridge_penalty, self.config.width)
+        key = ("spectra", clip.place, self.config.ridge_penalty, self.config.width)
         return self.memo(key, lambda: read_spectra(clip, self.config, self.fast))
 
     def examples(self) -> tuple[dict[str, BandScaler], list[Examples]]:
@@ -89,7 +89,7 @@ class Fitting:
 
     def examples_of(self, clips: tuple[Clip, ...]) -> Examples:
         """Another machine's; only the channels that networks are trained on are kept."""
-        key = ("spectra", "examples", clips[0].path, self.config.hash("width", "ridge_penalty", "msm_train_channels"))
+        key = ("spectra", "examples", clips[0].place, self.config.hash("width", "ridge_penalty", "msm_train_channels"))
         return self.memo(key, lambda: make_examples([read_spectra(c, self.config, ()) for c in clips], clips, self.config)[1])
 
     def blocks(self, front: FrontEnd, clip: Clip, hop: int, ridge: Ridge | None = None) -> dict[str, torch.Tensor]:
@@ -97,7 +97,7 @@ class Fitting:
         spectra, blocks = self.spectra(clip), {}
         for name in self.config.blocks:
             fitted = (self.seed, self.key) if name.startswith("msm") or name == "ridge-log-mel" else ()
-            key = ("block", name, part_hash(self.config, name), clip.path, hop, ridge is None, *fitted)
+            key = ("block", name, part_hash(self.config, name), clip.place, hop, ridge is None, *fitted)
             blocks[name] = self.memo(key, lambda name=name: front.describe(spectra, hop, ridge, [name])[name])
         return blocks
 

@@ -148,3 +148,14 @@ def test_systems_are_the_rows_a_reader_needs():
     assert rows["msm-untrained"] == replace(rows["msm"], steps=0)  # the twin differs in training alone
     assert all(rows[name].blocks == (name,) for name in ("msm", "msm-residual", *blocks))
     assert all(set(c.blocks) <= set(BLOCKS) for c in rows.values())
+
+
+@pytest.mark.parametrize("config", [Config(), Config.report()])
+def test_without_far_nothing_reads_far(config):
+    alone = config.without_far()
+    assert "ridge-log-mel" not in alone.blocks and alone.rank == 0
+    channels = {name: value for name, value in alone.to_dict().items() if "_channel" in name}
+    assert channels["modulation_channels"] == ["near"] and all(v in ("near", ["near"]) for v in channels.values())
+    assert set(alone.blocks) == set(config.blocks) - {"ridge-log-mel"}
+    with pytest.raises(InputError, match="blocks"):
+        replace(config, blocks=("ridge-log-mel",)).without_far()
