@@ -1,8 +1,9 @@
-"""When in a clip, in which bands and in which block it departs from healthy sound. Nothing is plotted here.
+"""When in a recording, in which bands and in which block it departs from healthy sound. Nothing is plotted here.
 
 Legend
 ------
-window : 2.56 s of a clip. A moment belongs to the window whose centre is nearest, the ends of a clip to its first and last
+parts : [(start, spectra)], a recording as it is described: whole from 0 s, or part after part where it is long.
+window : 2.56 s of it. A moment belongs to the window whose centre is nearest, the ends of a recording to its first and last
     window: a curve has the very values that the file score is made of, and an event is located to within a window.
 curves : {block: (n_windows,)}. Standardised block scores where scores are fused, so that 0 is a healthy clip; in one space of
     all blocks, each block's share of the window score.
@@ -12,6 +13,7 @@ maps : {block: (n_bands, n_windows)}. Squared distance to the nearest healthy wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +47,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One clip, explained. `how` joins the blocks: levels give the file score, curves the score of each window."""
+    """One recording, explained. `how` joins the blocks: levels give the file score, curves the score of each window."""
 
     score: float
     threshold: float | None
@@ -53,16 +55,17 @@ class Explanation:
     how: str  # "sum", "mean" or "max"
     times: np.ndarray  # (n_windows,) centres, s
     window: float  # s, length of a window
-    duration: float  # s
+    span: tuple[float, float]  # s, of the recording
     curves: dict[str, np.ndarray]
-    levels: dict[str, float]  # of the whole clip, by block
+    levels: dict[str, float]  # of the whole recording, by block
     bands: dict[str, np.ndarray]  # (n_bands,) Hz, of blocks that have bands
     maps: dict[str, np.ndarray]
+    near: np.ndarray  # (n_mels, n_frames) log-mel, dB, evenly over the span
 
     @property
     def edges(self) -> np.ndarray:
-        """(n_windows + 1,) s: from where to where a window stands for the clip."""
-        return np.concatenate([[0.0], (self.times[1:] + self.times[:-1]) / 2, [self.duration]])
+        """(n_windows + 1,) s: from where to where a window stands for the recording."""
+        return np.concatenate([self.span[:1], (self.times[1:] + self.times[:-1]) / 2, self.span[1:]])
 
     @property
     def curve(self) -> np.ndarray:
@@ -82,8 +85,8 @@ class Explanation:
         curve, edges = self.curve, self.edges
         first, last = run_above_half(curve, float(np.median(curve)) if self.normal is None else self.normal)
         middle = (edges[first] + edges[last]) / 2
-        start = max(0.0, min(edges[first], middle - self.window / 2))
-        end = min(self.duration, max(edges[last], middle + self.window / 2))
+        start = max(self.span[0], min(edges[first], middle - self.window / 2))
+        end = min(self.span[1], max(edges[last], middle + self.window / 2))
         block = max(self.levels, key=self.levels.get)
         return Peak(float(start), float(end), block, *self.peak_bands(first, last))
 
@@ -116,7 +119,7 @@ def sentence(explanation: Explanation) -> str:
     peak, known = explanation.peak, explanation.normal is not None and explanation.threshold is not None
     if known and explanation.score <= min(explanation.normal, explanation.threshold):
         return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
-    text = f"Most anomalous {_times(peak, explanation.duration)}"
+    text = f"Most anomalous {_times(peak, explanation.span[1] - explanation.span[0])}"
     if peak.band_block == peak.block:
         text += f", {_frequencies(peak)}, in {peak.block}"
     else:
@@ -138,27 +141,41 @@ def _frequencies(peak: Peak) -> str:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains clips. Made by `fit_explainer`; called on the spectra of one clip."""
+    """Explains recordings. Made by `fit_explainer`; called on the parts of one."""
 
     detector: Detector
     normal: float | None
     healthy: dict[str, np.ndarray]  # {block: (n_bands,)} mean squared distance of healthy windows
 
-    def __call__(self, spectra: Spectra) -> Explanation:
-        """Explain the score of one clip."""
-        detector, config = self.detector, self.detector.config
-        n_frames = spectra["near", "slow"].shape[1]
-        starts = window_starts(n_frames, config.width, config.test_hop)
-        blocks = detector.front.describe(spectra, config.test_hop)
+    def __call__(self, parts: Iterable[tuple[float, Spectra]]) -> Explanation:
+        """Explain the score of one recording.
+
+        Parameters
+        ----------
+        parts : iterable of (float, Spectra)
+            Where each part begins, s, and its spectra: ``[(0.0, read_spectra(clip, config))]`` for a clip,
+            `asdkit.verdicts.Model.spectra` for a file.
+        """
+        detector, config, parts = self.detector, self.detector.config, list(parts)
+        described = [detector.front.describe(spectra, config.test_hop) for _, spectra in parts]
+        blocks = {name: torch.cat([x[name] for x in described]) for name in described[0]}
         windows, squared = detector.window_scores(blocks), band_distances(detector, blocks)
         curves = block_curves(detector, windows, squared)
-        score, levels = detector.score_blocks(blocks), block_levels(config, windows, curves)
         hz = {name: bands.hz for name, bands in all_bands(detector).items() if len(bands.hz)}
-        maps = {name: (squared[name].numpy() / self.healthy[name]).T for name in hz}
         return Explanation(
-            score, detector.threshold, self.normal, joined(detector), (starts + (config.width - 1) / 2) * HOP / SAMPLE_RATE,
-            config.width * HOP / SAMPLE_RATE, (n_frames - 1) * HOP / SAMPLE_RATE, curves, levels, hz, maps,
+            score=detector.score_blocks(blocks), threshold=detector.threshold, normal=self.normal, how=joined(detector),
+            **time_axis(parts, config), curves=curves, levels=block_levels(config, windows, curves), bands=hz,
+            maps={name: (squared[name].numpy() / self.healthy[name]).T for name in hz},
+            near=np.concatenate([spectra["near", "slow"].numpy() for _, spectra in parts], axis=1),
         )  # fmt: skip
+
+
+def time_axis(parts: list[tuple[float, Spectra]], config: Config) -> dict:
+    """Centres of the windows, their length, and from where to where the recording goes, s."""
+    frame, n_frames = HOP / SAMPLE_RATE, [spectra["near", "slow"].shape[1] for _, spectra in parts]
+    starts = [start + frame * window_starts(n, config.width, config.test_hop) for (start, _), n in zip(parts, n_frames)]
+    span = parts[0][0], parts[-1][0] + frame * (n_frames[-1] - 1)
+    return dict(times=np.concatenate(starts) + frame * (config.width - 1) / 2, window=frame * config.width, span=span)
 
 
 def fit_explainer(detector: Detector) -> Explainer:

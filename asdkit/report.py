@@ -9,36 +9,28 @@ from __future__ import annotations
 import base64
 import json
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from asdkit import __version__, figures, results
 from asdkit.artefacts import write_text
-from asdkit.blocks import HOP, read_spectra
+from asdkit.blocks import HOP
 from asdkit.explain import Explainer, fit_explainer, sentence
 from asdkit.pipeline import Detector
-from asdkit.recordings import SAMPLE_RATE, Clip, InputError, Machine, index_data
+from asdkit.reading import SAMPLE_RATE, InputError, Reading
+from asdkit.recordings import Machine, index_data
 from asdkit.runs import check_parts
+from asdkit.verdicts import Model, Verdict
 
 MAX_DRAWN = 12  # recordings with a picture
 DECISIONS = {1: "anomaly", 0: "normal", None: "none"}
 
 
-@dataclass(frozen=True)
-class Row:
-    """A recording as it was scored, or why it was not."""
-
-    file: str
-    score: float | None = None
-    decision: int | None = None
-    error: str = ""
-
-
 def write_scores(
-    path: str | Path, model: str | Path, detector: Detector, rows: list[Row], max_drawn: int = MAX_DRAWN, read=None
+    path: str | Path, folder: str | Path, model: Model, verdicts: list[Verdict], max_drawn: int = MAX_DRAWN
 ) -> Path:
     """Report on scored recordings: the model, all scores, and an explanation of the highest.
 
@@ -46,23 +38,21 @@ def write_scores(
     ----------
     path : path
         The HTML file, written whole or not at all.
-    model : path
-        The folder that `detector` was loaded from.
-    detector : Detector
-    rows : list of Row
-        Or of anything with its four fields. A recording without a score is listed with its error.
+    folder : path
+        Where `model` was loaded from.
+    model : asdkit.verdicts.Model
+    verdicts : list of asdkit.verdicts.Verdict
+        Of `model`; a recording without a score is listed with its error.
     max_drawn : int
         Recordings with a picture; they are read again. The rest is in the table only, and the report says how many.
-    read : callable, optional
-        From a recording's `file` to its spectra; by default a two-channel WAV file.
     """
-    scored = sorted((r for r in rows if r.score is not None), key=lambda r: -r.score)
-    read = read or (lambda file: read_spectra(Clip(Path(file)), detector.config))
-    explainer = fit_explainer(detector) if scored else None
+    scored = sorted((v for v in verdicts if not v.error), key=lambda v: -v.score)
+    explainer, window = fit_explainer(model.detector) if scored else None, model.detector.config.width * HOP / SAMPLE_RATE
+    shown = [explained(explainer, model, v.file) for v in tqdm(scored[:max_drawn], desc="report", unit="file", disable=None)]
     html = render(
-        "scores.html", title="Scored recordings", model=model_facts(model, detector), scored=scored, decisions=DECISIONS,
-        failed=[r for r in rows if r.score is None], count=count(scored, len(rows)), cut=max(0, len(scored) - max_drawn),
-        shown=[explained(explainer, r, read) for r in scored[:max_drawn]], window=detector.config.width * HOP / SAMPLE_RATE,
+        "scores.html", title="Scored recordings", model=model_facts(folder, model), scored=scored, decisions=DECISIONS,
+        failed=[v for v in verdicts if v.error], count=count(scored, len(verdicts)), cut=len(scored) - len(shown),
+        shown=shown, window=window,
     )  # fmt: skip
     write_text(path, html)
     return Path(path)
@@ -77,47 +67,58 @@ def render(template: str, **values) -> str:
     return html.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def model_facts(model: str | Path, detector: Detector) -> list[tuple[str, str]]:
+def model_facts(folder: str | Path, model: Model) -> list[tuple[str, str]]:
     """What a reader needs to know of a model."""
-    config, head = detector.config, json.loads((Path(model) / "model.json").read_text())
-    bank = next(iter(detector.spaces.values()), None)
-    learned = [f"{head['clips']} clips"] if "clips" in head else []
-    if bank is not None:
+    detector, head = model.detector, json.loads((Path(folder) / "model.json").read_text())
+    config, training = detector.config, head.get("training", {})
+    learned = [f"{training['clips']} clips"] if "clips" in training else []
+    if detector.spaces:
+        bank = next(iter(detector.spaces.values()))
         learned += [f"{len(np.unique(bank.recordings))} recordings", f"{len(bank.bank)} windows"]
-    promise = (
-        "none: too few healthy recordings to promise a false-alarm rate"
-        if detector.threshold is None
-        else f"{detector.threshold:.3f}; of healthy recordings like those it learned from, at most "
-        f"{100 * config.false_alarm:g} % are expected above it"
-    )
     return [
-        ("model", str(model)),
+        ("model", str(folder)),
         ("learned from", ", ".join(learned) + " of the healthy machine" if learned else "unknown"),
+        ("microphones", microphones(model.reading)),
         ("blocks", f"{', '.join(config.blocks)}; fusion: {config.fusion}"),
-        ("threshold", promise),
+        ("threshold", promise(detector)),
         ("configuration", f"{config.hash()}, seed {detector.seed}, asdkit {head.get('asdkit')}"),
     ]
 
 
-def count(scored: list[Row], n_files: int) -> str:
+def microphones(reading: Reading) -> str:
+    """How recordings are read, in words."""
+    if reading.near_only:
+        return "near only"
+    return "near and far, pairs of mono files" if reading.pairs else "near and far, two channels of a file"
+
+
+def promise(detector: Detector) -> str:
+    """The threshold and the false-alarm rate it stands for."""
+    if detector.threshold is None:
+        return "none: too few healthy recordings to promise a false-alarm rate"
+    rate = f"{100 * detector.config.false_alarm:g} %"
+    return f"{detector.threshold:.3f}; of healthy recordings like those it learned from, at most {rate} are expected above it"
+
+
+def count(scored: list[Verdict], n_files: int) -> str:
     """How many there are of what."""
-    alarms = sum(r.decision == 1 for r in scored)
+    alarms = sum(v.decision == 1 for v in scored)
     text = f"{n_files} recordings, {alarms} above the threshold"
     return text + (f", {n_files - len(scored)} could not be scored." if len(scored) < n_files else ".")
 
 
-def explained(explainer: Explainer, row: Row, read) -> dict:
+def explained(explainer: Explainer, model: Model, file: Path) -> dict:
     """Sentence, picture and warnings of one recording, read again."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            spectra = read(row.file)
+            parts = list(model.spectra(file))
         except InputError as error:
-            return {"file": row.file, "sentence": "Not drawn.", "png": "", "messages": [str(error)]}
-    explanation = explainer(spectra)
-    drawn = figures.anomaly_panels(explanation, spectra["near", "slow"].numpy())
+            return {"file": file, "sentence": "Not drawn.", "png": "", "messages": [str(error)]}
+    explanation = explainer(parts)
     messages = list(dict.fromkeys(str(w.message) for w in caught))
-    return {"file": row.file, "sentence": sentence(explanation), "png": inline(figures.png(drawn)), "messages": messages}
+    png = inline(figures.png(figures.anomaly_panels(explanation)))
+    return {"file": file, "sentence": sentence(explanation), "png": png, "messages": messages}
 
 
 def inline(png: bytes) -> str:

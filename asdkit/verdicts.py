@@ -47,24 +47,25 @@ class Model:
     detector: Detector
     reading: Reading
 
-    def blocks(self, path: Path) -> dict[str, torch.Tensor]:
-        """Blocks of one recording at the test hop, its parts one after the other.
+    def spectra(self, path: Path) -> Iterator[tuple[float, Spectra]]:
+        """Where each part of one recording begins (s), and its spectra, one after the other.
 
         Raises
         ------
         InputError
             A recording that cannot be used, or one of more than an hour.
         """
-        clips, config = parts(Clip(path, reading=self.reading)), self.detector.config
+        clips = parts(Clip(path, reading=self.reading))
         if (seconds := clips[-1].part[1] if clips[-1].part else 0.0) > LONGEST:
             raise InputError(f"{path}: found {seconds / 3600:.1f} hours, expected at most {LONGEST / 3600:.0f}")
-        described = [self.detector.front.describe(read_spectra(clip, config), config.test_hop) for clip in clips]
-        return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
+        for clip in clips:
+            yield clip.part[0] if clip.part else 0.0, read_spectra(clip, self.detector.config)
 
-    def spectra(self, path: str | Path) -> Spectra:
-        """Spectra of one recording, its parts side by side: for a picture of the whole."""
-        read = [read_spectra(clip, self.detector.config) for clip in parts(Clip(Path(path), reading=self.reading))]
-        return {key: torch.cat([spectra[key] for spectra in read], dim=1) for key in read[0]}
+    def blocks(self, path: Path) -> dict[str, torch.Tensor]:
+        """Blocks of one recording at the test hop, its parts one after the other."""
+        front, hop = self.detector.front, self.detector.config.test_hop
+        described = [front.describe(spectra, hop) for _, spectra in self.spectra(path)]
+        return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
     def judge(self, path: Path) -> Verdict:
         """The verdict on one file, whatever is in it."""

@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,12 @@ import pytest
 import soundfile
 
 from asdkit import pipeline, report, results, runs
-from asdkit.artefacts import load, save
+from asdkit.artefacts import load_model, save
 from asdkit.cli import main
+from asdkit.explain import fit_explainer
+from asdkit.intake import training_record
 from asdkit.recordings import InputError, index_data
+from asdkit.verdicts import Model, Verdict
 
 NASTY = ("<script>alert(1).wav", '"><img src=x onerror=alert(1)>.wav', "a&amp;b{{ 7*7 }}.wav", "p\u00fcmp \u20ac.wav")
 WITHOUT_NETWORK = ["ridge-log-mel", "logmel-near"]
@@ -69,11 +73,16 @@ def quick_figures(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def model(tiny_data, tiny_config, tmp_path_factory):
+def folder(tiny_data, tiny_config, tmp_path_factory):
     """The folder of a model without a network."""
     machine, config = index_data(tiny_data, ["pump"])[0], replace(tiny_config, blocks=("ridge-complex", "ridge-log-mel"))
     detector = pipeline.fit(machine.train, config)
-    return save(detector, tmp_path_factory.mktemp("model") / "model", clips=len(machine.train), seed=0)
+    return save(detector, tmp_path_factory.mktemp("model") / "model", training=training_record(machine.train), seed=0)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return Model(*load_model(folder))
 
 
 @pytest.fixture
@@ -85,22 +94,20 @@ def recordings(tiny_data, tmp_path):
     return tmp_path
 
 
-def write(model, recordings, rows=(), **options):
-    """A report on the recordings in a folder, scored, and on other rows. Returns (page, rows)."""
-    detector = load(model)
-    files = sorted(recordings.glob("*.wav"))
-    scores = [detector.score(report.read_spectra(report.Clip(f), detector.config)) for f in files]
-    rows = [*(report.Row(str(f), s, detector.decide(s)) for f, s in zip(files, scores)), *rows]
-    report.write_scores(recordings / "out" / "report.html", model, detector, rows, **options)
-    return Page(recordings / "out" / "report.html"), rows
+def write(folder, model, recordings, failed=(), **options):
+    """A report on the recordings in a folder, judged, and on others. Returns (page, verdicts)."""
+    verdicts = [*map(model.judge, sorted(recordings.glob("*.wav"))), *failed]
+    path = report.write_scores(recordings / "out" / "report.html", folder, model, verdicts, **options)
+    return Page(path), verdicts
 
 
 # scores
 
 
-def test_the_command_writes_one_file(model, recordings, capsys):
-    out, files = recordings / "new" / "report.html", [str(recordings / name) for name in NASTY[:2]]
-    assert main(["score", str(model), *files, "--report", str(out)]) == 0
+def test_the_command_writes_one_file(folder, recordings, capsys):
+    (recordings / "bad.wav").write_text("no audio")
+    out, files = recordings / "new" / "report.html", [str(recordings / name) for name in (*NASTY[:2], "bad.wav")]
+    assert main(["score", str(folder), *files, "--report", str(out)]) == 2  # a row short, and reported all the same
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     page = Page(out)
     page.assert_self_contained()
@@ -109,10 +116,19 @@ def test_the_command_writes_one_file(model, recordings, capsys):
     words = {"1": "anomaly", "0": "normal"}
     for row in rows:
         assert [row["file"], f"{float(row['score']):.3f}", words[row["decision"]]] in page.rows
+    assert f"{recordings / 'bad.wav'}: not readable" in page.text
 
 
-def test_names_are_text_and_nothing_else(model, recordings, quick_figures):
-    page, _ = write(model, recordings)
+def test_a_long_recording_is_explained_in_parts(model, tmp_path):
+    samples = 0.1 * np.random.default_rng(0).normal(size=(25 * 16000, 2))
+    soundfile.write(tmp_path / "long.wav", samples, 16000)
+    explanation = fit_explainer(model.detector)(model.spectra(tmp_path / "long.wav"))
+    assert explanation.score == model.judge(tmp_path / "long.wav").score
+    assert explanation.span == pytest.approx((0, 25), abs=0.05) and (np.diff(explanation.times) > 0).all()
+
+
+def test_names_are_text_and_nothing_else(folder, model, recordings, quick_figures):
+    page, _ = write(folder, model, recordings)
     page.assert_self_contained()
     for name in NASTY:
         assert page.text.count(name) == 2  # in the table and above its picture
@@ -120,56 +136,55 @@ def test_names_are_text_and_nothing_else(model, recordings, quick_figures):
     assert all("onerror" not in attributes for _, attributes in page.tags)
 
 
-def test_highest_first_and_the_rest_is_counted(model, recordings, quick_figures):
-    page, rows = write(model, recordings, max_drawn=3)
-    ordered = sorted(rows, key=lambda r: -r.score)
-    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [r.file for r in ordered]
+def test_highest_first_and_the_rest_is_counted(folder, model, recordings, quick_figures):
+    page, rows = write(folder, model, recordings, max_drawn=3)
+    ordered = sorted(rows, key=lambda v: -v.score)
+    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [str(v.file) for v in ordered]
     headings = re.findall(r"<h3>(.*?)</h3>", page.source)
     assert len(page.pictures()) == len(headings) == 3
-    assert "1 more recordings are in the table above and are not drawn here" in page.text
+    assert "1 more recording(s) are in the table above and are not drawn here" in page.text
     assert len([a for tag, a in page.tags if a.get("class") == "alarm"]) == sum(r.decision == 1 for r in rows) > 0
     assert page.text.count("Most anomalous") + page.text.count("Nothing stands out") == 3
-    assert "more recordings" not in write(model, recordings)[0].text
+    assert "more recording(s)" not in write(folder, model, recordings)[0].text
 
 
-def test_the_model_is_named_with_what_it_promises(model, recordings, quick_figures):
-    page, _ = write(model, recordings)
-    detector, facts = load(model), dict(row for row in page.rows if len(row) == 2)
+def test_the_model_is_named_with_what_it_promises(folder, model, recordings, quick_figures):
+    page, _ = write(folder, model, recordings)
+    detector, facts = model.detector, dict(row for row in page.rows if len(row) == 2)
+    assert facts["microphones"] == "near and far, two channels of a file"
     assert facts["learned from"].startswith("16 clips, 16 recordings, ")
     assert detector.config.hash() in facts["configuration"]
     assert f"{detector.threshold:.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
 
 
-def test_without_a_threshold_nothing_is_decided(model, recordings, quick_figures):
-    detector = replace(load(model), threshold=None)
-    rows = [report.Row(str(recordings / NASTY[0]), 1.0, detector.decide(1.0))]
-    page = Page(report.write_scores(recordings / "report.html", model, detector, rows))
+def test_without_a_threshold_nothing_is_decided(folder, model, recordings, quick_figures):
+    undecided = replace(model, detector=replace(model.detector, threshold=None))
+    page, _ = write(folder, undecided, recordings)
     assert "none: too few healthy recordings" in page.text and page.rows[-1][-1] == "none"
 
 
-def test_what_could_not_be_read_is_listed(model, recordings, quick_figures):
-    failed = [report.Row("bad<b>.wav", error="bad<b>.wav: found 1 channel(s), expected 2")]
-    page, _ = write(model, recordings, failed)
+def test_what_could_not_be_read_is_listed(folder, model, recordings, quick_figures):
+    failed = [Verdict(Path("bad<b>.wav"), error="bad<b>.wav: found 1 channel(s), expected 2")]
+    page, _ = write(folder, model, recordings, failed)
     page.assert_self_contained()
     assert "Not scored" in page.text and "bad<b>.wav: found 1 channel(s), expected 2" in page.text
     assert f"{len(NASTY) + 1} recordings" in page.text and "1 could not be scored" in page.text
-    only = Page(report.write_scores(recordings / "only.html", model, load(model), failed))
+    only = Page(report.write_scores(recordings / "only.html", folder, model, failed))
     assert "Not scored" in only.text and not only.pictures()
 
 
-def test_warnings_stand_beside_the_recording(model, tmp_path, quick_figures):
+def test_warnings_stand_beside_the_recording(folder, model, tmp_path, quick_figures):
     samples = 0.1 * np.random.default_rng(0).normal(size=(16000, 2))
     soundfile.write(tmp_path / "short.wav", samples, 16000)
-    detector = load(model)
-    rows = [report.Row(str(tmp_path / "short.wav"), 1.0, 0), report.Row(str(tmp_path / "gone.wav"), 0.5, 0)]
-    page = Page(report.write_scores(tmp_path / "report.html", model, detector, rows))
+    verdicts = [Verdict(tmp_path / "short.wav", 1.0, 0), Verdict(tmp_path / "gone.wav", 0.5, 0)]
+    page = Page(report.write_scores(tmp_path / "report.html", folder, model, verdicts))
     assert "Note: " in page.text and "short.wav: found 1.00 s, expected at least a window" in page.text
-    assert "gone.wav: not readable as audio" in page.text and len(page.pictures()) == 1
+    assert "gone.wav: not readable" in page.text and len(page.pictures()) == 1
 
 
-def test_a_name_that_is_no_text_can_be_written(model, tmp_path):
-    rows = [report.Row("m\udcfcll.wav", error="m\udcfcll.wav: not readable")]
-    assert "not readable" in Page(report.write_scores(tmp_path / "report.html", model, load(model), rows)).text
+def test_a_name_that_is_no_text_can_be_written(folder, model, tmp_path):
+    verdicts = [Verdict(Path("m\udcfcll.wav"), error="m\udcfcll.wav: not readable")]
+    assert "not readable" in Page(report.write_scores(tmp_path / "report.html", folder, model, verdicts)).text
 
 
 # runs

@@ -88,9 +88,9 @@ def score(args) -> int:
     elif scored:
         print(text, end="")
     if args.report:
-        from asdkit import report
+        from asdkit.report import write_scores
 
-        report.write_scores(args.report, args.model, model.detector, verdicts, read=model.spectra)
+        write_scores(args.report, args.model, model, verdicts)
     return 2 if len(scored) < len(verdicts) else 0
 
 

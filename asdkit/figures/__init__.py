@@ -3,8 +3,8 @@
 Figures are made without pyplot, so there is nothing to close; a notebook shows them after ``%matplotlib inline``.
 """
 
-from asdkit.figures.clips import anomaly_panels, clip_panels
-from asdkit.figures.scores import omega_bars, roc, score_histograms
+from asdkit.figures.clips import _mel_ticks, anomaly_panels, clip_panels
+from asdkit.figures.scores import _line_styles, omega_bars, roc, score_histograms
 from asdkit.figures.style import (
     BLACK,
     BLUE,
@@ -23,6 +23,7 @@ from asdkit.figures.style import (
 )  # fmt: skip
 
 __all__ = [
+    "_line_styles", "_mel_ticks",  # shared with the other modules of figures
     "BLACK", "BLUE", "GREEN", "GREY", "HIGHLIGHT", "LINES", "ORANGE", "PURPLE", "SKY", "STYLE", "VERMILLION", "YELLOW",
     "anomaly_panels", "clip_panels", "omega_bars", "png", "roc", "save", "score_histograms",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 Legend
 ------
 near, far, residual : (n_mels, n_frames) log-mel, dB. times : (n_frames,) seconds.
-explanation : what `asdkit.explain` says of the clip.
+explanation : what `asdkit.explain` says of a recording.
 """
 
 from __future__ import annotations
@@ -58,14 +58,12 @@ def clip_panels(near, far, residual, times) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def anomaly_panels(explanation, near, title="") -> Figure:
-    """When, in which bands and in which block a clip departs from healthy sound.
+def anomaly_panels(explanation, title="") -> Figure:
+    """When, in which bands and in which block a recording departs from healthy sound.
 
     Parameters
     ----------
     explanation : asdkit.explain.Explanation
-    near : array_like, (n_mels, n_frames)
-        dB; the near log-mel of the same clip.
     title : str
 
     Returns
@@ -77,22 +75,23 @@ def anomaly_panels(explanation, near, title="") -> Figure:
     fig = Figure(figsize=(7.2, 5.6), layout="constrained")
     axes = fig.subplots(3, 2, gridspec_kw={"width_ratios": (3.4, 1), "height_ratios": (1, 1, 1.1)})
     _facts(axes[0, 1], explanation)
-    _near(fig, axes[0, 0], np.asarray(near), explanation.duration)
+    _near(fig, axes[0, 0], explanation)
     _band_map(fig, *axes[1], explanation)
     _curves(axes[2, 0], explanation)
     _bars(axes[2, 1], explanation)
     for ax in axes[:2, 0]:
         ax.tick_params(labelbottom=False)
     for ax in axes[:, 0]:
-        ax.set_xlim(0, explanation.duration)
+        ax.set_xlim(*explanation.span)
     fig.suptitle(title, fontsize=10)
     return fig
 
 
-def _near(fig, ax, near, duration) -> None:
-    half = duration / max(near.shape[1] - 1, 1) / 2
+def _near(fig, ax, explanation) -> None:
+    near, (start, end) = explanation.near, explanation.span
+    half = (end - start) / max(near.shape[1] - 1, 1) / 2
     low, high = np.percentile(near, [2, 99.8])
-    extent = (-half, duration + half, -0.5, len(near) - 0.5)
+    extent = (start - half, end + half, -0.5, len(near) - 0.5)
     image = ax.imshow(near, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
     ax.set(title="near microphone", ylabel="frequency (kHz)")
     ax.set_yticks(*_mel_ticks(len(near)))
@@ -142,7 +141,7 @@ def _band_map(fig, ax, beside, explanation) -> None:
 
 def _curves(ax, explanation) -> None:
     """Each block and, in black, what they make together; where a threshold and the healthy level lie."""
-    peak, times = explanation.peak, [0.0, *explanation.times, explanation.duration]
+    peak, times = explanation.peak, [explanation.span[0], *explanation.times, explanation.span[1]]
     ax.axvspan(peak.start, peak.end, color=GREY, alpha=0.12, linewidth=0)
     curves = list(explanation.curves.values())
     for values, colour in zip(curves, LINES):
@@ -171,7 +170,7 @@ def _bars(ax, explanation) -> None:
         place = {"xycoords": ("axes fraction", "data"), "xytext": (2, 8), "textcoords": "offset points", "fontsize": 8}
         ax.annotate(name, (0, i), path_effects=HALO, **place)
     ax.axvline(0, color=BLACK, linewidth=0.8)
-    ax.set(title="by block, whole clip", xlabel="score", ylim=(len(names) - 0.5, -0.8), yticks=[])
+    ax.set(title="by block, overall", xlabel="score", ylim=(len(names) - 0.5, -0.8), yticks=[])
     ax.spines["left"].set_visible(False)
 
 
