@@ -19,10 +19,10 @@ from asdkit import __version__, figures, results
 from asdkit.artefacts import write_text
 from asdkit.blocks import HOP
 from asdkit.explain import Explainer, fit_explainer, sentence
+from asdkit.parts import check_parts
 from asdkit.pipeline import Detector
 from asdkit.reading import SAMPLE_RATE, InputError, Reading
 from asdkit.recordings import Machine, index_data
-from asdkit.runs import check_parts
 from asdkit.verdicts import Model, Verdict
 
 MAX_DRAWN = 12  # recordings with a picture

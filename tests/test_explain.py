@@ -140,7 +140,7 @@ def test_unknown_blocks_and_dimensions_are_refused(fit, tiny_config):
 def test_blocks_make_the_score(fit, clip, fusion):
     detector = fit(blocks=("msm", *DSP), fusion=fusion)
     found = fit_explainer(detector)([(0.0, clip)])
-    assert found.score == detector.score([(0.0, clip)])
+    assert found.score == detector.score(clip)
     join_levels = {"mean": np.mean, "max": np.max, "sum": np.sum}[found.how]
     assert join_levels(list(found.levels.values())) == pytest.approx(found.score, rel=1e-5)
     assert list(found.curves) == list(found.levels) == ["msm", *DSP] and list(found.maps) == list(DSP)
