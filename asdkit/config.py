@@ -51,8 +51,8 @@ class Config:
     ridge_penalty: float = 1e-2  # complex: fraction of the mean far power; log-mel: of the mean variance of the context
     context: int = 2  # frames of far context on each side (log-mel)
     ridge_folds: int = 5  # out-of-fold residuals of training clips (log-mel)
-    modulation_channels: tuple[Channel, ...] = ("residual",)
-    modulation: Literal["slow", "fast", "both"] = "fast"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
+    modulation_channels: tuple[Channel, ...] = ("near", "far")
+    modulation: Literal["slow", "fast", "both"] = "slow"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
 
     # Far-conditioning
     alpha: float = 0.5  # share of the nuisance subspace removed, [0, 1]

@@ -170,8 +170,8 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
 
 
 def _line_styles(n):
-    """The first `n` of the pairs (line style, colour): every colour solid, then every colour dashed, and so on."""
-    return list(islice(cycle((line, colour) for line in ("-", "--", "-.", ":") for colour in LINES), n))
+    """The first `n` pairs (line style, colour); neighbours differ in both, so that a grey print tells them apart."""
+    return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
 
 
 def _roc_curve(ax, scores, labels, domains, part, **kwargs) -> None:

@@ -73,7 +73,8 @@ def run(
 def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True
 ) -> None:
-    """The same for systems of any names and configurations; without decisions it is two to four times as fast."""
+    """The same for systems of any names and configurations; without decisions it is two to four times as fast, and only scores
+    are kept."""
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
         raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
@@ -185,7 +186,7 @@ def run_machine(
         for name in (n for n in names if chosen[n]):
             label = f"{machine.name} {seed}" if bars else ""
             scored = score_machine(machine, chosen[name], seed, memo, fast, decide, label, others)
-            write_part(out, machine, name, chosen[name], seed, *scored, others)
+            write_part(out, machine, name, chosen[name], seed, *scored, others, keep=decide)
             yield name
         if ours := [n for n in names if not chosen[n]]:
             for name, *scored in score_autoencoder(machine, seed, memo, 2 if quick else 100):
@@ -226,11 +227,14 @@ def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
         yield name, model, test[:, i].tolist(), float(gamma.ppf(0.9, *gamma.fit(train[:, i], floc=0))), seconds
 
 
-def write_part(out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds, others=()) -> None:
-    """Write the model, then the part: a part that is there is whole, and so is its model."""
+def write_part(
+    out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds, others=(), keep=True
+) -> None:
+    """Write the model, if it is to be kept, then the part: a part that is there is whole, and so is its model."""
     if isinstance(model, Detector) and name != "asdkit":
         model = without_banks(model)
-    save(model, out / machine.name / "models" / f"{name}-{seed}", system=name, seed=seed, machine=machine.name)
+    if keep:
+        save(model, out / machine.name / "models" / f"{name}-{seed}", system=name, seed=seed, machine=machine.name)
     removed = model.balancer.removed if isinstance(model, Detector) and model.balancer else 0.0
     decisions = [None if threshold is None else int(s > threshold) for s in scores]
     part = dict(

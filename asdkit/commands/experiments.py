@@ -1,4 +1,4 @@
-"""Commands over many machines, systems and seeds: ``asdkit run | submit``."""
+"""Commands over many machines, systems and seeds: ``asdkit run | submit | ablate | figures``."""
 
 from __future__ import annotations
 
@@ -57,3 +57,46 @@ def submit(args) -> int:
     for problem in problems:
         print(f"  {problem}")
     return int(bool(problems))
+
+
+def add_ablate(commands):
+    p = command(commands, "ablate", ablate, "Score named variants and measure the trap; continues where it stopped.")
+    p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="parts, and tables in DIR/tables")
+    p.add_argument("--families", nargs="+", metavar="NAME", help="only these, such as alpha or knn")
+    p.add_argument("--bases", nargs="+", choices=("asdkit", "report"), default=["asdkit", "report"], metavar="BASE")
+    p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the base `asdkit`")
+    p.add_argument("--seeds", nargs="+", type=natural, default=[0, 1, 2], metavar="N")
+    p.add_argument("--scenes", type=positive, default=12, metavar="N", help="scenes with counterfactual twins (default 12)")
+    p.add_argument("--jobs", type=positive, default=1, help="machines at a time")
+    p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
+
+
+def ablate(args) -> None:
+    """``asdkit ablate``."""
+    from asdkit import ablation
+    from asdkit.config import Config
+
+    known = {"asdkit": read_config(args), "report": Config.report()}
+    bases = {name: known[name] for name in known if name in args.bases}
+    folder = ablation.ablate(args.data, args.out, bases, args.families, args.seeds, args.jobs, args.scenes, args.quick)
+    print(f"tables: {folder}")
+    if args.quick:
+        print("QUICK: token training. This is not a result.")
+
+
+def add_figures(commands):
+    p = command(commands, "figures", figures, "Draw every figure of an ablation and tell its claims, from stored tables.")
+    p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
+
+
+def figures(args) -> None:
+    """``asdkit figures``."""
+    from asdkit import ablation_figures, claims
+
+    tables = ablation_figures.read_tables(args.tables)
+    drawn = ablation_figures.draw_all(tables, args.out)
+    table = claims.write(tables, args.out)
+    print(claims.markdown(table))
+    print(f"figures: {len(drawn)} in {args.out}, each as PNG and SVG")
