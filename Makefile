@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test notebooks demo ablate figures test lint bench clean distclean
+.PHONY: help setup setup-test lab demo ablate figures test lint bench clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,12 +25,14 @@ $(VENV)/.%: $(VENV)/.core
 	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
 	@touch $@
 
+$(VENV)/.test: $(VENV)/.notebooks
+
 setup: $(VENV)/.core ## make .venv and install asdkit with the tested versions
 
 setup-test: $(VENV)/.test ## the same with what the tests need
 
-notebooks: $(VENV)/.notebooks ## the same with JupyterLab, and open it
-	$(VENV)/bin/jupyter lab
+lab: $(VENV)/.notebooks ## install JupyterLab and open it on the notebooks
+	$(VENV)/bin/jupyter lab --ServerApp.root_dir=notebooks
 
 demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
 	$(PY) -m asdkit simulate data/demo --machines fan bearing valve --train 100 --target 10 --test 25 --jobs 2

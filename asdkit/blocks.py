@@ -66,12 +66,18 @@ def read_spectra(clip: Clip, config: Config, fast: Iterable[str] | None = None) 
     fast : iterable of str, optional
         Channels wanted at the fast resolution; those that `config` needs by default.
     """
-    samples, shortest = clip.read(), (config.width - 1) * HOP
-    if samples.shape[1] < shortest:
-        found, expected = samples.shape[1] / SAMPLE_RATE, shortest / SAMPLE_RATE
-        warnings.warn(f"{clip.path}: found {found:.2f} s, expected at least a window of {expected:.2f} s; tiled", stacklevel=2)
-        samples = np.tile(samples, -(-shortest // samples.shape[1]))[:, :shortest]
+    samples = at_least_a_window(clip.read(), clip.path, config.width)
     return extract(samples, config.ridge_penalty, sorted(fast_channels(config) if fast is None else fast))
+
+
+def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
+    """The samples, tiled with a warning where they are shorter than a window."""
+    shortest = (width - 1) * HOP
+    if samples.shape[1] >= shortest:
+        return samples
+    found, expected = samples.shape[1] / SAMPLE_RATE, shortest / SAMPLE_RATE
+    warnings.warn(f"{path}: found {found:.2f} s, expected at least a window of {expected:.2f} s; tiled", stacklevel=3)
+    return np.tile(samples, -(-shortest // samples.shape[1]))[:, :shortest]
 
 
 @dataclass(frozen=True)

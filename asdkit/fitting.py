@@ -18,12 +18,33 @@ from asdkit.dsp import Ridge
 from asdkit.objectives import POOLED, Examples
 from asdkit.recordings import Clip
 
+SLAB = 2**24  # values, 64 MB: more than malloc ever takes from its heap
+
+
+class Shelf:
+    """Memory for spectra that stay. Left between short-lived arrays, each would hold back five times its size of the heap."""
+
+    def __init__(self):
+        self.free = torch.empty(0)
+
+    def __call__(self, spectra: Spectra) -> Spectra:
+        """A copy on the shelf."""
+        return {name: self.keep(x) for name, x in spectra.items()}
+
+    def keep(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy of one tensor."""
+        size = -(-x.numel() // 16) * 16  # aligned as torch aligns: sums round by it
+        if size > len(self.free):
+            self.free = torch.empty(max(SLAB, size))
+        kept, self.free = self.free[: x.numel()], self.free[size:]
+        return kept.view(x.shape).copy_(x)
+
 
 class Memo:
     """Keeps what systems have in common within one machine, and what it cost, so that each is charged for what it uses."""
 
     def __init__(self):
-        self.values, self.saved, self.used = {}, 0.0, set()
+        self.values, self.saved, self.used, self.shelf = {}, 0.0, set(), Shelf()
 
     def new_bill(self) -> None:
         """Begin to count, in `saved`, the seconds that the next system is spared."""
@@ -80,7 +101,7 @@ class Fitting:
     def spectra(self, clip: Clip) -> Spectra:
         """Spectra of one clip, read once."""
         key = ("spectra", clip.place, self.config.ridge_penalty, self.config.width)
-        return self.memo(key, lambda: read_spectra(clip, self.config, self.fast))
+        return self.memo(key, lambda: self.memo.shelf(read_spectra(clip, self.config, self.fast)))
 
     def examples(self) -> tuple[dict[str, BandScaler], list[Examples]]:
         """Band scalers of the machine, and what networks see of its clips and then of each other machine's."""

@@ -179,15 +179,24 @@ def join(blocks: dict[str, torch.Tensor], config: Config) -> dict[str, torch.Ten
 
 def standardise_spaces(detector: Detector, fitting: Fitting, ridges: list[Ridge | None]) -> Detector:
     """Mean and spread of training clips' scores in each space, each clip's recording left out, at the test hop."""
-    n = len(fitting.clips)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, detector.config.standardise_clips)).round().astype(int))
     rows = [
         detector.space_scores(
             fitting.blocks(detector.front, fitting.clips[i], detector.config.test_hop, ridges[i]), fitting.recordings[i]
         )
-        for i in chosen
+        for i in standardisation_clips(fitting)
     ]
-    scores = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    centres = {name: float(x.mean()) for name, x in scores.items()}
-    widths = {name: float(x.std()) if x.std() > 1e-6 * abs(x.mean()) else 1.0 for name, x in scores.items()}
+    normal = {name: centre_and_width(np.array([row[name] for row in rows])) for name in rows[0]}
+    centres, widths = ({name: pair[i] for name, pair in normal.items()} for i in (0, 1))
     return replace(detector, centres=centres, widths=widths)
+
+
+def standardisation_clips(fitting: Fitting) -> np.ndarray:
+    """Indices of the training clips whose scores standardise a space."""
+    n = len(fitting.clips)
+    return np.unique(np.linspace(0, n - 1, min(n, fitting.config.standardise_clips)).round().astype(int))
+
+
+def centre_and_width(scores: np.ndarray) -> tuple[float, float]:
+    """Mean and spread of normal scores; a spread of rounding alone counts as 1."""
+    mean, std = float(scores.mean()), float(scores.std())
+    return mean, std if std > 1e-6 * abs(mean) else 1.0

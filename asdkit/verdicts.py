@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asdkit.blocks import read_spectra
+from asdkit.blocks import Spectra, read_spectra
 from asdkit.intake import parts
 from asdkit.pipeline import Detector
 from asdkit.reading import InputError, Reading, far_of, is_far, near_of
@@ -47,18 +47,24 @@ class Model:
     detector: Detector
     reading: Reading
 
-    def blocks(self, path: Path) -> dict[str, torch.Tensor]:
-        """Blocks of one recording at the test hop, its parts one after the other.
+    def spectra(self, path: Path) -> Iterator[tuple[float, Spectra]]:
+        """Where each part of one recording begins (s), and its spectra, one after the other.
 
         Raises
         ------
         InputError
             A recording that cannot be used, or one of more than an hour.
         """
-        clips, config = parts(Clip(path, reading=self.reading)), self.detector.config
+        clips = parts(Clip(path, reading=self.reading))
         if (seconds := clips[-1].part[1] if clips[-1].part else 0.0) > LONGEST:
             raise InputError(f"{path}: found {seconds / 3600:.1f} hours, expected at most {LONGEST / 3600:.0f}")
-        described = [self.detector.front.describe(read_spectra(clip, config), config.test_hop) for clip in clips]
+        for clip in clips:
+            yield clip.part[0] if clip.part else 0.0, read_spectra(clip, self.detector.config)
+
+    def blocks(self, path: Path) -> dict[str, torch.Tensor]:
+        """Blocks of one recording at the test hop, its parts one after the other."""
+        front, hop = self.detector.front, self.detector.config.test_hop
+        described = [front.describe(spectra, hop) for _, spectra in self.spectra(path)]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
     def judge(self, path: Path) -> Verdict:

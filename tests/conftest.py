@@ -1,4 +1,4 @@
-"""What several tests share: the folder of real recordings, and the rule that on CI it must be there."""
+"""What several tests share: the folder of real recordings, and the rule that on CI it and a browser must be there."""
 
 import os
 from pathlib import Path
@@ -66,11 +66,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker("real")
 
 
+REQUIRED = {"real": "ASDKIT_REQUIRE_REAL", "browser": "ASDKIT_REQUIRE_BROWSER"}
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With ASDKIT_REQUIRE_REAL=1 a test marked `real` that skips has failed."""
+    """With ASDKIT_REQUIRE_REAL=1 a test marked `real` that skips has failed; so for `browser`."""
     report = yield
     skipped = report.skipped and not hasattr(report, "wasxfail")
-    if skipped and item.get_closest_marker("real") and os.environ.get("ASDKIT_REQUIRE_REAL") == "1":
-        report.outcome, report.longrepr = "failed", f"ASDKIT_REQUIRE_REAL=1 and skipped: {report.longrepr[-1]}"
+    for mark, variable in REQUIRED.items():
+        if skipped and item.get_closest_marker(mark) and os.environ.get(variable) == "1":
+            report.outcome, report.longrepr = "failed", f"{variable}=1 and skipped: {report.longrepr[-1]}"
     return report

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile", "soxr": "soxr-python"}
+CONDA_NAMES = {"torch": "pytorch", "soundfile": "pysoundfile", "soxr": "soxr-python", "playwright": "playwright-python"}
 PIP_ONLY = {"nbmake"}
 HEAVY = {"torch", "pandas", "sklearn", "matplotlib", "scipy", "pyroomacoustics", "soundfile", "plotly"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

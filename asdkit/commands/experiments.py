@@ -1,10 +1,15 @@
-"""Commands over many machines, systems and seeds: ``asdkit run | submit | ablate | figures``."""
+"""Commands over many machines, systems and seeds: ``asdkit run | report | submit | ablate | figures``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from asdkit.commands.shared import command, natural, positive, read_config
+
+SCHEDULER = (
+    "of a Dask cluster, e.g. tcp://10.0.0.1:8786: its workers are used in place of processes. DATA and DIR must be on a file "
+    "system that all of them share, under the same paths"
+)
 
 
 def add_run(commands):
@@ -15,7 +20,9 @@ def add_run(commands):
     p.add_argument("--machines", nargs="+", metavar="NAME")
     p.add_argument("--systems", nargs="+", metavar="NAME", help="rows of the table; `autoencoder` is off unless named")
     p.add_argument("--seeds", nargs="+", type=natural, default=[0], metavar="N")
-    p.add_argument("--jobs", type=positive, default=1, help="machines at a time")
+    where = p.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes, each on a machine and seed at a time")
+    where.add_argument("--scheduler", metavar="ADDRESS", help=SCHEDULER)
     p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
 
 
@@ -25,7 +32,7 @@ def run(args) -> None:
     from asdkit.recordings import index_data
 
     config = read_config(args)
-    runs.run(args.data, args.out, config, args.systems, args.seeds, args.machines, args.jobs, args.quick)
+    runs.run(args.data, args.out, config, args.systems, args.seeds, args.machines, args.jobs, args.quick, args.scheduler)
     machines = index_data(args.data, args.machines)
     table, differences = results.write_tables(args.out, machines)
     figures = results.write_figures(args.out, machines, table)
@@ -34,6 +41,20 @@ def run(args) -> None:
     print(f"figures: {figures[0].parent}" if figures else "figures: none")
     if args.quick:
         print("QUICK: token training. This is not a result.")
+
+
+def add_report(commands):
+    p = command(commands, "report", report, "Write one HTML file with a run's tables, figures, configuration and limits.")
+    p.add_argument("run", type=Path, metavar="RUN", help="folder written by `asdkit run`")
+    p.add_argument("data", type=Path, metavar="DATA", help="the recordings it was run on")
+    p.add_argument("--out", type=Path, required=True, metavar="HTML")
+
+
+def report(args) -> None:
+    """``asdkit report``."""
+    from asdkit.report import write_run
+
+    print(f"report: {write_run(args.out, args.run, args.data)}")
 
 
 def add_submit(commands):

@@ -62,6 +62,7 @@ def add_score(commands):
     p.add_argument("model", type=Path, metavar="MODEL")
     p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
     p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
+    p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
 
 
 def score(args) -> int:
@@ -85,6 +86,10 @@ def score(args) -> int:
         write_text(args.out, text)
     elif scored:
         print(text, end="")
+    if args.report:
+        from asdkit.report import write_scores
+
+        write_scores(args.report, args.model, model, verdicts)
     return 2 if len(scored) < len(verdicts) else 0
 
 

@@ -1,0 +1,149 @@
+"""The panel: what it shows is what the grid says, step by step; errors are seen; a step is quick at full size."""
+
+import json
+from dataclasses import replace
+from time import process_time
+
+import numpy as np
+import pytest
+
+from asdkit import metrics, widgets
+from asdkit.config import Config
+from asdkit.recordings import InputError
+from asdkit.tuning import ALPHAS, Grid, MachineGrid, choose
+from asdkit.widgets import ALL, Panel, state, table_html
+
+RANKS = (2, 4)
+
+
+def made_up(seed: int, n_clips: int, n_train: int, n_boots: int = 1000) -> MachineGrid:
+    """A machine of any size with random numbers."""
+    rng = np.random.default_rng(seed)
+    shape = (len(RANKS), len(ALPHAS))
+    points = rng.uniform(0.5, 0.9, (*shape, 3))
+    return MachineGrid(
+        labels=np.arange(n_clips) % 2, domains=np.array(["source", "target"] * (n_clips // 2)),
+        scores=rng.normal(size=(*shape, n_clips)), points=points, separation=rng.uniform(size=shape),
+        boots=np.clip(points[:, :, None] + rng.normal(0, 0.02, (*shape, n_boots, 3)), 0, 1), removed=rng.uniform(size=shape),
+        train_map=rng.normal(size=(n_train, 2)), test_map=rng.normal(size=(n_clips, 2)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return Grid(replace(Config(), alpha=0.5, rank=4), RANKS, {name: made_up(i, 40, 30) for i, name in enumerate("abc")})
+
+
+@pytest.fixture
+def panel(grid, tmp_path):
+    return Panel(grid, tmp_path / "alpha.json", {"Sander": "Sander: found an evaluation machine"})
+
+
+def trace(panel, name):
+    return next(t for t in panel.figure.data if t.name == name)
+
+
+def test_a_state_is_what_the_grid_says(grid):
+    now = state(grid, ["a", "c"], 4, 0.35, "c")
+    machine = grid.machines["c"]
+    assert now.alpha == 0.35 and now.rows.keys() == {"a", "c", ALL}
+    assert sum(map(sum, now.counts)) == 40 and now.counts[1].sum() == machine.labels.sum()
+    np.testing.assert_array_equal(now.colours[1], machine.scores[1, 7, machine.labels == 1])
+    omega = metrics.omega(machine.points[1, 7])
+    assert now.rows["c"]["at alpha 0.35"].startswith(f"{100 * omega:.1f} [")
+    assert now.curves["c"][7] == pytest.approx(100 * omega)
+    official = metrics.omega([grid.machines[m].points[1, 7] for m in "ac"])
+    assert now.rows[ALL]["at alpha 0.35"].startswith(f"{100 * official:.1f} [")
+    assert now.rows["a"]["near variance removed"] == f"{grid.machines['a'].removed[1, 7]:.1%}"
+
+
+def test_the_three_rules_stand_side_by_side(grid):
+    row = state(grid, "abc", 2, 0.0, "a").rows["b"]
+    for rule, picks in choose(grid, 2, "abc").items():
+        assert row[rule].endswith(f" at {ALPHAS[picks['b']]:.2f}")
+
+
+def test_no_machine_is_an_error(grid):
+    with pytest.raises(InputError, match="found none chosen"):
+        state(grid, [], 2, 0.0, "a")
+
+
+def test_the_table_escapes_what_it_is_given(grid):
+    odd = Grid(grid.config, RANKS, {"<b>": grid.machines["a"]})
+    assert "&lt;b&gt;" in table_html(state(odd, ["<b>"], 2, 0.0, "<b>"))
+
+
+def test_the_panel_begins_with_the_configuration(panel):
+    assert (panel.alpha.value, panel.rank.value) == (0.5, 4)
+    assert "at alpha 0.50" in panel.numbers.value and panel.status.value.endswith("></span>")
+    assert [child for child in panel.box.children if type(child).__name__ == "FigureWidget"] == [panel.figure]
+
+
+def test_the_slider_moves_numbers_bars_and_colours(panel, grid):
+    before = [panel.numbers.value, trace(panel, "normal").y, trace(panel, "anomaly ").marker.color]
+    panel.alpha.value = 0.85
+    after = [panel.numbers.value, trace(panel, "normal").y, trace(panel, "anomaly ").marker.color]
+    assert "at alpha 0.85" in panel.numbers.value and trace(panel, "here").x == (0.85,)
+    assert not any(np.array_equal(a, b) for a, b in zip(before, after))
+    np.testing.assert_array_equal(after[2], state(grid, "abc", 4, 0.85, "a").colours[1])
+
+
+def test_rank_and_machine_shown(panel, grid):
+    panel.rank.value = 2
+    np.testing.assert_allclose(trace(panel, "b").y, 100 * grid.omegas(2, "b")[0])
+    panel.shown.value = "b"
+    np.testing.assert_array_equal(trace(panel, "training").x, grid.machines["b"].train_map[:, 0])
+
+
+def test_choosing_machines(panel, grid):
+    panel.shown.value = "b"
+    panel.machines.value = ("b", "c")
+    assert not trace(panel, "a").visible and trace(panel, "c").visible
+    assert ">a<" not in panel.numbers.value and panel.shown.options == ("b", "c") and panel.shown.value == "b"
+    panel.machines.value = ("c",)
+    assert panel.shown.value == "c" and "leave-one-machine-out" not in panel.numbers.value
+
+
+def test_choosing_no_machine_says_so(panel):
+    panel.machines.value = ()
+    assert "found none chosen, expected at least one" in panel.status.value
+
+
+def test_an_evaluation_machine_is_refused_with_the_reason(panel):
+    panel.machines.value = ("a", "Sander")
+    assert panel.machines.value == ("a",) and "found an evaluation machine" in panel.status.value
+    panel.machines.value = ("Sander",)
+    assert panel.machines.value == ("a", "b", "c") and "found an evaluation machine" in panel.status.value
+    panel.alpha.value = 0.1
+    assert "evaluation" not in panel.status.value
+
+
+def test_an_error_in_a_callback_is_shown(panel, monkeypatch):
+    monkeypatch.setattr(widgets, "state", lambda *_: 1 / 0)
+    panel.alpha.value = 0.2
+    assert "ZeroDivisionError: division by zero" in panel.status.value
+
+
+def test_the_button_writes_a_configuration(panel):
+    panel.alpha.value, panel.rank.value = 0.15, 2
+    panel.save.click()
+    assert json.loads(panel.path.read_text()).items() >= {"alpha": 0.15, "rank": 2}.items()
+    assert (config := Config.load(panel.path)).alpha == 0.15 and config.rank == 2
+    assert f"wrote {panel.path}" in panel.status.value
+
+
+def test_a_button_that_cannot_write_says_so(panel):
+    panel.path.mkdir()
+    panel.save.click()
+    assert "Error" in panel.status.value and not list(panel.path.parent.glob(".*"))
+
+
+def test_a_step_is_quick_at_full_size():
+    """Seven machines, each of 1000 training and 200 test clips: 7,000 bank and 6,000 test windows."""
+    grid = Grid(Config(), RANKS, {name: made_up(i, 200, 1000) for i, name in enumerate("abcdefg")})
+    panel, seconds = Panel(grid), []
+    for alpha in ALPHAS[:5]:
+        start = process_time()
+        panel.alpha.value = alpha
+        seconds.append(process_time() - start)  # of the processor: others may be using the machine
+    assert min(seconds) < 0.2
