@@ -81,7 +81,6 @@ def read_clip(
     ----------
     path : path
         Of a file of two channels, of the near file of a pair, or with `reading.near_only` of a mono file.
-    reading : Reading
     part : (start, stop), optional
         Seconds.
     lag : float
@@ -95,7 +94,7 @@ def read_clip(
     Raises
     ------
     InputError
-        Unreadable, empty or truncated file, other than two channels, other than 16 kHz, or samples that are not finite.
+        Unreadable, empty or truncated file, other channels or rates than `reading` says, or samples that are no sound.
 
     Warns
     -----

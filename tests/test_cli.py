@@ -321,7 +321,7 @@ def test_pairs_of_mono_files(data, model, fast_config, tmp_path, capsys):
     np.testing.assert_allclose([float(s) for s, _ in found], [float(s) for s, _ in expected], rtol=0.2)
     (new / f"{test[0].stem}_far.wav").unlink()
     refused(capsys, "score", out, new / f"{test[0].stem}_near.wav", says=[f"{test[0].stem}_far.wav: not readable"])
-    refused(capsys, "score", out, test[0], says="not readable")
+    refused(capsys, "score", out, test[0], says="found 2 channel(s), expected 1, in each of a pair")
     refused(capsys, "fit", new, "--out", tmp_path / "n", says=[f"found no {test[0].stem}_far.wav beside it"])
     refused(capsys, "fit", tmp_path / "pairs", "--near", "1", "--out", tmp_path / "n", says="found near channel 1 for pairs")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from pathlib import Path
 
 from asdkit.commands.shared import command, natural, positive_seconds, read_config
 from asdkit.recordings import InputError
 
 LONG = 20  # files from which on progress is shown
-log = logging.getLogger("asdkit")
 
 
 def add_fit(commands):
@@ -80,7 +79,7 @@ def score(args) -> int:
     for path in tqdm(files, desc="score", unit="file", disable=len(files) < LONG):
         verdicts.append(verdict := model.judge(path))
         if verdict.error:
-            log.error("asdkit: error: %s", verdict.error)
+            tqdm.write(f"asdkit: error: {verdict.error}", file=sys.stderr)
     scored = [row(v.file, v.score, v.decision) for v in verdicts if not v.error]
     text = row("file", "score", "decision") + "".join(scored)
     if scored and args.out:
@@ -113,6 +112,6 @@ def watch(args) -> None:
     try:
         for verdict in verdicts.watch(model, args.folder, args.out, args.interval, args.once):
             decision = {0: "normal", 1: "ANOMALY", None: "no threshold"}[verdict.decision]
-            log.info("%s", verdict.error or f"{verdict.file}: {verdict.score:.4f} {decision}")
+            print(verdict.error or f"{verdict.file}: {verdict.score:.4f} {decision}", file=sys.stderr)
     except KeyboardInterrupt:
-        log.info("stopped; the same command goes on")
+        print("stopped; the same command goes on", file=sys.stderr)
