@@ -96,7 +96,7 @@ def _on_cluster(client, tasks: Iterable[Callable]) -> Iterator:
 
     futures = [client.submit(_finish, task, pure=False) for task in tasks]
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             yield future.result()
     except (KilledWorker, CancelledError) as error:  # Dask has tried it on several workers; or has lost its scheduler
         raise WorkerDied(" ".join(str(error).split())) from None

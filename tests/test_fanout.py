@@ -78,7 +78,7 @@ def kill_once(out: Path, victims) -> tuple[threading.Thread, list[int]]:
         killed.append(victims()[0])
         os.kill(killed[0], signal.SIGKILL)
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     return thread, killed
 
