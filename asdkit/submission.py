@@ -23,6 +23,7 @@ _FEATURES = {
     "ridge-complex": "log-mel energies of the near signal after ridge cancellation of the far one",
     "ridge-log-mel": "residuals of near log-mel energies predicted from far ones by ridge regression",
     "modulation": "modulation spectra of log-mel envelopes",
+    "texture": "spectro-temporal contrast of the log-mel spectrogram at several scales",
     "logmel": "mean and standard deviation of log-mel energies",
 }
 

@@ -25,6 +25,7 @@ FLAGS = [
     "--disable-dev-shm-usage",
 ]  # fmt: skip
 PLAIN = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}  # cells out of sight are kept in the page
+PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
 pytestmark = pytest.mark.browser
 
 
@@ -58,10 +59,9 @@ def address(chromium, tmp_path_factory):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port, token = s.getsockname()[1], secrets.token_hex(16)
-    server = subprocess.Popen(
-        command(folder, port, token), env=environment(own), stdout=(own / "log").open("w"), stderr=subprocess.STDOUT
-    )
     base = f"http://127.0.0.1:{port}"
+    with (own / "log").open("w") as log:
+        server = subprocess.Popen(command(folder, port, token), env=environment(own), stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for(f"{base}/api?token={token}", server, own / "log")
         yield f"{base}/lab/tree/{NOTEBOOK}?token={token}"
@@ -75,7 +75,7 @@ def command(folder: Path, port: int, token: str) -> list[str]:
     options = [
         f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--ServerApp.open_browser=False",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=",
+        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate", "--LabApp.news_url=",
     ]  # fmt: skip
     return [sys.executable, "-m", "jupyterlab", "--allow-root", "--expose-app-in-browser", *options]
 
@@ -90,16 +90,16 @@ def environment(own: Path) -> dict[str, str]:
     return os.environ | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     """Until the server answers."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.poll() is None:
         try:
             with urlopen(url, timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not answer within {seconds} s:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"JupyterLab did not answer within {PATIENCE} s:\n{log.read_text()[-2000:]}")
 
 
 @pytest.fixture
@@ -114,9 +114,6 @@ def page(chromium, address):
         page.goto(address)
         yield page
         browser.close()
-
-
-PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 240))  # for one step; on an idle machine all take half a minute
 
 
 def seen(page) -> dict[str, str]:

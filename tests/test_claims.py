@@ -1,5 +1,7 @@
 """Claims: every verdict is reachable by the numbers, and each claim reads the comparison that it names."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,8 @@ from asdkit.families import plan
 
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi
 BY_NAME = {c.name: c for c in CLAIMS}
-ROWS = plan({"asdkit": Config()})
+EVERY = replace(Config(), blocks=(*Config.report().blocks, "ridge-complex", "texture"))  # every claim can be measured
+ROWS = plan({"asdkit": EVERY})
 
 
 def tables(differences=None, level=(0.6, 0.52, 0.68), ratio=(1.0, 0.9, 1.1), cost=(0.005, 0.001, 0.008), seeds=3):

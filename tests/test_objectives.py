@@ -1,7 +1,9 @@
 """The other objectives: formulas against naive versions, what they learn, and that all else is as for the MSM."""
 
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,7 +346,7 @@ def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, 
 
     class Spy(soundfile.SoundFile):
         def __init__(self, file, *args, **kwargs):
-            opened.add("/".join(file.parts[-3:-1]))
+            opened.add("/".join(Path(os.fsdecode(file)).parts[-3:-1]))
             super().__init__(file, *args, **kwargs)
 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
