@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asdkit import fanout, results, runs
+from asdkit import __version__, fanout, results, runs
 from asdkit.cli import main
 from asdkit.recordings import InputError
 
@@ -63,7 +63,7 @@ def cluster():
     """Two worker processes of one thread each, and a scheduler on loopback."""
     from distributed import LocalCluster
 
-    options = dict(n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None)
+    options = dict(n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0")
     with LocalCluster(**options, silence_logs=50) as cluster:
         yield cluster
 
@@ -155,7 +155,7 @@ def test_what_a_killed_run_left_half_written_is_swept_away(tiny_data, tiny_confi
     for path in (*left, other):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    (tmp_path / "run.json").write_text(json.dumps({"asdkit": runs.__version__, "quick": False}))
+    (tmp_path / "run.json").write_text(json.dumps({"asdkit": __version__, "quick": False}))
     runs.run(tiny_data, tmp_path, tiny_config, ["logmel-near"], machines=["valve"])
     assert len(parts_in(tmp_path)) == 1
     assert [p.exists() for p in (*left, other)] == [False, False, True]
@@ -226,7 +226,7 @@ def test_a_cluster_without_workers_is_refused(tmp_path, monkeypatch):
     from distributed import LocalCluster
 
     monkeypatch.setattr(fanout, "REACH", 0.5)
-    with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", dashboard_address=None, protocol="tcp") as empty:
+    with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", dashboard_address="127.0.0.1:0", protocol="tcp") as empty:
         with pytest.raises(InputError, match="found no worker in 0.5 s"):
             runs.run_systems([], tmp_path / "out", {}, scheduler=empty.scheduler_address)
 
