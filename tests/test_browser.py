@@ -90,6 +90,9 @@ def environment(own: Path) -> dict[str, str]:
     return os.environ | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
+STEPS = 10  # of the slider
+
+
 def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     """Until the server answers."""
     end = time.monotonic() + PATIENCE
@@ -131,16 +134,18 @@ def test_the_slider_is_moved_by_keyboard_and_the_panel_follows(page, tmp_path):
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     handle = page.locator(".noUi-handle")
-    page.locator(".js-plotly-plot .barlayer path").first.wait_for()
+    page.locator(".js-plotly-plot .barlayer path").first.wait_for(state="attached")  # an empty bin is never visible
     page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     assert not page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count()
     handle.focus()
     before = seen(page)
-    handle.press("ArrowLeft")
-    page.wait_for_function("old => document.querySelector('.asdkit-numbers').innerText !== old", arg=before["numbers"])
-    page.wait_for_timeout(500)  # the figure is drawn after the numbers
+    for _ in range(STEPS):  # far enough for a clip to change its bin
+        handle.press("ArrowLeft")
+    there = f"at alpha {float(before['alpha']) - 0.05 * STEPS:.2f}"
+    page.wait_for_function("there => document.querySelector('.asdkit-numbers').innerText.includes(there)", arg=there)
+    page.wait_for_timeout(1000)  # the figure is drawn after the numbers
     after = seen(page)
-    assert float(after["alpha"]) == pytest.approx(float(before["alpha"]) - 0.05)
+    assert float(after["alpha"]) == pytest.approx(float(before["alpha"]) - 0.05 * STEPS)
     assert f"at alpha {after['alpha']}" in after["numbers"]
     assert {name for name in before if before[name] != after[name]} == before.keys()
     picture = Path(os.environ.get("ASDKIT_SCREENSHOT", tmp_path / "panel.png"))
