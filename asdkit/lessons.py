@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -64,8 +65,46 @@ def machine(
     InputError
         No such folder, not the folder of one machine, or no labelled test clips where they are needed.
     """
-    found = _named(Path(data).expanduser()) if str(data) else _simulated(kind, train, target, test, seconds, seed)
-    if labelled and {c.label for c in found.test} != {0, 1}:
+    found = _named(data) if str(data) else _simulated(kind, train, target, test, seconds, seed)
+    return _with_labels(found) if labelled else found
+
+
+def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
+    """The recordings of a lesson on several machines: all below a folder or, where none is named, simulated ones.
+
+    Parameters
+    ----------
+    data : path
+        As in `machine`, of one machine or several.
+    kinds : sequence of str
+        Of `asdkit.simulate.MACHINES`.
+    **sizes
+        As in `machine`.
+
+    Returns
+    -------
+    list of Machine
+        Named ``<simulated or real>-<machine>``, as `asdkit.ablation` has them.
+
+    Raises
+    ------
+    InputError
+        As `machine` does.
+    """
+    from asdkit.ablation import gather
+
+    folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
+    return [_with_labels(found) for found in gather(folders)]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path that is relative to the current folder or, where nothing is there, to the clone."""
+    path = Path(path).expanduser()
+    return home() / path if (home() / path).exists() and not path.exists() else path
+
+
+def _with_labels(found: Machine) -> Machine:
+    if {c.label for c in found.test} != {0, 1}:
         raise InputError(
             f"{found.folder}: found {len(found.test)} test clips without both labels, expected normal and anomalous ones; "
             "this lesson compares scores with labels"
@@ -73,9 +112,8 @@ def machine(
     return found
 
 
-def _named(folder: Path) -> Machine:
-    beside = home() / folder
-    found = index_data(beside if beside.is_dir() and not folder.is_dir() else folder)
+def _named(folder: str | Path) -> Machine:
+    found = index_data(resolve(folder))
     if len(found) > 1:
         names = ", ".join(m.name for m in found)
         raise InputError(f"{folder}: found {names}; expected the folder of one machine, such as {found[0].folder}")
@@ -114,6 +152,40 @@ def truth(clips: Sequence[Clip]) -> pd.DataFrame:
     rows = pd.read_csv(known, keep_default_na=False)
     rows["file"] = rows["file_name"].str.rsplit("/", n=1).str[-1]
     return table.merge(rows.drop(columns=["file_name", "index"]), on="file", how="left", validate="1:1")
+
+
+def stored_tables(folder: str | Path = "figures/tables") -> dict:
+    """The tables of an ablation, as `asdkit.ablation_figures.read_tables` gives them; empty where there are none."""
+    from asdkit.ablation_figures import read_tables
+
+    folder = resolve(folder)
+    return read_tables(folder) if folder.is_dir() else {}
+
+
+def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
+    """The same of an ablation with token training on small simulated machines, which are not kept. Not a result.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of `asdkit.simulate.MACHINES`.
+    names : sequence of str
+        Families of `asdkit.families`.
+    bases : sequence of str
+        Of "asdkit" and "report".
+    scenes : int
+        Of which counterfactual twins are rendered.
+    **sizes
+        Of `asdkit.simulate.simulate`.
+    """
+    from asdkit.ablation import ablate
+    from asdkit.ablation_figures import read_tables
+
+    configs = {name: Config.report() if name == "report" else Config() for name in bases}
+    with TemporaryDirectory() as scratch:
+        simulate(Path(scratch, "data"), kinds, **sizes)
+        options = dict(bases=configs, names=names, seeds=(0,), n_scenes=scenes, quick=True)
+        return read_tables(ablate([Path(scratch, "data")], Path(scratch, "run"), **options))
 
 
 def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, memo: Memo | None = None, bars=True) -> dict:

@@ -26,6 +26,7 @@ FLAGS = [
 ]  # fmt: skip
 PLAIN = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}  # cells out of sight are kept in the page
 PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
+STEPS = 10  # of the slider
 pytestmark = pytest.mark.browser
 
 
@@ -88,9 +89,6 @@ def environment(own: Path) -> dict[str, str]:
     }  # fmt: skip
     paths = {name: str(own / folder) for name, folder in folders.items()}
     return os.environ | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-STEPS = 10  # of the slider
 
 
 def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:

@@ -73,6 +73,31 @@ def test_a_folder_is_found_from_the_notebooks_folder_too(elsewhere, tiny_data):
         lessons.machine(tiny_data)
 
 
+def test_several_machines_are_simulated_or_found(elsewhere, tiny_data):
+    sizes = {name: value for name, value in SIZES.items() if name != "kind"}
+    (made,) = lessons.machines("", ["valve"], **sizes)
+    assert made.name == "simulated-valve" and made.train == lessons.machine(**SIZES).train
+    assert [m.name for m in lessons.machines(tiny_data)] == ["real-pump", "real-valve"]
+    (elsewhere / "data" / "mine").mkdir()
+    (elsewhere / "data" / "mine" / "train").symlink_to(tiny_data / "dev_data" / "raw" / "pump" / "train")
+    with pytest.raises(InputError, match="found 0 test clips without both labels"):
+        lessons.machines("data/mine")
+
+
+def test_tables_are_read_from_the_clone_or_made_of_tokens(elsewhere):
+    assert lessons.stored_tables() == {}
+    sizes = dict(n_source=4, n_target=2, n_test=2, seconds=3.0)
+    tables = lessons.token_tables(["valve"], ["n_0"], ["asdkit", "report"], **sizes)
+    assert tables["about"]["quick"] and set(tables["differences"]["base"]) == {"asdkit", "report"}
+    (elsewhere / "figures" / "tables").mkdir(parents=True)
+    with pytest.raises(InputError, match="run `make ablate` first"):
+        lessons.stored_tables()
+    (elsewhere / "figures" / "tables" / "about.json").write_text('{"quick": false}')
+    tables["differences"].to_csv(elsewhere / "figures" / "tables" / "differences.csv", index=False)
+    stored = lessons.stored_tables()
+    assert stored["about"] == {"quick": False} and stored["differences"].equals(tables["differences"])
+
+
 def test_labels_are_asked_for_where_they_are_needed(tmp_path, tiny_data):
     (tmp_path / "train").symlink_to(tiny_data / "dev_data" / "raw" / "pump" / "train")
     assert lessons.machine(tmp_path, labelled=False).test == ()
