@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test lab demo test lint bench clean distclean
+.PHONY: help setup setup-test lab demo ablate figures test lint bench clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,8 @@ $(VENV)/.%: $(VENV)/.core
 	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
 	@touch $@
 
+$(VENV)/.test: $(VENV)/.notebooks
+
 setup: $(VENV)/.core ## make .venv and install asdkit with the tested versions
 
 setup-test: $(VENV)/.test ## the same with what the tests need
@@ -37,6 +39,20 @@ demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
 	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2
 	@echo "The table, the scores and the figures are in runs/demo"
 
+ablate: $(VENV)/.notebooks ## recompute figures/tables: simulated machines, and those in ASDKIT_REAL_DATA (hours; continues)
+	$(PY) -m asdkit simulate data/ablate --machines fan bearing valve --train 190 --target 10 --test 25 --jobs 2
+	$(PY) -m asdkit ablate data/ablate $(ASDKIT_REAL_DATA) --out runs/ablate --jobs 2 $(ARGS)
+	mkdir -p figures/tables && cp runs/ablate/tables/* figures/tables/
+
+figures: $(VENV)/$(if $(QUICK),.notebooks,.core) ## draw figures/ from its tables (QUICK=1: from nothing on small data, in runs/quick)
+ifdef QUICK
+	$(PY) -m asdkit simulate data/quick --machines fan valve --train 30 --target 5 --test 8 --seconds 6 --jobs 2
+	$(PY) -m asdkit ablate data/quick --out runs/quick --bases asdkit --seeds 0 --scenes 3 --jobs 2 --quick
+	$(PY) -m asdkit figures runs/quick/tables --out runs/quick/figures
+else
+	$(PY) -m asdkit figures figures/tables --out figures
+endif
+
 test: $(VENV)/.test ## run the tests and the notebooks, two at a time (ARGS='-k knn' for a few)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=300 tests asdkit notebooks $(ARGS)
 
@@ -44,7 +60,7 @@ lint: $(VENV)/.test ## ruff
 	$(PY) -m ruff check .
 
 bench: $(VENV)/.core ## time and memory of one full-size machine, stage by stage
-	@for script in benchmarks/*.py; do echo "$$script"; $(PY) $$script || exit; done
+	$(PY) benchmarks/machine.py
 
 clean: ## remove caches and build leftovers; data/, runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """asdkit: noise-aware anomalous sound detection with a near and a far microphone.
 
-The data flow, module by module: `recordings`, `spectrogram`, `msm`, `training`, `dsp`, `blocks`, `conditioning`, `fusion`,
-`knn`, `pipeline`, `metrics`, `runs`, `figures`. Data come from anywhere, or from `simulate`.
+The data flow, module by module: `reading`, `recordings`, `spectrogram`, `msm`, `training`, `dsp`, `blocks`, `conditioning`,
+`fusion`, `knn`, `pipeline`, `metrics`, `runs`, `figures`. Data come from anywhere, or from `simulate`.
 """
 
 import importlib
@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Clip": "recordings", "Machine": "recordings", "InputError": "recordings", "index_data": "recordings",
-    "index_folder": "recordings", "read_clip": "recordings", "Scene": "simulate", "render": "simulate",
+    "index_folder": "recordings", "read_clip": "reading", "Reading": "reading", "Scene": "simulate", "render": "simulate",
     "stft": "spectrogram", "log_mel": "spectrogram", "MSM": "msm", "train_msm": "training",
     "cancel_far": "dsp", "modulation": "dsp", "extract": "blocks", "FarConditioner": "conditioning",
     "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config", "systems": "config",

@@ -20,7 +20,7 @@ from asdkit import dsp
 from asdkit.config import Config
 from asdkit.msm import MSM, masked_error
 from asdkit.objectives import Examples, class_name, train_objective
-from asdkit.recordings import SAMPLE_RATE, Clip, read_clip
+from asdkit.recordings import SAMPLE_RATE, Clip
 from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
 
 HOP = 512
@@ -66,7 +66,7 @@ def read_spectra(clip: Clip, config: Config, fast: Iterable[str] | None = None) 
     fast : iterable of str, optional
         Channels wanted at the fast resolution; those that `config` needs by default.
     """
-    samples = at_least_a_window(read_clip(clip.path), clip.path, config.width)
+    samples = at_least_a_window(clip.read(), clip.path, config.width)
     return extract(samples, config.ridge_penalty, sorted(fast_channels(config) if fast is None else fast))
 
 
@@ -128,6 +128,7 @@ class FrontEnd:
             "ridge-complex": lambda: dsp.statistics(self.windows(spectra, starts, "residual")),
             "ridge-log-mel": lambda: self.ridge_log_mel(spectra, starts, ridge or self.ridge),
             "modulation": lambda: self.modulation(spectra, starts),
+            "texture": lambda: dsp.texture(self.windows(spectra, starts, self.config.texture_channel)),
             "logmel": lambda: dsp.statistics(self.windows(spectra, starts, self.config.logmel_channel)),
         }
         return {name: makers[name]() for name in names or self.config.blocks}

@@ -13,17 +13,23 @@ from asdkit.recordings import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 on bad input."""
+    """Run one command; returns the exit code: 0, 1 when a check found something, or 2 on bad input, be it one of many files."""
     args = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _log_to_stderr()
     warnings.showwarning = lambda message, *_, **__: print(f"asdkit: warning: {message}", file=sys.stderr)
     warnings.simplefilter("once", UserWarning)
     try:
-        args.command(args)
+        return args.command(args) or 0
     except InputError as error:
         print(f"asdkit: error: {error}", file=sys.stderr)
         return 2
-    return 0
+
+
+def _log_to_stderr() -> None:
+    """What the package logs goes to the screen, once, however often `main` is called in one process."""
+    logger = logging.getLogger("asdkit")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler(sys.stderr)]
 
 
 def build_parser() -> argparse.ArgumentParser:

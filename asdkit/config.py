@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_type_hints
 from asdkit.recordings import InputError
 
 Channel = Literal["near", "far", "residual"]
-BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "modulation", "logmel", "msm-residual")
+BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "modulation", "texture", "logmel", "msm-residual")
 RECONSTRUCT = ("msm", "autoencoder")  # objectives with a residual of their own
 
 
@@ -30,7 +30,8 @@ class Config:
     test_hop: int = 8  # frames between the windows of a scored clip
 
     # which blocks make the system, in order
-    blocks: tuple[str, ...] = ("msm", "ridge-complex", "ridge-log-mel", "modulation")  # of BLOCKS
+    blocks: tuple[str, ...] = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # of BLOCKS
+    texture_channel: Channel = "near"
     logmel_channel: Channel = "near"  # of the plain log-mel statistics (a baseline's block)
 
     # encoder: the masked spectrogram model, or the same network under another objective
@@ -50,8 +51,8 @@ class Config:
     ridge_penalty: float = 1e-2  # complex: fraction of the mean far power; log-mel: of the mean variance of the context
     context: int = 2  # frames of far context on each side (log-mel)
     ridge_folds: int = 5  # out-of-fold residuals of training clips (log-mel)
-    modulation_channels: tuple[Channel, ...] = ("residual",)
-    modulation: Literal["slow", "fast", "both"] = "fast"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
+    modulation_channels: tuple[Channel, ...] = ("near", "far")
+    modulation: Literal["slow", "fast", "both"] = "slow"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
 
     # Far-conditioning
     alpha: float = 0.5  # share of the nuisance subspace removed, [0, 1]
@@ -67,7 +68,7 @@ class Config:
     k: int = 3  # neighbours
     n_0: float = 10.0  # recordings; weight of the source scale in the target scale
     standardise_clips: int = 200  # training clips whose scores standardise a block
-    aggregate: Literal["top", "mean", "max"] = "top"
+    aggregate: Literal["top", "mean", "max"] = "mean"
     top: float = 0.1  # share of the windows that "top" averages
 
     # decision
@@ -90,6 +91,12 @@ class Config:
     def report(cls) -> Config:
         """The literal reading of the technical report, whatever the defaults become."""
         return cls(**_REPORT)
+
+    def without_far(self) -> Config:
+        """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
+        blocks = tuple(b for b in self.blocks if b != "ridge-log-mel")
+        near = {f.name: ("near",) if f.name.endswith("s") else "near" for f in fields(self) if "_channel" in f.name}
+        return replace(self, blocks=blocks, rank=0, **near)
 
     @classmethod
     def from_dict(cls, values: dict) -> Config:
@@ -127,7 +134,8 @@ class Config:
 
 
 _REPORT = dict(
-    width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"), logmel_channel="near", objective="msm",
+    width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"),
+    texture_channel="near", logmel_channel="near", objective="msm",
     msm_train_channels=("near",), msm_channel="near", mask_ratio=0.6, random_crops=False, readout="bottleneck", bottleneck=128,
     nets=1, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
     modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
@@ -194,6 +202,7 @@ _BLOCK = {
     "ridge-complex": ("width", "ridge_penalty"),
     "ridge-log-mel": _RIDGE,
     "modulation": ("width", "modulation_channels", "modulation", "ridge_penalty"),
+    "texture": ("width", "texture_channel", "ridge_penalty"),
     "logmel": ("width", "logmel_channel", "ridge_penalty"),
 }
 
@@ -218,6 +227,7 @@ def systems(base: Config) -> dict[str, Config]:
         "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
         "ridge-complex": replace(base, blocks=("ridge-complex",)),
         "ridge-log-mel": replace(base, blocks=("ridge-log-mel",)),
+        "texture": replace(base, blocks=("texture",)),
         "modulation": replace(base, blocks=("modulation",)),
         "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),
         "logmel-far": replace(base, blocks=("logmel",), logmel_channel="far"),

@@ -1,4 +1,4 @@
-"""DSP descriptors: far-context ridge residuals and temporal modulation. No learning of weights by gradient.
+"""DSP descriptors: far-context ridge residuals, temporal modulation and texture. No learning of weights by gradient.
 
 Legend
 ------
@@ -149,3 +149,27 @@ def _pooling(width: int, frame_rate: float) -> torch.Tensor:
         column[first:last] = 1 / (last - first)
         pool = np.hstack([pool, column])
     return torch.from_numpy(pool)
+
+
+TEXTURE_SCALES = ((1, 2), (2, 1), (2, 2), (2, 4), (4, 2), (4, 4))  # bands, frames of a cell
+TEXTURE_BANDS = 16
+
+
+def texture(windows: torch.Tensor) -> torch.Tensor:
+    """Texture: how strongly a spectrogram changes across time and frequency together, at several scales, dB.
+
+    A window is averaged over cells of each scale; the mixed difference of four neighbouring cells (a Haar wavelet, diagonal)
+    is blind to steady tones, to level and to clicks that are alike in all bands. Its mean magnitude over time is averaged in
+    16 bands.
+
+    Shape: (n_windows, n_bands, width) -> (n_windows, 6 * 16).
+
+    >>> texture(torch.zeros(3, 128, 80)).shape
+    torch.Size([3, 96])
+    """
+    parts = []
+    for scale in TEXTURE_SCALES:
+        cells = torch.nn.functional.avg_pool2d(windows[:, None], scale)
+        mixed = cells[..., 1:, 1:] + cells[..., :-1, :-1] - cells[..., 1:, :-1] - cells[..., :-1, 1:]
+        parts.append(torch.nn.functional.adaptive_avg_pool1d(mixed.abs().mean(-1), TEXTURE_BANDS)[:, 0])
+    return torch.cat(parts, dim=1)

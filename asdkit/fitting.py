@@ -18,12 +18,33 @@ from asdkit.dsp import Ridge
 from asdkit.objectives import POOLED, Examples
 from asdkit.recordings import Clip
 
+SLAB = 2**24  # values, 64 MB: more than malloc ever takes from its heap
+
+
+class Shelf:
+    """Memory for spectra that stay. Left between short-lived arrays, each would hold back five times its size of the heap."""
+
+    def __init__(self):
+        self.free = torch.empty(0)
+
+    def __call__(self, spectra: Spectra) -> Spectra:
+        """A copy on the shelf."""
+        return {name: self.keep(x) for name, x in spectra.items()}
+
+    def keep(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy of one tensor."""
+        size = -(-x.numel() // 16) * 16  # aligned as torch aligns: sums round by it
+        if size > len(self.free):
+            self.free = torch.empty(max(SLAB, size))
+        kept, self.free = self.free[: x.numel()], self.free[size:]
+        return kept.view(x.shape).copy_(x)
+
 
 class Memo:
     """Keeps what systems have in common within one machine, and what it cost, so that each is charged for what it uses."""
 
     def __init__(self):
-        self.values, self.saved, self.used = {}, 0.0, set()
+        self.values, self.saved, self.used, self.shelf = {}, 0.0, set(), Shelf()
 
     def new_bill(self) -> None:
         """Begin to count, in `saved`, the seconds that the next system is spared."""
@@ -75,12 +96,12 @@ class Fitting:
     def key(self) -> str:
         """Identifies the clips that things are fitted on."""
         clips = [c for machine in (self.clips, *self.pooled) for c in machine]
-        return hashlib.sha256("\n".join(str(c.path) for c in clips).encode()).hexdigest()
+        return hashlib.sha256("\n".join(str(c.place) for c in clips).encode()).hexdigest()
 
     def spectra(self, clip: Clip) -> Spectra:
         """Spectra of one clip, read once."""
-        key = ("spectra", clip.path, self.config.ridge_penalty, self.config.width)
-        return self.memo(key, lambda: read_spectra(clip, self.config, self.fast))
+        key = ("spectra", clip.place, self.config.ridge_penalty, self.config.width)
+        return self.memo(key, lambda: self.memo.shelf(read_spectra(clip, self.config, self.fast)))
 
     def examples(self) -> tuple[dict[str, BandScaler], list[Examples]]:
         """Band scalers of the machine, and what networks see of its clips and then of each other machine's."""
@@ -89,7 +110,7 @@ class Fitting:
 
     def examples_of(self, clips: tuple[Clip, ...]) -> Examples:
         """Another machine's; only the channels that networks are trained on are kept."""
-        key = ("spectra", "examples", clips[0].path, self.config.hash("width", "ridge_penalty", "msm_train_channels"))
+        key = ("spectra", "examples", clips[0].place, self.config.hash("width", "ridge_penalty", "msm_train_channels"))
         return self.memo(key, lambda: make_examples([read_spectra(c, self.config, ()) for c in clips], clips, self.config)[1])
 
     def blocks(self, front: FrontEnd, clip: Clip, hop: int, ridge: Ridge | None = None) -> dict[str, torch.Tensor]:
@@ -97,7 +118,7 @@ class Fitting:
         spectra, blocks = self.spectra(clip), {}
         for name in self.config.blocks:
             fitted = (self.seed, self.key) if name.startswith("msm") or name == "ridge-log-mel" else ()
-            key = ("block", name, part_hash(self.config, name), clip.path, hop, ridge is None, *fitted)
+            key = ("block", name, part_hash(self.config, name), clip.place, hop, ridge is None, *fitted)
             blocks[name] = self.memo(key, lambda name=name: front.describe(spectra, hop, ridge, [name])[name])
         return blocks
 

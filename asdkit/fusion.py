@@ -63,8 +63,12 @@ def aggregate(scores: torch.Tensor, how: str = "top", top: float = 0.1) -> float
     """One score per file from its window scores: mean of the highest ``max(1, ceil(top * n))``, mean, or maximum."""
     if how == "mean":
         return float(scores.mean())
-    n = max(1, int(np.ceil(round(top * len(scores), 9)))) if how == "top" else 1
-    return float(scores.topk(n).values.mean())
+    return float(scores.topk(top_count(len(scores), how, top)).values.mean())
+
+
+def top_count(n_windows: int, how: str = "top", top: float = 0.1) -> int:
+    """How many of the highest window scores make the file score."""
+    return {"top": max(1, int(np.ceil(round(top * n_windows, 9)))), "mean": n_windows, "max": 1}[how]
 
 
 def fuse(scores: np.ndarray, how: str) -> np.ndarray:

@@ -47,8 +47,11 @@ class MSM(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct windows. Shape: (batch, n_mels, width) -> the same."""
-        latent = self.to_bottleneck(self.encoder(x[:, None]).flatten(1))
-        columns = self.from_bottleneck(latent).view(len(x), CHANNELS[-1], *self.grid)
+        return self.decode(self.to_bottleneck(self.encoder(x[:, None]).flatten(1)))
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        """Windows from bottleneck vectors. Shape: (batch, bottleneck) -> (batch, n_mels, width)."""
+        columns = self.from_bottleneck(latent).view(len(latent), CHANNELS[-1], *self.grid)
         return unpatchify(self.to_patches(columns))
 
     def embed(self, x: torch.Tensor, readout: str = "bottleneck") -> torch.Tensor:

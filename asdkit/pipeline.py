@@ -102,7 +102,7 @@ def fit(
     if len(clips) < 2:
         raise InputError(f"{clips[0].path.parent if clips else 'training'}: found {len(clips)} clip(s), expected at least 2")
     torch.set_num_threads(config.threads)
-    clips = tuple(sorted(one_domain_at_least(own_recordings(clips)), key=lambda c: c.path))
+    clips = tuple(sorted(one_domain_at_least(own_recordings(clips)), key=lambda c: c.place))
     fast = tuple(fast_channels(config) if fast is None else fast)
     fitting = Fitting(clips, config, seed, memo or Memo(), fast, description, others)
     detector = fit_uncalibrated(fitting)

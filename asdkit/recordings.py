@@ -1,11 +1,11 @@
-"""Recordings: find them, read their names, read their samples, refuse the bad ones.
+"""Recordings: find them, read their names, tell which belong together.
 
 Legend
 ------
-clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room).
+clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a part of either.
 recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
     recording. Without ``recordings_00.csv`` each clip is its own recording.
-samples : (2, n_samples) float32 in [-1, 1] at 16 kHz.
+samples : (2, n_samples) float32 in [-1, 1] at 16 kHz; `asdkit.reading` reads them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLE_RATE = 16000  # Hz, DCASE Task 2
+from asdkit.reading import SAMPLE_RATE as SAMPLE_RATE
+from asdkit.reading import TWO_CHANNELS, InputError, Reading, far_of, read_clip
+
 LABELS = {"normal": 0, "anomaly": 1}
 TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
 GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
@@ -29,13 +31,9 @@ _LABELLED = re.compile(
 _UNLABELLED = re.compile(r"section_(?P<section>\d{2})_\d{4}\.wav")
 
 
-class InputError(ValueError):
-    """Something given by the user cannot be used; the message names it, what was found and what was expected."""
-
-
 @dataclass(frozen=True)
 class Clip:
-    """One file and what its name says of it. Scoring reads `path` only."""
+    """One file and what its name says of it. Scoring reads its samples only."""
 
     path: Path
     section: str = "00"
@@ -44,11 +42,28 @@ class Clip:
     label: int | None = None  # 0 normal, 1 anomaly; None where the name hides it
     attributes: str = ""
     recording: str = ""  # group of siblings; the file name where unknown
+    reading: Reading = TWO_CHANNELS
+    part: tuple[float, float] | None = None  # seconds, of a recording that was cut
+    lag: float = 0.0  # seconds that the far file of a pair is late
 
     @property
     def name(self) -> str:
-        """File name without its folder."""
-        return self.path.name
+        """File name without its folder, and which part of it."""
+        return self.path.name if self.part is None else f"{self.path.name} {self.part[0]:.3f}-{self.part[1]:.3f} s"
+
+    @property
+    def place(self) -> tuple:
+        """Where its samples lie: what clips are told apart and sorted by."""
+        return self.path, self.part or ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, or the two of a pair."""
+        return (self.path, far_of(self.path)) if self.reading.pairs and not self.reading.near_only else (self.path,)
+
+    def read(self) -> np.ndarray:
+        """Its samples, see `asdkit.reading.read_clip`."""
+        return read_clip(self.path, self.reading, self.part, self.lag)
 
 
 @dataclass(frozen=True)
@@ -156,20 +171,28 @@ def index_data(root: str | Path, machines: list[str] | None = None) -> list[Mach
         When the folder does not exist, holds no machine or one without training clips, lacks one that was asked for, or holds
         two of one name.
     """
+    folders = machine_folders(root)
+    names = [p.name for p in folders]
+    if missing := set(machines or []) - set(names):
+        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
+    return [index_machine(p) for p in folders if not machines or p.name in machines]
+
+
+def machine_folders(root: str | Path) -> list[Path]:
+    """Folders of the machines below a folder, resolved, in order of name; see `index_data`. Hidden folders hold drafts."""
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
     splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
     splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
-    folders = sorted({p.parent for p in splits}, key=lambda p: p.resolve().name)
-    names = [p.resolve().name for p in folders]
+    seen = [p for p in splits if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    folders = sorted({p.parent.resolve() for p in seen}, key=lambda p: p.name)
+    names = [p.name for p in folders]
     if not folders:
         raise InputError(f"{root}: found no machine; expected <machine>/train with .wav files somewhere below")
     if twice := {n for n in names if names.count(n) > 1}:
         raise InputError(f"{root}: found machine {', '.join(sorted(twice))} in two places; expected each name once")
-    if missing := set(machines or []) - set(names):
-        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
-    return [index_machine(p.resolve()) for p, name in zip(folders, names) if not machines or name in machines]
+    return folders
 
 
 def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]:
@@ -185,53 +208,3 @@ def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]
     known = read_recordings(folder) or read_recordings(folder.parent)
     known = {name: recording for (split, name), recording in known.items() if split in ("", folder.name)}
     return tuple(Clip(p, domain=domain, split="train", label=0, recording=known.get(p.name, p.name)) for p in files)
-
-
-def read_clip(path: str | Path) -> np.ndarray:
-    """Read one two-channel recording.
-
-    Returns
-    -------
-    samples : (2, n_samples) float32
-        Channel 0 near, 1 far.
-
-    Raises
-    ------
-    InputError
-        Unreadable, empty or truncated file, other than two channels, other than 16 kHz, or samples that are not finite.
-
-    Warns
-    -----
-    UserWarning
-        Digital silence in a channel: the clip is still scored, but one microphone was not recording.
-    """
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as f:
-            _check_header(path, f)
-            samples = f.read(dtype="float32", always_2d=True).T
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: not readable as audio ({error}); expected a 16 kHz two-channel WAV file") from None
-    _check_samples(path, samples)
-    return samples
-
-
-def _check_header(path, f) -> None:
-    if f.frames == 0:
-        raise InputError(f"{path}: found no samples; expected a recording")
-    if truncated := re.search(r"^data : (\d+) \(should be (\d+)\)", f.extra_info, re.MULTILINE):
-        raise InputError(f"{path}: truncated; found {truncated[2]} bytes of audio, expected {truncated[1]}")
-    if f.channels != 2:
-        hint = "; `asdkit simulate --sources` renders mono recordings to near and far" if f.channels == 1 else ""
-        raise InputError(f"{path}: found {f.channels} channel(s), expected 2 (near, far){hint}")
-    if f.samplerate != SAMPLE_RATE:
-        raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} Hz")
-
-
-def _check_samples(path, samples) -> None:
-    if not np.isfinite(samples).all():
-        raise InputError(f"{path}: found samples that are not finite, expected numbers")
-    for channel, x in zip(("near", "far"), samples):
-        if not x.any():
-            warnings.warn(f"{path}: the {channel} channel is digital silence; expected sound in both", stacklevel=3)

@@ -116,8 +116,8 @@ def scores_table(parts: dict, machine: str) -> pd.DataFrame:
     return pd.concat([f.astype({"decision": "Int64"}) for f in frames], ignore_index=True)
 
 
-def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """The table that is printed: Omega x100 by system and machine, mean over seeds, with intervals, and paired differences.
+def summary_table(results: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """Omega x100 by system and machine, mean over seeds, with intervals, and paired differences, as text.
 
     The interval of a machine is the mean of its seeds' bounds.
     """
@@ -126,18 +126,24 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
     rows = {}
     for system in dict.fromkeys(results["system"]):
         cells = {m: mean.loc[system, m] if (system, m) in mean.index else None for m in machines}
-        rows[system] = {m: _cell(c.omega, c.omega_lo, c.omega_hi) if c is not None else "" for m, c in cells.items()}
+        rows[system] = {m: cell(c.omega, c.omega_lo, c.omega_hi) if c is not None else "" for m, c in cells.items()}
     for _, d in differences[differences["machine"] == "mean"].iterrows():
-        rows[d["system"]][f"{d['reference']} minus it"] = _cell(d["difference"] * 100, d["lo"] * 100, d["hi"] * 100, "+")
+        rows[d["system"]][f"{d['reference']} minus it"] = cell(d["difference"] * 100, d["lo"] * 100, d["hi"] * 100, "+")
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
+def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """The table that is printed."""
     n = results.groupby("system")["seed"].nunique().max()
     note = (
         f"Omega x100, mean of {n} seed(s) [95 % interval over recordings]; all = official Omega over machines;\n"
         "the last column is the paired difference, arithmetic mean over machines."
     )
-    return pd.DataFrame.from_dict(rows, orient="index").fillna("").to_string() + "\n\n" + note
+    return summary_table(results, differences).to_string() + "\n\n" + note
 
 
-def _cell(value, low, high, sign=""):
+def cell(value: float, low: float, high: float, sign: str = "") -> str:
+    """A value and its interval as text."""
     return "no labels" if np.isnan(value) else f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
 
 

@@ -190,17 +190,29 @@ def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.Da
         nuisance ("noise", "clip"), fault, severity, sensitivity, lo, hi (95 % interval over scenes). Where fault is "all" and
         severity NaN, the mean is over all faults and severities. NaN where the nuisance moves nothing.
     """
+    rows = [(*key, *_interval(values)) for key, values in sensitivity_samples(table, n_boot, seed).items()]
+    return pd.DataFrame(rows, columns=["nuisance", "fault", "severity", "sensitivity", "lo", "hi"])
+
+
+def sensitivity_samples(table: pd.DataFrame, n_boot: int = 1000, seed=0) -> dict[tuple[str, str, float], np.ndarray]:
+    """What `sensitivity` tells with an interval, resample by resample: embeddings of the same twins are paired.
+
+    Returns
+    -------
+    samples : dict
+        (nuisance, fault, severity) -> (1 + n_boot,), first the estimate itself.
+    """
     scenes = np.sort(table["scene"].unique())
     drawn = np.random.default_rng(seed).integers(len(scenes), size=(n_boot, len(scenes)))
-    index = np.vstack([np.arange(len(scenes)), drawn])  # the first row is the estimate itself
+    index = np.vstack([np.arange(len(scenes)), drawn])
     by_scene = {key: x.set_index("scene").loc[scenes, "displacement"].to_numpy()[index].mean(1) for key, x in _groups(table)}
     nuisances = {name: by_scene.pop((name, "", 0.0)) for name in NUISANCES if (name, "", 0.0) in by_scene}
     by_scene["fault", "all", np.nan] = np.mean(list(by_scene.values()), axis=0)
-    rows = [
-        (nuisance, fault, severity, *_interval(np.divide(x, below, out=np.full_like(x, np.nan), where=below > 0)))
-        for nuisance, below in nuisances.items() for (_, fault, severity), x in by_scene.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["nuisance", "fault", "severity", "sensitivity", "lo", "hi"])
+    return {
+        (nuisance, fault, severity): np.divide(x, below, out=np.full_like(x, np.nan), where=below > 0)
+        for nuisance, below in nuisances.items()
+        for (_, fault, severity), x in by_scene.items()
+    }
 
 
 def _groups(table: pd.DataFrame):
@@ -321,15 +333,32 @@ def sensitivity_over_training(
     table : DataFrame
         step, loss, and the columns of `sensitivity`.
     """
-    moments, tables = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
+    losses, embeddings = embeddings_over_training(machines, scalers, config, counterfactuals, seed, n_points)
+    tables = {n: sensitivity(displacements(counterfactuals.twins, z), n_boot) for n, z in embeddings.items()}
+    rows = [x.assign(step=n, loss=loss_around(losses, n, span)) for n, x in tables.items()]
+    table = pd.concat(rows, ignore_index=True)
+    return table[["step", "loss", *table.columns.drop(["step", "loss"])]]
+
+
+def embeddings_over_training(
+    machines: Sequence[Examples],
+    scalers: dict[str, BandScaler],
+    config: Config,
+    counterfactuals: Counterfactuals,
+    seed: int = 0,
+    n_points: int = 8,
+) -> tuple[list[float], dict[int, list[np.ndarray]]]:
+    """Loss of every step, and the embeddings of all twins at each of the moments of `sensitivity_over_training`, in order."""
+    moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
 
     def watch(step, snapshot):
         if step in moments:
-            describe = describe_front(FrontEnd(config, scalers, (snapshot(),), None))
-            embeddings = embed(counterfactuals, describe)
-            tables[step] = sensitivity(displacements(counterfactuals.twins, embeddings), n_boot)
+            embeddings[step] = embed(counterfactuals, describe_front(FrontEnd(config, scalers, (snapshot(),), None)))
 
-    losses = pd.Series(train_objective(machines, config, seed, watch=watch)[1], dtype=float)
-    rows = [x.assign(step=n, loss=losses[max(n - span, 0) : n + span].mean()) for n, x in sorted(tables.items())]
-    table = pd.concat(rows, ignore_index=True)
-    return table[["step", "loss", *table.columns.drop(["step", "loss"])]]
+    return train_objective(machines, config, seed, watch=watch)[1], embeddings
+
+
+def loss_around(losses: Sequence[float], step: int, span: int = 5) -> float:
+    """Mean loss of the steps within `span` of one; NaN without any."""
+    near = losses[max(step - span, 0) : step + span]
+    return float(np.mean(near)) if near else float("nan")

@@ -56,7 +56,7 @@ def tiny_config():
 
     small = dict(nets=1, steps=3, batch_size=16, bottleneck=16, test_hop=16)
     small["false_alarm"] = 0.25  # pump: one fold held out; valve: each
-    return Config(**small, modulation="both", alpha=0.7, rank=3)
+    return Config(**small, modulation="both", modulation_channels=("residual",), alpha=0.7, rank=3)
 
 
 def pytest_collection_modifyitems(items):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from asdkit import artefacts, pipeline
-from asdkit.artefacts import load, save, write_text
-from asdkit.recordings import InputError, index_data
+from asdkit.artefacts import load, load_model, save, seal, write_text
+from asdkit.recordings import InputError, Reading, index_data
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,30 @@ def test_a_failed_save_keeps_the_old_model(fitted, model, monkeypatch):
 
 
 def edit(model, change):
+    """Change what is stored, and seal it again."""
     head = json.loads((model / "model.json").read_text())
     change(head)
+    head["sha256"] = seal(head, (model / "tensors.safetensors").read_bytes())
     (model / "model.json").write_text(json.dumps(head))
+
+
+def wide(head, width):
+    """A network of another width than its weights."""
+    net = head["model"]["fields"]["front"]["fields"]["nets"][0]
+    assert net["class"] == "MSM"
+    net["width"] = width
+
+
+def flip_a_weight(model):
+    path = model / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def test_how_recordings_are_read_is_stored(fitted, tmp_path):
+    reading = Reading(near=1, resample=True)
+    assert load_model(save(fitted, tmp_path / "model", reading))[1] == reading
 
 
 @pytest.mark.parametrize(
@@ -92,6 +113,16 @@ def edit(model, change):
         (lambda m: edit(m, lambda h: h["model"].update({"class": "Popen"})), "damaged"),
         (lambda m: edit(m, lambda h: h["model"]["fields"].pop("front")), "damaged"),
         (lambda m: edit(m, lambda h: h.pop("model")), "damaged"),
+        (lambda m: edit(m, lambda h: h.pop("reading")), "damaged"),
+        (lambda m: edit(m, lambda h: h.update(config_hash="0" * 12)), "damaged .found config .*, expected 000000000000"),
+        (
+            lambda m: edit(m, lambda h: h["reading"]["fields"].update(near=2)),
+            "damaged .reading: found .*, expected near 0 or 1",
+        ),
+        (lambda m: edit(m, lambda h: h["model"]["fields"].update(seed="0")), "damaged .found str for seed of Detector"),
+        (lambda m: edit(m, lambda h: wide(h, 10**9)), "damaged"),
+        (lambda m: (m / "model.json").write_text((m / "model.json").read_text().replace('"seed": 0', '"seed": 1')), "altered"),
+        (flip_a_weight, "damaged .its SHA-256 is another: it was altered"),
     ],
 )
 def test_damaged_models_are_refused(model, damage, message):

@@ -17,7 +17,7 @@ from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
 
 ALL = ("near", "far", "residual")
 CONFIG = Config(
-    blocks=("msm", "msm-residual", "ridge-complex", "ridge-log-mel", "modulation", "logmel"), steps=1, batch_size=4,
+    blocks=("msm", "msm-residual", "ridge-complex", "ridge-log-mel", "modulation", "texture", "logmel"), steps=1, batch_size=4,
     bottleneck=8, nets=2, modulation="both", modulation_channels=ALL,
 )  # fmt: skip
 CLIPS = [Clip(Path(f"fan/train/{i}.wav")) for i in range(4)]
@@ -63,7 +63,8 @@ def test_every_length_of_clip_has_all_blocks(front, n_samples):
     n_fast = len(dsp.modulation_bands(316, 125.0))
     modulation = 3 * (6 * 128 + n_fast * 32)
     expected = {
-        "msm": 16, "msm-residual": 1, "ridge-complex": 256, "ridge-log-mel": 384, "modulation": modulation, "logmel": 256,
+        "msm": 16, "msm-residual": 1, "ridge-complex": 256, "ridge-log-mel": 384, "modulation": modulation, "texture": 96,
+        "logmel": 256,
     }  # fmt: skip
     assert {name: block.shape[1] for name, block in found.items()} == expected
 
@@ -142,6 +143,7 @@ def test_a_clip_of_just_a_window_is_not_tiled(tmp_path):
 
 
 def test_fast_channels_are_those_that_are_used():
-    assert blocks.fast_channels(Config(modulation="slow")) == set()
-    assert blocks.fast_channels(Config(modulation="both", modulation_channels=("far",))) == {"far"}
-    assert blocks.fast_channels(replace(Config(modulation="both"), blocks=("msm",))) == set()
+    modulation = Config(blocks=("modulation",), modulation_channels=("far",))
+    assert blocks.fast_channels(replace(modulation, modulation="slow")) == set()
+    assert blocks.fast_channels(replace(modulation, modulation="both")) == {"far"}
+    assert blocks.fast_channels(replace(modulation, modulation="both", blocks=("msm",))) == set()

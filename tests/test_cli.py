@@ -81,7 +81,7 @@ def whole_files(out):
 
 
 def test_help_of_every_command(capsys):
-    for command in ([], ["simulate"], ["run"], ["fit"], ["score"]):
+    for command in ([], ["simulate"], ["fetch"], ["validate"], ["run"], ["submit"], ["fit"], ["score"], ["watch"]):
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0
@@ -100,7 +100,10 @@ def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
     assert len(found.stderr.splitlines()) == 1 and str(tmp_path / "model") in found.stderr
 
 
-@pytest.mark.parametrize("line", ["", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0", "watch m f --out o --interval 0"],
+)
 def test_wrong_usage_ends_in_2(line, capsys):
     with pytest.raises(SystemExit) as end:
         main(line.split())
@@ -135,8 +138,11 @@ def test_bad_clips_are_refused_by_every_command(kind, data, model, fast_config, 
     test = sorted((data / "valve" / "test").iterdir())[-1]
     spoil(test)
     refused(capsys, "score", model, data / "valve" / "test", "--out", tmp_path / "scores.csv", says=[str(test), says])
+    names = [line.split(",")[0] for line in (tmp_path / "scores.csv").read_text().splitlines()[1:]]
+    assert names == [str(p) for p in sorted(test.parent.iterdir())[:-1]]  # the others have scores
+    refused(capsys, "score", model, test, "--out", tmp_path / "none.csv", says=[str(test), says])
     refused(capsys, *run_fast(data, tmp_path / "run"), says=[str(test), says])
-    assert not (tmp_path / "scores.csv").exists()
+    assert not (tmp_path / "none.csv").exists()
     assert "results.csv" not in whole_files(tmp_path / "run")
     train = sorted((data / "valve" / "train").iterdir())[3]
     spoil(train)
@@ -247,3 +253,97 @@ def test_simulate_needs_both_or_neither_of_its_folders(tmp_path, capsys):
     arguments = ["simulate", tmp_path / "out", "--sources", tmp_path]
     refused(capsys, *arguments, says="found one of --sources and --noise, expected both")
     assert not (tmp_path / "out").exists()
+
+
+# one's own machine
+
+
+def mono(folder, clips):
+    """The recordings as pairs of mono files."""
+    folder.mkdir()
+    for path in clips:
+        samples, rate = soundfile.read(path)
+        for name, channel in zip(("near", "far"), samples.T):
+            soundfile.write(folder / f"{path.stem}_{name}.wav", channel, rate, subtype="FLOAT")
+    return folder
+
+
+def swapped(folder, clips):
+    """The recordings with near in channel 1."""
+    folder.mkdir()
+    for path in clips:
+        samples, rate = soundfile.read(path)
+        soundfile.write(folder / path.name, samples[:, ::-1], rate, subtype="FLOAT")
+    return folder
+
+
+def scores_of(capsys, *arguments):
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 0
+    return [line.split(",")[1:] for line in capsys.readouterr().out.splitlines()[1:]]
+
+
+def test_a_model_reads_what_it_scores_as_it_read_what_it_learned(data, model, fast_config, tmp_path, capsys):
+    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+    expected = scores_of(capsys, "score", model, *test)
+    other = swapped(tmp_path / "swapped", train)
+    assert main(["fit", str(other), "--out", str(tmp_path / "m"), "--near", "1", "--config", fast_config]) == 0
+    assert scores_of(capsys, "score", tmp_path / "m", swapped(tmp_path / "new", test)) == expected
+    assert scores_of(capsys, "score", tmp_path / "m", *test) != expected
+
+
+def test_near_alone_is_what_a_near_only_system_gives(data, fast_config, tmp_path, capsys):
+    """Whatever far holds, and whether it is there; no warning of its silence."""
+    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+    fit = ["--near-only", "--config", fast_config]
+    assert main(["fit", str(data / "valve" / "train"), "--out", str(tmp_path / "stereo"), *fit]) == 0
+    pairs, new = mono(tmp_path / "pairs", train), mono(tmp_path / "new", test)
+    assert main(["fit", str(pairs), "--out", str(tmp_path / "pair"), *fit]) == 0
+    for path in pairs.glob("*_far.wav"):
+        path.unlink()
+    for path in list(pairs.iterdir()):
+        path.rename(pairs / path.name.replace("_near", ""))
+    assert main(["fit", str(pairs), "--out", str(tmp_path / "mono"), *fit]) == 0
+    assert "silence" not in capsys.readouterr().err
+    near = sorted(new.glob("*_near.wav"))
+    scores = [scores_of(capsys, "score", tmp_path / m, *f) for m, f in (("stereo", test), ("pair", near), ("mono", near))]
+    assert scores[0] == scores[1] == scores[2] and len(scores[0]) == len(test)
+
+
+def test_pairs_of_mono_files(data, model, fast_config, tmp_path, capsys):
+    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+    out = tmp_path / "m"
+    assert main(["fit", str(mono(tmp_path / "pairs", train)), "--out", str(out), "--config", fast_config]) == 0
+    new = mono(tmp_path / "new", test)
+    found = scores_of(capsys, "score", out, *sorted(new.iterdir()))
+    expected = scores_of(capsys, "score", model, *test)
+    assert len(found) == len(test)  # one row a pair
+    np.testing.assert_allclose([float(s) for s, _ in found], [float(s) for s, _ in expected], rtol=0.2)
+    (new / f"{test[0].stem}_far.wav").unlink()
+    refused(capsys, "score", out, new / f"{test[0].stem}_near.wav", says=[f"{test[0].stem}_far.wav: not readable"])
+    refused(capsys, "score", out, test[0], says="found 2 channel(s), expected 1, in each of a pair")
+    refused(capsys, "fit", new, "--out", tmp_path / "n", says=[f"found no {test[0].stem}_far.wav beside it"])
+    refused(capsys, "fit", tmp_path / "pairs", "--near", "1", "--out", tmp_path / "n", says="found near channel 1 for pairs")
+
+
+def test_a_model_tells_what_it_was_fitted_on(model):
+    head = json.loads((model / "model.json").read_text())
+    assert head["training"].keys() == {"clips", "recordings", "sha256", "date"} and head["training"]["clips"] == 8
+    assert head["asdkit"] == __version__ and len(head["config_hash"]) == 12 and len(head["sha256"]["tensors"]) == 64
+
+
+def test_watch_once_and_again(data, model, tmp_path, capsys):
+    folder, out = data / "valve" / "test", tmp_path / "scores.csv"
+    (folder / "broken.wav").write_text("no sound")
+    command = ["watch", str(model), str(folder), "--out", str(out), "--once", "--interval", "0.01"]
+    assert main(command) == 0
+    err, lines = capsys.readouterr().err, out.read_text().splitlines()
+    assert lines[0] == "file,score,decision,error" and len(lines) == 10 and lines[1].startswith("broken.wav,,,")
+    assert "broken.wav: not readable as audio" in err
+    assert main(command) == 0
+    assert out.read_text().splitlines() == lines
+    refused(capsys, "watch", model, tmp_path / "nowhere", "--out", out, says="nowhere: no such folder")
+    refused(capsys, "watch", tmp_path, folder, "--out", out, says="not readable as a model")
+    (tmp_path / "mine.csv").write_text("years of work")
+    refused(capsys, "watch", model, folder, "--out", tmp_path / "mine.csv", says="mine.csv: found another table")
+

@@ -9,12 +9,13 @@ from asdkit.config import BLOCKS, Config, part_hash, systems
 from asdkit.recordings import InputError
 
 OTHER = dict(
-    width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), logmel_channel="far", objective="autoencoder",
+    width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), texture_channel="residual", logmel_channel="far",
+    objective="autoencoder",
     msm_train_channels=("near", "residual"),
     msm_channel="residual", mask_ratio=0.5, random_crops=True, readout="last-map", bottleneck=64, nets=2, steps=7, batch_size=8,
     learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
     modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
-    backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="mean", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
+    backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="max", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
 SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
 ENCODER = SPECTRA | {
@@ -29,6 +30,7 @@ DEPENDS = {
     "ridge-complex": SPECTRA,
     "ridge-log-mel": SPECTRA | {"context", "ridge_folds"},
     "modulation": SPECTRA | {"modulation_channels", "modulation"},
+    "texture": SPECTRA | {"texture_channel"},
     "logmel": SPECTRA | {"logmel_channel"},
 }
 
@@ -43,7 +45,7 @@ def test_report_is_the_literal_reading():
     """Whatever the defaults become: a change here changes what every `report` row of every table means."""
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8,
-        "blocks": ["msm", "ridge-log-mel", "modulation"], "logmel_channel": "near",
+        "blocks": ["msm", "ridge-log-mel", "modulation"], "texture_channel": "near", "logmel_channel": "near",
         "objective": "msm", "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
         "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
@@ -139,10 +141,21 @@ def test_a_part_is_shared_by_systems_that_agree_on_what_it_depends_on(part):
 def test_systems_are_the_rows_a_reader_needs():
     base = Config(alpha=0.25, blocks=("msm", "ridge-complex"), steps=7)
     rows = systems(base)
-    blocks = ["ridge-complex", "ridge-log-mel", "modulation"]
+    blocks = ["ridge-complex", "ridge-log-mel", "texture", "modulation"]
     names = ["asdkit", "report", "msm", "msm-untrained", "msm-residual", *blocks, "logmel-near", "logmel-far"]
     assert list(rows) == names
     assert rows["asdkit"] == base and rows["report"] == Config.report()
     assert rows["msm-untrained"] == replace(rows["msm"], steps=0)  # the twin differs in training alone
     assert all(rows[name].blocks == (name,) for name in ("msm", "msm-residual", *blocks))
     assert all(set(c.blocks) <= set(BLOCKS) for c in rows.values())
+
+
+@pytest.mark.parametrize("config", [Config(), Config.report()])
+def test_without_far_nothing_reads_far(config):
+    alone = config.without_far()
+    assert "ridge-log-mel" not in alone.blocks and alone.rank == 0
+    channels = {name: value for name, value in alone.to_dict().items() if "_channel" in name}
+    assert channels["modulation_channels"] == ["near"] and all(v in ("near", ["near"]) for v in channels.values())
+    assert set(alone.blocks) == set(config.blocks) - {"ridge-log-mel"}
+    with pytest.raises(InputError, match="blocks"):
+        replace(config, blocks=("ridge-log-mel",)).without_far()

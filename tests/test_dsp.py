@@ -148,3 +148,32 @@ def test_a_tremolo_lands_in_its_modulation_band(width, frame_rate, hz):
 
 def test_a_constant_envelope_is_finite():
     assert dsp.modulation(torch.full((2, 3, 80), -100.0), 31.25).flatten().tolist() == pytest.approx([-30.0] * 36)
+
+
+def naive_texture(window):
+    n_bands, width = window.shape
+    out = []
+    for rows, columns in dsp.TEXTURE_SCALES:
+        cells = np.array([[window[r : r + rows, c : c + columns].mean() for c in range(0, width - columns + 1, columns)]
+                          for r in range(0, n_bands - rows + 1, rows)])  # fmt: skip
+        strength = np.array([
+            np.mean([abs(cells[r + 1, c + 1] + cells[r, c] - cells[r + 1, c] - cells[r, c + 1])
+                     for c in range(cells.shape[1] - 1)]) for r in range(cells.shape[0] - 1)])  # fmt: skip
+        n = len(strength)
+        edges = [(i * n // 16, -(-(i + 1) * n // 16)) for i in range(16)]
+        out += [strength[first:last].mean() for first, last in edges]
+    return np.array(out)
+
+
+def test_texture_equals_loops():
+    windows = noise(2, 128, 80)
+    expected = np.stack([naive_texture(w.numpy().astype(float)) for w in windows])
+    np.testing.assert_allclose(dsp.texture(windows).numpy(), expected, rtol=1e-4)
+
+
+def test_texture_is_blind_to_spectrum_level_and_common_clicks():
+    windows, spectrum, envelope = noise(2, 128, 80), noise(128, 1, seed=1), noise(1, 80, seed=2)
+    coloured = windows + 20 * spectrum + 20 * envelope - 7
+    torch.testing.assert_close(dsp.texture(coloured), dsp.texture(windows), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(dsp.texture(2 * windows), 2 * dsp.texture(windows))
+    assert (dsp.texture(windows) > 0).all()

@@ -1,7 +1,9 @@
 """The other objectives: formulas against naive versions, what they learn, and that all else is as for the MSM."""
 
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -313,7 +315,7 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, tiny, tmp_pat
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
     rows = objectives.variants(tiny)
     chosen = {"id": rows["machine-id"], "msm": rows["msm"]}
-    runs.run_systems(both, tmp_path / "both", chosen, decide=False)
+    runs.run_systems(both, tmp_path / "both", chosen)
     nets = {m.name: _weights(tmp_path / "both" / m.name / "models/id-0") for m in both}
     assert all(torch.equal(a, b) for a, b in zip(nets["pump"], nets["valve"]))
     with pytest.raises(InputError, match="trained with other machines"):
@@ -344,7 +346,7 @@ def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, 
 
     class Spy(soundfile.SoundFile):
         def __init__(self, file, *args, **kwargs):
-            opened.add("/".join(file.parts[-3:-1]))
+            opened.add("/".join(Path(os.fsdecode(file)).parts[-3:-1]))
             super().__init__(file, *args, **kwargs)
 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import warnings
 from dataclasses import replace
@@ -171,7 +172,7 @@ def test_training_opens_no_file_of_the_test_folder(pump, tiny_config, tmp_path, 
 
     class Spy(soundfile.SoundFile):
         def __init__(self, file, *args, **kwargs):
-            events.append(Path(file).parent.name)
+            events.append(Path(os.fsdecode(file)).parent.name)
             super().__init__(file, *args, **kwargs)
 
     def fit(*args, **kwargs):

@@ -231,7 +231,7 @@ def test_reads_near_and_far(tmp_path, subtype):
 
 
 def test_other_channels_and_rates_are_refused(tmp_path):
-    refused(write(tmp_path / "mono.wav", SOUND[:, 0]), r"found 1 channel\(s\), expected 2 .*simulate --sources")
+    refused(write(tmp_path / "mono.wav", SOUND[:, 0]), r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources")
     refused(write(tmp_path / "four.wav", np.tile(SOUND, 2)), r"found 4 channel\(s\), expected 2 \(near, far\)$")
     refused(write(tmp_path / "rate.wav", rate=44100), "found 44100 Hz, expected 16000 Hz")
 

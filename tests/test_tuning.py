@@ -180,8 +180,9 @@ def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
 def test_no_test_file_is_opened_for_the_label_free_rule(tiny_data, quick, monkeypatch):
     machine, opened = index_data(tiny_data)[1], []
     read = tuning.read_clip
-    for module in ("tuning", "blocks"):
-        monkeypatch.setattr(f"asdkit.{module}.read_clip", lambda path: opened.append(path.parent.name) or read(path))
+    for module in ("tuning", "recordings"):
+        spy = lambda path, *how: opened.append(path.parent.name) or read(path, *how)  # noqa: E731
+        monkeypatch.setattr(f"asdkit.{module}.read_clip", spy)
     fitting = tuning.Fitting(machine.train, quick, 0, tuning.Memo(), ())
     from tqdm import tqdm
 

@@ -1,7 +1,8 @@
-"""Commands that make recordings: ``asdkit simulate``."""
+"""Commands that make, fetch and check recordings: ``asdkit simulate | fetch | validate``."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from asdkit.commands.shared import command, natural, positive
@@ -35,3 +36,39 @@ def simulate(args) -> None:
         sizes = dict(n_source=args.train, n_target=args.target, n_test=args.test, seconds=args.seconds)
         simulation.simulate(args.out, machines, **sizes, seed=args.seed, jobs=args.jobs)
     print(f"recordings: {args.out}")
+
+
+def add_fetch(commands):
+    p = command(commands, "fetch", fetch, "Download and unpack DCASE 2026 Task 2 data; continues where it stopped.")
+    p.add_argument("set", metavar="SET", help="development, additional (training) or evaluation (test)")
+    p.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for archives, dev_data and eval_data")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the set")
+    p.add_argument("--base-url", help=argparse.SUPPRESS)  # for tests
+
+
+def fetch(args) -> None:
+    """``asdkit fetch``."""
+    from asdkit import datasets
+
+    folders = datasets.fetch(args.set, args.to, args.machines, args.base_url or datasets.ZENODO)
+    for folder in folders:
+        print(f"{folder.name}: {folder}")
+    print(datasets.DATASETS[args.set].terms())
+
+
+def add_validate(commands):
+    p = command(commands, "validate", validate, "List what is missing, surplus or damaged; exit code 1 when there is anything.")
+    p.add_argument("folder", type=Path, metavar="DIR", help="folder with <machine>/{train,test} somewhere below")
+
+
+def validate(args) -> int:
+    """``asdkit validate``."""
+    from asdkit import validation
+
+    reports = validation.validate(args.folder)
+    for report in reports:
+        kinds = f" ({', '.join(report.sets)})" if report.sets else ""
+        print(f"{report.folder.name}{kinds}: {report.clips} clips, {len(report.findings) or 'no'} finding(s)")
+        for finding in report.findings:
+            print(f"  {finding.kind:8}{finding.text}")
+    return int(any(report.findings for report in reports))

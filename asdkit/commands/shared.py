@@ -26,6 +26,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_seconds(text: str) -> float:
+    """A number above 0 and of at most a day, for argparse."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"found {text}, expected seconds above 0")
+    return seconds
+
+
 def read_config(args):
     """The configuration that ``--config`` names, or the default."""
     from asdkit.config import Config

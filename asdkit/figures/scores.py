@@ -1,47 +1,21 @@
-"""Figures: one function each, from tables and arrays to a matplotlib Figure. No score is computed here.
+"""Figures of scores and metrics.
 
 Legend
 ------
 results : the rows of ``results.csv`` as a pandas DataFrame, metrics as fractions in [0, 1]; machine ``all`` is the
     official Omega over the machines. scores : (n_clips,), higher = more anomalous. labels : (n_clips,), 1 = anomaly.
-domains : (n_clips,), "source" or "target". near, far, residual : (n_mels, n_frames) log-mel, dB.
-times : (n_frames,) seconds.
-
-Colours are Okabe and Ito's, distinct with any colour vision.
-Figures are made without pyplot, so there is nothing to close; a notebook shows them after ``%matplotlib inline``.
+domains : (n_clips,), "source" or "target".
 """
 
 from __future__ import annotations
 
-import os
 from itertools import cycle, islice
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
-GREY = "#555555"
-HIGHLIGHT = {"asdkit": VERMILLION, "report": BLUE}  # the two systems every table is about; the others are grey
-LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)  # yellow is too light for a line on paper
-STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.5,
-    "savefig.dpi": 150,
-    "svg.hashsalt": "asdkit",
-}
+from asdkit.figures.style import BLACK, GREY, HIGHLIGHT, LINES, SKY, STYLE, VERMILLION, YELLOW
 
 
 @mpl.rc_context(STYLE)
@@ -170,8 +144,8 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
 
 
 def _line_styles(n):
-    """The first `n` of the pairs (line style, colour): every colour solid, then every colour dashed, and so on."""
-    return list(islice(cycle((line, colour) for line in ("-", "--", "-.", ":") for colour in LINES), n))
+    """The first `n` pairs (line style, colour); neighbours differ in both, so that a grey print tells them apart."""
+    return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
 
 
 def _roc_curve(ax, scores, labels, domains, part, **kwargs) -> None:
@@ -183,80 +157,9 @@ def _roc_curve(ax, scores, labels, domains, part, **kwargs) -> None:
         ax.plot(false_positive, true_positive, **kwargs)
 
 
-@mpl.rc_context(STYLE)
-def clip_panels(near, far, residual, times) -> Figure:
-    """Log-mel spectrograms of one clip: near, far, and near with far cancelled, on one colour scale.
-
-    Parameters
-    ----------
-    near, far, residual : array_like, (n_mels, n_frames)
-        dB; Slaney mel bands from 0 Hz to 8 kHz.
-    times : array_like, (n_frames,)
-        Frame centres, seconds, evenly spaced.
-
-    Returns
-    -------
-    Figure
-    """
-    panels = {"near": np.asarray(near), "far": np.asarray(far), "near, far cancelled": np.asarray(residual)}
-    times = np.asarray(times, dtype=float)
-    for name, panel in panels.items():
-        if panel.ndim != 2 or panel.shape != (len(panels["near"]), len(times)):
-            raise ValueError(f"{name}: found shape {panel.shape}, expected ({len(panels['near'])}, {len(times)})")
-    n_mels, half = len(panels["near"]), (times[-1] - times[0]) / max(len(times) - 1, 1) / 2
-    low, high = np.percentile(np.concatenate([p.ravel() for p in panels.values()]), [2, 99.8])
-    fig = Figure(figsize=(9.0, 3.0), layout="constrained")
-    axes = fig.subplots(1, 3, sharex=True, sharey=True)
-    for ax, (name, panel) in zip(axes, panels.items()):
-        extent = (times[0] - half, times[-1] + half, -0.5, n_mels - 0.5)
-        image = ax.imshow(panel, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
-        ax.set(title=name, xlabel="time (s)")
-    axes[0].set_ylabel("mel band centre (kHz)")
-    axes[0].set_yticks(*_mel_ticks(n_mels))
-    fig.colorbar(image, ax=axes, label="level (dB)", extend="both", pad=0.01, aspect=30)
-    return fig
-
-
-def _mel_ticks(n_mels, sample_rate=16000):
-    """Where in the band numbers the round frequencies lie, and their names in kHz."""
-    from asdkit.spectrogram import hz_to_mel
-
-    khz = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])
-    bands = hz_to_mel(1000 * khz) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
-    return bands, [f"{f:g}" for f in khz]
-
-
 def _clips(scores, labels, domains):
     scores, labels, domains = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(domains)
     if not scores.shape == labels.shape == domains.shape or scores.ndim != 1:
         found = f"{scores.shape}, {labels.shape}, {domains.shape}"
         raise ValueError(f"scores, labels, domains: found shapes {found}; expected one shape (n_clips,)")
     return scores, labels, domains
-
-
-def save(fig: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG or SVG, by the name's ending.
-
-    The same figure gives the same bytes: there is no date and no version inside. The file is written under a temporary
-    name and moved, so that a file of that name is always a whole one.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    path = Path(path)
-    metadata = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
-    if path.suffix not in metadata:
-        raise ValueError(f"{path}: found the ending {path.suffix!r}, expected {' or '.join(metadata)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        with mpl.rc_context(STYLE):
-            fig.draw_without_rendering()
-            fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
-            fig.savefig(part, metadata=metadata[path.suffix])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path

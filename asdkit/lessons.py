@@ -1,0 +1,186 @@
+"""What the notebooks share: the recordings of a lesson, the truth about them, and systems compared on them.
+
+Legend
+------
+scores : {system: (n_clips,)} of the test clips in the order of their names, higher = more anomalous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asdkit import metrics
+from asdkit.blocks import fast_channels
+from asdkit.config import Config
+from asdkit.fitting import Memo
+from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
+from asdkit.runs import score_machine
+from asdkit.simulate import simulate
+
+
+def home() -> Path:
+    """The clone this package is used from; the current folder where it was installed without one."""
+    clone = Path(__file__).parents[1]
+    return clone if (clone / "pyproject.toml").is_file() else Path.cwd()
+
+
+def machine(
+    data: str | Path = "",
+    kind: str = "fan",
+    train: int = 100,
+    target: int = 10,
+    test: int = 20,
+    seconds: float = 10.0,
+    seed: int = 0,
+    labelled: bool = True,
+) -> Machine:
+    """The recordings of a lesson: a folder of one machine or, where none is named, a simulated one.
+
+    A simulated machine is made once, in ``data/lessons`` of the clone, and used by all lessons that ask for the same one.
+
+    Parameters
+    ----------
+    data : path
+        Absolute, or relative to the current folder or to the clone.
+    kind : str
+        One of `asdkit.simulate.MACHINES`.
+    train, target : int
+        Normal training clips of the source and of the target domain.
+    test : int
+        Test clips for each of {source, target} x {normal, anomaly}.
+    seconds : float
+        Length of a clip.
+    seed : int
+        Which specimen.
+    labelled : bool
+        Whether the lesson cannot do without test clips of both labels.
+
+    Raises
+    ------
+    InputError
+        No such folder, not the folder of one machine, or no labelled test clips where they are needed.
+    """
+    found = _named(Path(data).expanduser()) if str(data) else _simulated(kind, train, target, test, seconds, seed)
+    if labelled and {c.label for c in found.test} != {0, 1}:
+        raise InputError(
+            f"{found.folder}: found {len(found.test)} test clips without both labels, expected normal and anomalous ones; "
+            "this lesson compares scores with labels"
+        )
+    return found
+
+
+def _named(folder: Path) -> Machine:
+    beside = home() / folder
+    found = index_data(beside if beside.is_dir() and not folder.is_dir() else folder)
+    if len(found) > 1:
+        names = ", ".join(m.name for m in found)
+        raise InputError(f"{folder}: found {names}; expected the folder of one machine, such as {found[0].folder}")
+    return found[0]
+
+
+def _simulated(kind, train, target, test, seconds, seed) -> Machine:
+    folder = home() / "data" / "lessons" / f"{train}+{target}-{test}x{seconds:g}s-{seed}"
+    sizes = dict(n_source=train, n_target=target, n_test=test, seconds=seconds, seed=seed)
+    try:
+        simulate(folder, [kind], **sizes)
+    except OSError:  # another notebook was quicker, and a folder that is there is not replaced
+        simulate(folder, [kind], **sizes)
+    return index_machine(folder / kind)  # not what another process is writing beside it
+
+
+def is_simulated(machine: Machine) -> bool:
+    """Whether the truth about every clip is known."""
+    return (machine.folder / "simulation.csv").is_file()
+
+
+def truth(clips: Sequence[Clip]) -> pd.DataFrame:
+    """What is known about clips, a row each, in their order. For analysis; nothing that scores may read it.
+
+    Returns
+    -------
+    table : DataFrame
+        file, domain, label, recording, fault ("" without; "any" where it is not known which) and, of simulated clips, severity,
+        speed, load, near_snr_db, noise, gain_db.
+    """
+    columns = ("domain", "label", "recording")
+    table = pd.DataFrame({"file": [c.name for c in clips], **{name: [getattr(c, name) for c in clips] for name in columns}})
+    known = clips[0].path.parent.parent / "simulation.csv"
+    if not known.is_file():
+        return table.assign(fault=np.where(table["label"] == 1, "any", ""))
+    rows = pd.read_csv(known, keep_default_na=False)
+    rows["file"] = rows["file_name"].str.rsplit("/", n=1).str[-1]
+    return table.merge(rows.drop(columns=["file_name", "index"]), on="file", how="left", validate="1:1")
+
+
+def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, memo: Memo | None = None, bars=True) -> dict:
+    """Fit each configuration on the training clips and score the test clips; what they have in common is computed once.
+
+    Parameters
+    ----------
+    machine : Machine
+    configs : dict of str to Config
+    seed : int
+    memo : Memo, optional
+        To share with further calls. Those must not ask for fast spectra of other channels.
+    bars : bool
+        Show progress.
+
+    Returns
+    -------
+    detectors : dict of str to Detector
+    scores : dict of str to (n_clips,)
+    """
+    from tqdm.auto import tqdm
+
+    memo, detectors, scores = memo or Memo(), {}, {}
+    fast = sorted(set().union(*(fast_channels(c) for c in configs.values())))
+    for name, config in tqdm(configs.items(), disable=not bars, leave=False):
+        detectors[name], values, *_ = score_machine(machine, config, seed, memo, fast, False, name if bars else "")
+        scores[name] = np.array(values)
+    return detectors, scores
+
+
+def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, seed: int = 0) -> pd.DataFrame:
+    """Omega of each system with its interval, and the paired difference of the reference system and each.
+
+    Returns
+    -------
+    table : DataFrame
+        A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then difference (reference
+        minus system), difference_lo, difference_hi.
+    """
+    clips = [(c.label, c.domain, c.recording) for c in machine.test]
+    labels, domains, recordings = (np.array(column) for column in zip(*clips))
+    points = {s: np.array([metrics.evaluate(x, labels, domains)[m] for m in metrics.METRICS]) for s, x in scores.items()}
+    boots = {s: metrics.bootstrap(x, labels, domains, recordings) for s, x in scores.items()}
+    rows = []
+    for system, point in points.items():
+        bounds = metrics.interval(metrics.omega_samples([boots[system]]))
+        difference = metrics.paired_difference([points[reference]], [point], [boots[reference]], [boots[system]])
+        rows.append((machine.name, system, seed, *point, metrics.omega(point), *bounds, *difference))
+    names = ["omega", "omega_lo", "omega_hi", "difference", "difference_lo", "difference_hi"]
+    return pd.DataFrame(rows, columns=["machine", "system", "seed", *metrics.METRICS, *names])
+
+
+def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
+    """AUC of each fault against all normal test clips, with its interval over recordings.
+
+    Returns
+    -------
+    table : DataFrame
+        fault ("any" where it is not known which), system, value, lo, hi, clips (with the fault).
+    """
+    table, rows = truth(machine.test), []
+    for fault in sorted(set(table["fault"]) - {""}):
+        chosen = table[(table["label"] == 0) | (table["fault"] == fault)]
+        weights = metrics.resample_recordings(chosen["label"], chosen["domain"], chosen["recording"], n_resamples)
+        one_domain = np.full(len(chosen), "source")  # the AUC of all these clips
+        for system, values in scores.items():
+            arguments = values[chosen.index], chosen["label"].to_numpy(), one_domain
+            bounds = metrics.interval(metrics.auc_source(*arguments, weights=weights))
+            rows.append((fault, system, metrics.auc_source(*arguments), *bounds, int(chosen["label"].sum())))
+    return pd.DataFrame(rows, columns=["fault", "system", "value", "lo", "hi", "clips"])

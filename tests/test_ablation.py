@@ -1,0 +1,273 @@
+"""Ablations: a variant differs in what its name says, nothing is computed twice, and the tables agree with the scores."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asdkit import ablation, maps, metrics, results, trap
+from asdkit.cli import main
+from asdkit.config import Config
+from asdkit.families import REPORT_FAMILIES, Row, families, plan
+from asdkit.recordings import InputError
+from asdkit.simulate import simulate
+
+ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
+VARIED = {
+    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"}, "blocks": {"blocks"},
+    "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
+    "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
+    "aggregate": {"aggregate"},
+}  # fmt: skip
+BASES = {"asdkit": Config(), "report": Config.report()}
+
+
+def differing(a, b):
+    return {f.name for f in fields(Config) if getattr(a, f.name) != getattr(b, f.name)}
+
+
+# families
+
+
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
+def test_a_family_changes_what_its_name_says(base):
+    found = families(base)
+    assert found.keys() - {"departures"} == VARIED.keys()
+    for family in VARIED:
+        reference, *others = found[family].values()
+        assert others and all(differing(reference, other) <= VARIED[family] for other in others), family
+    for family in ("window", "n_0", "k", "alpha", "blocks"):
+        assert next(iter(found[family].values())) == base, family
+
+
+def test_a_variant_is_what_its_name_says():
+    found = families(Config())
+    for name, config in found["mask"].items():
+        assert config.mask_ratio == float(name) and config.blocks == ("msm",) and config.alpha == 0
+    assert all(c.width * 512 / 16000 == pytest.approx(float(n)) and c.width >= c.train_hop for n, c in found["window"].items())
+    assert found["conditioning"]["none"].alpha == 0 and found["conditioning"]["far"].alpha > 0
+    assert found["conditioning"]["near-pca"].control == "near-pca"
+    assert found["fusion"]["maximum"].fusion == "max" and found["balance"]["balanced"].fusion == "concatenate"
+    assert found["objective"]["untrained"].steps == 0 and found["objective"]["machine-id"].objective == "machine-id"
+    for name, config in found["blocks"].items():
+        gone = set(Config().blocks) - set(config.blocks)
+        named = name.removeprefix("without ")
+        assert gone == {b for b in Config().blocks if named in (b, b.split("-")[0]) or named == "DSP" and b != "msm"}
+
+
+def test_departures_are_taken_back_one_by_one():
+    found = families(Config()).get("departures", {"asdkit": Config()})
+    assert found.keys() - {"asdkit"} == differing(Config(), Config.report())
+    for name, config in found.items():
+        assert name == "asdkit" or getattr(config, name) == getattr(Config.report(), name)
+    assert "departures" not in families(Config.report())
+
+
+def test_a_system_without_conditioning_still_has_its_controls():
+    found = families(replace(Config(), alpha=0.0, rank=0))
+    assert found["conditioning"]["far"].alpha > 0 and found["conditioning"]["far"].rank > 0
+
+
+def test_plan():
+    rows = plan(BASES)
+    assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
+    assert all((r.config == r.reference_config) >= (r.variant == r.reference) for r in rows)
+    assert [r.variant for r in plan(BASES, ["k"])] == 2 * [*families(Config())["k"]]
+    assert max(r.config.steps for r in plan(BASES, quick=True)) <= 10
+    with pytest.raises(InputError, match="found beats; expected objective, embedding"):
+        plan(BASES, ["k", "beats"])
+
+
+# scores and tables
+
+
+@pytest.fixture(scope="module")
+def fast(tiny_config):
+    """No network: log-mel statistics."""
+    return replace(tiny_config, blocks=("logmel",), fusion="concatenate", test_hop=40)
+
+
+@pytest.fixture(scope="module")
+def done(tiny_data, fast, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ablation")
+    ablation.ablate([tiny_data], out, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
+    return out
+
+
+def stamps(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*.json") if p.name != "about.json"}
+
+
+def test_nothing_is_computed_twice(done, tiny_data, fast):
+    before = stamps(done)
+    distinct = {c.hash() for family in ("k", "knn") for c in families(fast)[family].values()}
+    assert len(list(done.glob("scores/real-pump/parts/*.json"))) == 2 * len(distinct) < 2 * 11  # one variant is in both
+    assert not list(done.rglob("models"))
+    ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
+    assert stamps(done) == before
+    ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn", "n_0"], seeds=(0, 1))
+    assert before.items() < stamps(done).items()
+
+
+def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
+    ablation.ablate([tiny_data], tmp_path, {"asdkit": fast}, ["knn"], seeds=(0, 1))
+    table = pd.read_csv(tmp_path / "tables" / "ablation.csv")
+    assert len(table) == 2 * 2 * 6 and set(table["machine"]) == {"pump", "valve"} and set(table["data"]) == {"real"}
+    assert {"seconds", "omega", "auc_target", "config"} <= set(table.columns)
+    machines = ablation.gather([tiny_data])
+    evaluation = results.Evaluation(results.read_parts(tmp_path / "scores"), machines)
+    reference = fast.hash()
+    expected = results.differences_table(evaluation, reference).set_index(["system", "machine"])
+    found = pd.read_csv(tmp_path / "tables" / "differences.csv")
+    found = found[(found["metric"] == "omega")].set_index(["variant", "machine"])
+    for variant, config in families(fast)["knn"].items():
+        for machine in ("pump", "valve", "mean"):
+            row = found.loc[variant, machine]
+            assert row["reference"] == "domain" and row["seeds"] == 2
+            if variant != "domain":
+                name = machine if machine == "mean" else f"real-{machine}"
+                e = expected.loc[config.hash(), name]
+                turned = [-e["difference"], -e["hi"], -e["lo"]]
+                assert row[["difference", "lo", "hi"]].tolist() == pytest.approx(turned, abs=2e-5)
+    point = table[(table["variant"] == "pooled") & (table["seed"] == 0)]
+    assert found.loc[("pooled", "mean"), "value"] == pytest.approx(point["omega"].mean(), abs=2e-5)
+    about = json.loads((tmp_path / "tables" / "about.json").read_text())
+    assert about["bases"] == {"asdkit": reference} and about["seeds"] == [0, 1]
+
+
+class Told:
+    """An evaluation of made-up Omegas: {(machine, hash): value}, without spread."""
+
+    def __init__(self, values):
+        self.points = {(m, c, 0): np.full(3, v) for (m, c), v in values.items()}
+        self.boots = {key: np.tile(p, (20, 1)) for key, p in self.points.items()}
+
+
+def test_one_scalar_costs_what_leaving_the_machine_out_loses():
+    configs = {a: replace(Config(), alpha=a) for a in (0.0, 0.5, 1.0)}
+    omegas = {"real-a": (0.6, 0.68, 0.5), "real-b": (0.6, 0.7, 0.8), "real-c": (0.6, 0.5, 0.5)}
+    evaluation = Told({(m, configs[a].hash()): v for m, row in omegas.items() for a, v in zip(configs, row)})
+    rows = [Row("asdkit", "alpha", f"{a:g}", c, "0.5", configs[0.5]) for a, c in configs.items()]
+    machines = [replace(m, name=name) for m, name in zip(_machines(3), omegas)]
+    table = ablation.one_scalar(evaluation, rows, machines, seeds=(0,)).set_index("machine")
+    assert table["alpha"].iloc[:3].tolist() == [1.0, 0.0, 0.5]  # where the other two are best together
+    assert table["best"].iloc[:3].tolist() == [0.5, 1.0, 0.0]
+    assert table["cost"].tolist() == pytest.approx([0.18, 0.2, 0.1, 0.16], abs=1e-5)
+
+
+def _machines(n):
+    from asdkit.recordings import Machine
+
+    return [Machine(str(i), Path(), (), ()) for i in range(n)]
+
+
+def test_machines_without_labels_have_scores_and_no_metric(fast):
+    evaluation = Told({})
+    evaluation.parts = {("real-0", fast.hash(), 0): {"seconds": 1.5}}
+    row, machine = Row("asdkit", "k", "3", fast, "3", fast), replace(_machines(1)[0], name="real-0")
+    table = ablation.ablation_table(evaluation, [row], [machine], (0,))
+    assert table["omega"].isna().all() and table["seconds"].tolist() == [1.5]
+    assert ablation.ablation_differences(evaluation, [row], [machine], (0,))["difference"].isna().all()
+
+
+def test_a_metric_of_one_domain_skips_machines_without_it():
+    config, evaluation = Config(), Told({("real-a", Config().hash()): 0.6, ("real-b", Config().hash()): 0.8})
+    evaluation.points["real-b", config.hash(), 0] = np.array([0.8, np.nan, 0.8])
+    values = ablation.samples(evaluation, config, ["real-a", "real-b"], (0,), "auc_target")
+    assert values[0] == pytest.approx(0.6)
+    assert ablation.samples(evaluation, config, ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
+
+
+# the trap and the map
+
+
+@pytest.fixture(scope="module")
+def fan(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate(folder, ["fan"], n_source=5, n_target=2, n_test=2, seconds=3.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tiny_config):
+    return replace(tiny_config, steps=2, batch_size=4, bottleneck=8, blocks=("msm",), threads=1)
+
+
+def rows_of(small, *names):
+    base = families(small)["objective"]
+    return [Row("asdkit", "objective", n, base[n], "untrained", base["untrained"]) for n in names]
+
+
+def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
+    machines, rows = ablation.gather([fan]), rows_of(small, "untrained", "msm", "log-mel", "msm-residual")
+    conditioned = families(small)["conditioning-msm"]
+    rows += [Row("asdkit", "conditioning-msm", n, conditioned[n], "far", conditioned["far"]) for n in ("far", "none")]
+    assert [m.name for m in machines] == ["simulated-fan"]
+    parts = trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2)
+    before = stamps(tmp_path)
+    assert len(parts) == len(before) == 5  # a residual is no embedding
+    monkeypatch.setattr(trap, "_twins", lambda *_: 1 / 0)
+    assert trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2) == parts and stamps(tmp_path) == before
+    told = trap.tables(parts, rows, (0,))
+    assert told.keys() == {f"trap-{n}" for n in ("sensitivity", "curves", "shares", "probe", "ratios")}
+    moved = told["trap-sensitivity"]
+    assert set(moved["variant"]) == {"untrained", "msm", "log-mel", "far", "none"}
+    assert set(moved["nuisance"]) == {"noise", "clip"}
+    curve = told["trap-curves"].query("variant == 'msm' and nuisance == 'noise'")
+    assert curve["step"].tolist() == [0, 2] and curve["loss"].notna().all()
+    last = moved.query("variant == 'msm' and nuisance == 'noise' and fault == 'all'")["sensitivity"].item()
+    assert curve["sensitivity"].iloc[1] == last
+    ratio = told["trap-ratios"].query("machine == 'fan' and nuisance == 'noise'").set_index(["variant", "reference"])
+    assert ratio.loc[("msm", "start"), "ratio"] == pytest.approx(last / curve["sensitivity"].iloc[0], rel=1e-3)
+    untrained = moved.query("variant == 'untrained' and nuisance == 'noise' and fault == 'all'")["sensitivity"].item()
+    assert ratio.loc[("msm", "untrained"), "ratio"] == pytest.approx(last / untrained, rel=1e-3)
+    assert untrained == pytest.approx(curve["sensitivity"].iloc[0], rel=0.05)  # one seed is one initial encoder
+    assert ratio.loc[("none", "none"), "ratio"] == 1
+
+
+def test_recordings_have_no_mechanism(tiny_data, small, tmp_path):
+    machines, rows = ablation.gather([tiny_data]), rows_of(small, "untrained")
+    assert trap.tables(trap.run(machines, tmp_path, rows), rows) == {}
+
+
+def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(maps, "umap", lambda points, seed: points[:, :2])
+    machine = ablation.gather([fan])[0]
+    table = maps.embedding_map([machine], tmp_path, small)
+    assert set(table["method"]) <= {"pca", "umap"} and len(table) == table["method"].nunique() * 15
+    monkeypatch.setattr(maps, "clip_embeddings", lambda *_: 1 / 0)
+    pd.testing.assert_frame_equal(maps.embedding_map([machine], tmp_path, small), table)
+
+
+def test_principal_components_are_those_of_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    points = np.random.default_rng(0).normal(size=(30, 5)) * [5, 3, 1, 1, 1]
+    np.testing.assert_allclose(np.abs(maps.principal_components(points)), np.abs(PCA(2).fit_transform(points)), atol=1e-9)
+
+
+# the command
+
+
+def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):
+    (tmp_path / "c.json").write_text('{"blocks": ["logmel"], "test_hop": 40}')
+    run = ["ablate", tiny_data, "--out", tmp_path / "run", "--families", "k", "--bases", "asdkit", "--seeds", 0, "--quick"]
+    assert main([str(a) for a in [*run, "--config", tmp_path / "c.json"]]) == 0
+    assert "This is not a result" in capsys.readouterr().out
+    assert main(["figures", str(tmp_path / "run" / "tables"), "--out", str(tmp_path / "figures")]) == 0
+    manifest = json.loads((tmp_path / "figures" / "manifest.json").read_text())
+    assert set(manifest["figures"]) == {"asdkit-k"} and manifest["figures"]["asdkit-k"]["seeds"] == [0]
+    assert "QUICK run" in (tmp_path / "figures" / "claims.md").read_text()
+    capsys.readouterr()
+    assert main(["figures", str(tmp_path), "--out", str(tmp_path / "none")]) == 2
+    assert "found no tables, expected those of an ablation; run `make ablate` first" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_two_machines_of_one_name_are_refused(tiny_data, fast, tmp_path):
+    with pytest.raises(InputError, match="expected each name once"):
+        ablation.ablate([tiny_data, tiny_data], tmp_path / "out", {"asdkit": fast}, ["k"], (0,))
+    assert not (tmp_path / "out" / "tables").exists()

@@ -1,0 +1,128 @@
+"""Ablation figures: drawn from tables alone, the same bytes twice, and what is drawn is what the table says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asdkit import ablation_figures, trap_figures
+from asdkit.config import Config
+from asdkit.families import plan
+from asdkit.figures import save
+from asdkit.recordings import InputError
+
+MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}
+SMALL = ["objective", "k", "knn"]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    rng = np.random.default_rng(3)
+    rows = plan({"asdkit": Config()}, SMALL)
+    head = [
+        ("asdkit", r.family, data, m, r.variant, r.reference, metric, 3, 2 if m == "mean" else 1)
+        for r in rows for data, names in MACHINES.items() for m in (*names, "mean") for metric in ("omega", "auc_target")
+    ]  # fmt: skip
+    columns = "base family data machine variant reference metric seeds machines".split()
+    differences = pd.DataFrame(head, columns=columns).assign(value=lambda t: rng.uniform(0.5, 0.9, len(t)))
+    itself = differences["variant"] == differences["reference"]
+    differences["difference"] = np.where(itself, 0, rng.normal(0, 0.05, len(head)))
+    around = {"value_lo": ("value", -6), "value_hi": ("value", 6), "lo": ("difference", -3), "hi": ("difference", 4)}
+    differences = differences.assign(**{name: differences[of] + by / 100 for name, (of, by) in around.items()})
+    return {"differences": differences, **trap_tables(rng), "embedding": embedding(rng), "about": about()}
+
+
+def trap_tables(rng):
+    key = [("asdkit", "objective", m, v, s) for m in MACHINES["simulated"] for v in trap_figures.OBJECTIVES for s in (0, 1)]
+    names = ["base", "family", "machine", "variant", "seed"]
+    faults = [(f, s) for f in ("leak", "loose_part") for s in (0.5, 1.0)]
+    moved = [(*k, n, *f) for k in key for n in ("noise", "clip") for f in [*faults, ("all", np.nan)]]
+    moved = pd.DataFrame(moved, columns=[*names, "nuisance", "fault", "severity"])
+    moved = moved.assign(sensitivity=rng.uniform(0.3, 3, len(moved)))
+    moved = moved.assign(lo=moved["sensitivity"] * 0.8, hi=moved["sensitivity"] * 1.3)
+    curves = moved[moved["fault"] == "all"]
+    curves = pd.concat([curves.assign(step=n, loss=1.0 / (1 + n)) for n in (0, 25, 50)])
+    curves.loc[curves["variant"].isin(["untrained", "log-mel"]), "loss"] = np.nan
+    shares = [(*k, c, *f) for k in key for c in ("fault", "noise") for f in faults]
+    shares = pd.DataFrame(shares, columns=[*names, "change", "fault", "severity"])
+    shares = shares.assign(share=rng.uniform(0, 0.4, len(shares)), common=0.1)
+    probe = shares[shares["change"] == "fault"].drop(columns=["change", "share", "common"])
+    probe = probe.assign(auc=rng.uniform(0.6, 1, len(probe)), std=0.1, uses_labels=True)
+    return {"trap-sensitivity": moved, "trap-curves": curves, "trap-shares": shares, "trap-probe": probe}
+
+
+def embedding(rng):
+    rows = [
+        (data, m, f"{i}.wav", split, domain, label, method, *rng.normal(size=2))
+        for data, names in MACHINES.items() for m in names for method in ("pca", "umap") for i in range(8)
+        for split, label in (("train", 0), ("test", 0), ("test", 1)) for domain in ("source", "target")
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns="data machine file split domain label method x y".split()).assign(base="asdkit")
+
+
+def about(quick=False):
+    return {"quick": quick, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
+
+
+NAMES = [f"asdkit-{n}" for n in (*SMALL, "trap", "trap-training", "trap-shares", "trap-faults-fan", "trap-faults-valve")]
+NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
+
+
+def test_everything_is_drawn_and_the_same_bytes_twice(tables, tmp_path):
+    names = ablation_figures.draw_all(tables, tmp_path / "a")
+    assert sorted(names) == sorted(NAMES)
+    ablation_figures.draw_all(tables, tmp_path / "b")
+    written = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert written == sorted([*(f"{n}.{e}" for n in names for e in ("png", "svg")), "manifest.json"])
+    for name in written:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())["figures"]
+    expected = {"table": "trap-curves.csv", "base": "asdkit", "config": "0123", "seeds": [0, 1, 2]}
+    assert expected.items() <= manifest["asdkit-trap-training"].items() and "asdkit" in manifest["asdkit-k"]["command"]
+
+
+def test_a_quick_figure_says_so(tables, tmp_path):
+    few = {name: tables[name] for name in ("differences",)} | {"about": about(quick=True)}
+    few["differences"] = few["differences"].query("family == 'k'")
+    assert ablation_figures.draw_all(few, tmp_path) == ["asdkit-k"]
+    assert "<!-- QUICK: not a result -->" in (tmp_path / "asdkit-k.svg").read_text()  # text is drawn as outlines
+
+
+def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
+    rows = tables["differences"].query("family == 'knn'").copy()
+    rows.loc[rows["variant"] == "pooled", ["difference", "lo", "hi"]] = (0.05, 0.02, 0.08)
+    rows.loc[rows["variant"] == "unscaled", ["difference", "lo", "hi"]] = (0.01, -0.02, 0.04)
+    figure = ablation_figures.differences_dots(rows, "knn", "asdkit")
+    assert [ax.get_title() for ax in figure.axes] == ["real, 2 machines", "simulated, 2 machines"]
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["pooled", "unscaled"]
+    _, _, interval, pooled, _, _, unscaled, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
+    assert pooled.get_xdata() == [pytest.approx(5)] and list(interval.get_xdata()) == [pytest.approx(2), pytest.approx(8)]
+    assert pooled.get_markerfacecolor() != "white" and unscaled.get_markerfacecolor() == "white"
+
+
+def test_a_curve_is_sorted_by_its_numbers(tables):
+    ax = ablation_figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
+    ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
+    assert ticks == sorted(ticks) and len(ticks) == 5 and "points" in ax.get_ylabel()
+
+
+def test_tables_are_read_as_they_were_written(tables, tmp_path):
+    for name, table in tables.items():
+        if name == "about":
+            (tmp_path / "about.json").write_text(json.dumps(table))
+        else:
+            table.to_csv(tmp_path / f"{name}.csv", index=False)
+    read = ablation_figures.read_tables(tmp_path)
+    assert read.keys() == tables.keys()
+    assert set(read["differences"]["variant"]) == set(tables["differences"]["variant"])
+    drawn = [{name: draw for name, _, _, draw in ablation_figures.plan(t)} for t in (read, tables)]
+    assert list(drawn[0]) == list(drawn[1])
+    a, b = (save(d["asdkit-trap"](), tmp_path / f"{i}.png").read_bytes() for i, d in enumerate(drawn))
+    assert a == b
+
+
+def test_missing_tables_are_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="found no tables, expected those of an ablation; run `make ablate` first"):
+        ablation_figures.read_tables(tmp_path)

@@ -1,0 +1,278 @@
+"""Explanations: bands add up to the distance, blocks to the score, and a planted event is found where it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from asdkit import dsp, figures, pipeline
+from asdkit.bands import all_bands, band_distances, block_bands, mel_centres, squared_differences
+from asdkit.blocks import extract, read_spectra
+from asdkit.explain import Explanation, fit_explainer, run_above_half, sentence
+from asdkit.knn import fit_knn
+from asdkit.pipeline import join
+from asdkit.recordings import InputError, index_data, read_clip
+
+DSP = ("ridge-complex", "ridge-log-mel", "modulation")
+
+
+@pytest.fixture(scope="module")
+def machine(tiny_data):
+    return index_data(tiny_data, ["pump"])[0]
+
+
+@pytest.fixture(scope="module")
+def clip(machine, tiny_config):
+    """Spectra of a faulty clip."""
+    return read_spectra(next(c for c in machine.test if c.label == 1), tiny_config, ("residual",))
+
+
+@pytest.fixture(scope="module")
+def fit(machine, tiny_config):
+    """A detector with some options of its own, each fitted once."""
+    memo, known = pipeline.Memo(), {}
+
+    def fitted(**options):
+        if (key := str(options)) not in known:
+            config = replace(tiny_config, **options)
+            known[key] = pipeline.fit(machine.train, config, memo=memo, fast=("residual",), decide=False)
+        return known[key]
+
+    return fitted
+
+
+# bands
+
+
+@pytest.mark.parametrize("backend", ["domain", "unscaled", "pooled"])
+def test_bands_add_up_to_the_squared_distance(backend):
+    rng = np.random.default_rng(0)
+    bank, x, k = torch.from_numpy(rng.normal(size=(60, 12))), torch.from_numpy(rng.normal(size=(40, 12))), 3
+    recordings, is_target = np.repeat(np.arange(20), 3), np.arange(60) >= 40
+    knn, index = fit_knn(bank, recordings, is_target, k, 10.0, backend), torch.arange(12) % 4
+    found = squared_differences(knn, x, index, 4, left_out := np.arange(40) % 20)
+    winners = set()
+    for row, recording, bands in zip(x, left_out, found):
+        options = []
+        for domain, scale in ((False, knn.s_source), (True, knn.s_target)):
+            side = (recordings != recording) & ((is_target == domain) if backend != "pooled" else True)
+            nearest = sorted(bank[side], key=lambda y: (y - row).norm())[:k]
+            scale = scale if backend == "domain" else 1.0
+            options.append((np.mean([float((y - row).norm()) for y in nearest]) / scale, domain, nearest))
+        _, domain, nearest = min(options, key=lambda option: option[0])
+        winners.add(domain)
+        squares = torch.stack([(y - row).square() for y in nearest]).mean(0)
+        np.testing.assert_allclose(bands, [squares[b::4].sum() for b in range(4)], rtol=1e-5)
+        assert float(bands.sum()) == pytest.approx(np.mean([float((y - row).norm()) ** 2 for y in nearest]), rel=1e-5)
+    assert winners == {False, True} or backend == "pooled"
+
+
+@pytest.mark.parametrize("fusion", ["mean", "concatenate"])
+def test_bands_of_a_detector_add_up_to_its_nearest_neighbour(fit, clip, fusion):
+    detector = fit(blocks=("msm", *DSP), fusion=fusion, backend="pooled", k=1)
+    blocks = detector.front.describe(clip, detector.config.test_hop)
+    squared = band_distances(detector, blocks)
+    for space, x in join(detector.balancer(blocks), detector.config).items():
+        members = [space] if space in squared else list(squared)
+        total = sum(squared[name].sum(1) for name in members)
+        torch.testing.assert_close(total, detector.spaces[space](x).square(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("resolution", ["slow", "fast", "both"])
+def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_config, resolution):
+    config = replace(tiny_config, modulation=resolution, modulation_channels=("near", "residual"), blocks=("modulation",))
+    rng, rows = np.random.default_rng(0), {"slow": (128, 128, 160), "fast": (32, 32, 636)}
+    resolutions = ["slow", "fast"] if resolution == "both" else [resolution]
+    shapes = {(c, r): (rows[r][0], rows[r][2]) for c in ("near", "residual") for r in resolutions}
+    plain = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in shapes.items()}
+    plain.setdefault(("near", "slow"), torch.zeros(128, 160))
+    front = pipeline.FrontEnd(config, {}, (), None)
+    before = front.describe(plain, 40)["modulation"]
+    bands = block_bands("modulation", config, before.shape[1])
+    n_bands = len(bands.hz)
+    for hz in (300.0, 3100.0):
+        band = int(np.abs(mel_centres(n_bands) - hz).argmin())
+        key = ("residual", resolutions[0])
+        own = int(np.abs(mel_centres(shapes[key][0]) - bands.hz[band]).argmin())
+        loud = plain[key].clone()
+        loud[own] *= 9
+        moved = (front.describe(plain | {key: loud}, 40)["modulation"] != before).any(0).numpy()
+        assert moved.any() and set(bands.index[moved]) == {band}
+
+
+def test_statistics_are_dealt_out_by_band(tiny_config):
+    windows = torch.zeros(1, 128, 80)
+    windows[0, 17] = torch.arange(80.0)
+    for upper in (False, True):
+        x = dsp.statistics(windows, upper)[0]
+        bands = block_bands("ridge-log-mel", tiny_config, len(x))
+        assert set(bands.index[x.numpy() != 0]) == {17}
+
+
+def test_texture_is_dealt_out_by_band(tiny_config):
+    windows = torch.zeros(1, 128, 80)
+    windows[0, 60, ::2] = 9.0
+    x = dsp.texture(windows)[0]
+    bands = block_bands("texture", tiny_config, len(x))
+    moved = set(bands.index[x.numpy() != 0])
+    middle = int(np.abs(bands.hz - mel_centres(128)[60]).argmin())
+    assert middle in moved <= {middle - 1, middle, middle + 1}  # a coarse cell reaches into the neighbours
+
+
+def test_unknown_blocks_and_dimensions_are_refused(fit, tiny_config):
+    with pytest.raises(InputError, match="block wavelets: found no rule for its bands, expected one of ridge-complex"):
+        block_bands("wavelets", tiny_config, 128)
+    with pytest.raises(InputError, match="block logmel: found 100 dimensions"):
+        block_bands("logmel", tiny_config, 100)
+    with pytest.raises(InputError, match="block modulation: found 7 dimensions"):
+        block_bands("modulation", tiny_config, 7)
+    detector = fit(blocks=("logmel",))
+    (scaler,) = detector.balancer.scalers.values()
+    with pytest.raises(InputError, match="block wavelets"):
+        all_bands(replace(detector, balancer=replace(detector.balancer, scalers={"wavelets": scaler})))
+
+
+# explanations
+
+
+@pytest.mark.parametrize("fusion", ["mean", "max", "concatenate"])
+def test_blocks_make_the_score(fit, clip, fusion):
+    detector = fit(blocks=("msm", *DSP), fusion=fusion)
+    found = fit_explainer(detector)([(0.0, clip)])
+    assert found.score == detector.score(clip)
+    join_levels = {"mean": np.mean, "max": np.max, "sum": np.sum}[found.how]
+    assert join_levels(list(found.levels.values())) == pytest.approx(found.score, rel=1e-5)
+    assert list(found.curves) == list(found.levels) == ["msm", *DSP] and list(found.maps) == list(DSP)
+    assert sum(found.share.values()) == pytest.approx(1) and min(found.share.values()) >= 0
+    windows = detector.window_scores(detector.front.describe(clip, detector.config.test_hop))
+    if fusion == "concatenate":
+        np.testing.assert_allclose(found.curve, next(iter(windows.values())), rtol=1e-5)
+        assert 0.5 < found.normal < 2  # in units of the typical healthy distance
+    else:
+        standardised = [(windows[b].numpy() - detector.centres[b]) / detector.widths[b] for b in windows]
+        np.testing.assert_allclose(found.curve, join_levels(standardised, axis=0), rtol=1e-5)
+        assert found.normal == 0
+
+
+def test_axes(fit, clip):
+    found = fit_explainer(fit(blocks=("msm", *DSP), fusion="mean"))([(0.0, clip)])
+    n = len(found.times)
+    assert all(curve.shape == (n,) for curve in found.curves.values())
+    assert all(found.maps[b].shape == (len(found.bands[b]), n) for b in found.maps)
+    assert found.times[0] == pytest.approx(found.window / 2, abs=0.05)
+    assert found.span[1] - found.times[-1] == pytest.approx(found.window / 2, abs=0.05)
+    assert found.edges[0] == 0 and found.edges[-1] == found.span[1] and (np.diff(found.edges) > 0).all()
+    for block in found.maps:
+        edges = found.band_edges(block)
+        assert edges[0] == 0 and edges[-1] == pytest.approx(8000)
+        assert (edges[:-1] < found.bands[block]).all() and (found.bands[block] < edges[1:]).all()
+
+
+def test_healthy_windows_are_usual_on_the_map(fit, machine):
+    """Training clips, their recordings left out, are what the map is measured with: 1 on the mean."""
+    explainer = fit_explainer(fit(blocks=DSP, fusion="mean"))
+    normal = [explainer([(0.0, read_spectra(c, explainer.detector.config))]) for c in machine.test if c.label == 0]
+    for block in DSP:
+        assert 0.5 < np.mean([np.median(x.maps[block]) for x in normal]) < 2
+
+
+def test_a_planted_event_is_found(fit, machine):
+    """A short whine in a healthy clip: its time to within a window, and its frequency."""
+    detector = fit(blocks=DSP, fusion="mean")
+    samples = read_clip(max((c for c in machine.test if c.label == 0), key=lambda c: c.path.stat().st_size).path)
+    explainer, time = fit_explainer(detector), np.arange(samples.shape[1]) / 16000
+    burst = 0.3 * np.sin(2 * np.pi * 3100 * time) * (4.6 < time) * (time < 5.0)
+    samples[0] += burst.astype(np.float32)
+    found = explainer([(0.0, extract(samples, detector.config.ridge_penalty, ("residual",)))])
+    assert found.span == pytest.approx((0, 6), abs=0.1)
+    assert found.peak.start <= 4.6 and 5.0 <= found.peak.end and found.peak.end - found.peak.start < 4.6
+    assert 2000 < found.peak.low < 3100 < found.peak.high < 4500
+    assert found.peak.band_block in DSP and found.score > 3
+
+
+def test_parts_lie_one_after_the_other(fit, clip):
+    """A long recording is described part by part, and each part where it begins."""
+    detector = fit(blocks=("msm", *DSP), fusion="mean")
+    explainer, once = fit_explainer(detector), fit_explainer(detector)([(0.0, clip)])
+    twice = explainer([(3.0, clip), (9.5, clip)])
+    n = len(once.times)
+    assert twice.span == (3.0, 9.5 + once.span[1]) and (np.diff(twice.edges) > 0).all()
+    np.testing.assert_allclose(twice.times, [*(3.0 + once.times), *(9.5 + once.times)])
+    for block in once.curves:
+        np.testing.assert_array_equal(twice.curves[block], np.tile(once.curves[block], 2))
+    assert twice.maps["modulation"].shape[1] == 2 * n and twice.near.shape[1] == 2 * once.near.shape[1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"blocks": ("logmel",), "logmel_channel": "near"},
+        {"blocks": ("msm",)},
+        {"blocks": ("texture",)},
+        {"blocks": ("msm-residual",), "backend": "value"},
+        {"blocks": ("logmel", "modulation"), "backend": "minimum", "fusion": "concatenate"},
+    ],
+    ids=lambda options: "+".join(options["blocks"]),
+)
+def test_every_kind_of_detector_is_explained(fit, clip, options):
+    found = fit_explainer(fit(**options))([(0.0, clip)])
+    assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4) and found.how == "sum"
+    assert set(found.maps) == {b for b in options["blocks"] if not b.startswith("msm")}
+    assert (found.normal is None) == ("backend" in options and options["backend"] == "value")
+    assert np.isfinite(found.curve).all() and sentence(found).endswith(".")
+    assert ("kHz" in sentence(found)) == bool(found.maps) or "in all bands" in sentence(found)
+    np.testing.assert_array_equal(found.near, clip["near", "slow"])
+    assert len(figures.png(figures.anomaly_panels(found))) > 5000
+
+
+# peak and sentence
+
+
+@pytest.mark.parametrize(
+    "values, floor, expected",
+    [
+        ([0, 0, 4, 5, 3, 0, 9, 0], 0.0, (6, 7)),
+        ([0, 5, 9, 5, 0, 6], 0.0, (1, 4)),
+        ([5, 5, 5], 0.0, (0, 3)),
+        ([10, 10, 12, 10], 8.0, (0, 4)),
+        ([10, 9.9, 12, 10], 8.0, (2, 4)),
+        ([-5, -1, -5], 0.0, (1, 2)),
+    ],
+)
+def test_run_above_half(values, floor, expected):
+    assert run_above_half(np.array(values, dtype=float), floor) == expected
+
+
+def explanation(curve, band_map=None, threshold=1.0, block="logmel"):
+    curve = np.array(curve, dtype=float)
+    times = 1.28 + 0.25 * np.arange(len(curve))
+    maps = {} if band_map is None else {block: band_map}
+    level = float(curve.max())
+    return Explanation(
+        level, threshold, 0.0, "sum", times, 2.56, (0.0, times[-1] + 1.28), {block: curve}, {block: level},
+        {b: mel_centres(len(m)) for b, m in maps.items()}, maps, np.zeros((128, 200)),
+    )  # fmt: skip
+
+
+def test_sentences():
+    curve = 5.0 * (np.abs(np.arange(41) - 20) <= 5)
+    tone = np.ones((128, 41))
+    tone[60:63] = 50
+    low, high = mel_centres(128)[[60, 62]] / 1000
+    said = sentence(explanation(curve, tone))
+    assert said.startswith("Most anomalous from 4.9 to 7.7 s, around ") and said.endswith(" kHz, in logmel.")
+    a, b = (float(word) for word in said.split("around ")[1].split(" kHz")[0].split(" to "))
+    assert a <= low and high <= b and b - a < 0.5
+    everywhere = explanation(np.full(41, 5.0), np.full((128, 41), 9.0))
+    assert sentence(everywhere) == "Most anomalous throughout, in all bands, in logmel."
+    assert sentence(explanation(curve, block="msm")) == "Most anomalous from 4.9 to 7.7 s, in msm."
+    assert sentence(explanation(0.1 * curve, block="msm", threshold=2)).endswith("in msm, but within the threshold.")
+    assert sentence(explanation(-1 - curve, tone)).startswith("Nothing stands out")
+    one_window = explanation(np.arange(41) == 20).peak
+    assert one_window.end - one_window.start == pytest.approx(2.56)  # no finer than a window
+
+
+def test_bands_without_a_block_of_their_own_are_named():
+    both = replace(explanation(np.ones(9), np.ones((128, 9)), threshold=0.5), levels={"msm": 3.0, "logmel": 1.0})
+    assert sentence(both) == "Most anomalous throughout, in msm; logmel departs in all bands."

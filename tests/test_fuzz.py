@@ -1,0 +1,219 @@
+"""Whatever a file holds, it ends in a result or in an InputError of one line: mutated recordings, mutated models."""
+
+import copy
+import json
+import os
+import resource
+import shutil
+import struct
+import time
+import warnings
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdkit import pipeline
+from asdkit.artefacts import load_model, save, seal
+from asdkit.config import Config
+from asdkit.reading import InputError, Reading
+from asdkit.recordings import index_folder
+from asdkit.verdicts import Model
+
+RNG = np.random.default_rng(0)
+READINGS = (Reading(), Reading(near_only=True), Reading(resample=True), Reading(near=1), Reading(pairs=True))
+HUGE = (0, 1, 2, 3, 7, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFF0, 44100, 192000)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """Log-mel statistics of short windows: scores in milliseconds."""
+    folder = tmp_path_factory.mktemp("healthy")
+    for i in range(4):
+        soundfile.write(folder / f"{i}.wav", 0.1 * RNG.normal(size=(16000, 2)), 16000)
+    config = Config(blocks=("logmel",), width=8, test_hop=8, train_hop=8, false_alarm=0.25)
+    return pipeline.fit(index_folder(folder), config)
+
+
+# recordings
+
+
+def wav(subtype="PCM_16", n=400, channels=2) -> bytes:
+    """A small WAV file, with a chunk before and one after the samples."""
+    tag, bits = {"PCM_16": (1, 16), "FLOAT": (3, 32), "PCM_24": (1, 24)}[subtype]
+    data = RNG.bytes(n * channels * bits // 8) if tag == 1 else (0.1 * RNG.normal(size=n * channels)).astype("<f4").tobytes()
+    frame = channels * bits // 8
+    chunks = [
+        (b"fmt ", struct.pack("<HHIIHH", tag, channels, 16000, 16000 * frame, frame, bits)),
+        (b"LIST", b"INFOISFT\x06\0\0\0asdkit"),
+        (b"data", data),
+        (b"junk", b"\0" * 10),
+    ]
+    return riff(chunks)
+
+
+def riff(chunks) -> bytes:
+    body = b"WAVE" + b"".join(name + struct.pack("<I", len(content)) + content for name, content in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
+    at, found = 12, []
+    while at + 8 <= len(content):
+        size = struct.unpack_from("<I", content, at + 4)[0]
+        found.append((content[at : at + 4], content[at + 8 : at + 8 + size]))
+        at += 8 + size
+    return found
+
+
+def mutants(n: int, seed: int):
+    """Mutated WAV files: bits of headers flipped, fields and sizes lied about, chunks in other order, cut short, random."""
+    rng = np.random.default_rng(seed)
+    whole = [wav(s, channels=c) for s in ("PCM_16", "FLOAT", "PCM_24") for c in (1, 2)]
+    yield from (content[:i] for content in whole[:4] for i in range(90))  # cut at every byte of the header
+    yield from (
+        b"",
+        b"RIFF",
+        b"RIFF\xff\xff\xff\xffWAVE",
+        b"RF64" + whole[1][4:],
+        whole[1] * 2,
+        b"fLaC" + whole[1],
+        b"OggS" * 50,
+    )
+    for i in range(n):
+        content = bytearray(whole[rng.integers(len(whole))])
+        kind = i % 7
+        if kind == 0:
+            for at in rng.integers(0, 80, rng.integers(1, 9)):
+                content[at] ^= 1 << rng.integers(8)
+        elif kind == 1:  # a field of the format
+            at, size = ((20, 2), (22, 2), (24, 4), (28, 4), (32, 2), (34, 2))[rng.integers(6)]
+            content[at : at + size] = struct.pack("<I", HUGE[rng.integers(len(HUGE))])[:size]
+        elif kind == 2:  # a size
+            name = (b"RIFF", b"fmt ", b"LIST", b"data", b"junk")[rng.integers(5)]
+            at = content.index(name) + 4
+            content[at : at + 4] = struct.pack("<I", HUGE[rng.integers(len(HUGE))])
+        elif kind == 3:
+            chunks = chunks_of(bytes(content))
+            content = riff([chunks[j] for j in rng.integers(0, len(chunks), rng.integers(1, 6))])
+        elif kind == 4:
+            content = content[: rng.integers(len(content))] + rng.bytes(rng.integers(20))
+        elif kind == 5:  # a body of any floats
+            content = bytearray(whole[3])
+            at = content.index(b"data") + 8 + 4 * rng.integers(200)
+            content[at : at + 4] = struct.pack("<f", (np.nan, np.inf, -np.inf, 3e38, -1e30, 1e-45)[rng.integers(6)])
+        else:
+            content = (b"", b"RIFF", bytes(content[:36]))[rng.integers(3)] + rng.bytes(rng.integers(300))
+        yield bytes(content)
+
+
+def peak() -> int:
+    """Most memory that this process has used so far, kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def test_every_recording_is_scored_or_refused(tmp_path, detector):
+    path = tmp_path / "a_near.wav"
+    soundfile.write(tmp_path / "a_far.wav", 0.1 * RNG.normal(size=4000), 16000)
+    models, before, verdicts, slowest = [Model(detector, r) for r in READINGS], peak(), [], 0.0
+    for i, content in enumerate(mutants(2400, seed=1)):
+        path.write_bytes(content)
+        started = time.process_time()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # silence, and too short
+            verdicts.append(verdict := models[i % len(models)].judge(path))
+        slowest = max(slowest, time.process_time() - started)
+        assert np.isfinite(verdict.score) if not verdict.error else verdict.score is None, content
+        assert "\n" not in verdict.error and "failed (" not in verdict.error, (verdict.error, content)
+    scored = sum(not v.error for v in verdicts)
+    assert len(verdicts) > 2500 and 150 < scored < len(verdicts) - 500
+    assert slowest < 3 and peak() - before < 200_000
+
+
+# models
+
+
+@pytest.fixture
+def stored(detector, tmp_path):
+    return save(detector, tmp_path / "model", Reading(near=1))
+
+
+def loads(folder) -> bool:
+    """Whether a model loads; if not it is refused in one line that names it."""
+    try:
+        detector, reading = load_model(folder)
+    except InputError as error:
+        assert "\n" not in str(error) and str(folder) in str(error) and len(str(error)) < 1000
+        return False
+    assert isinstance(reading, Reading) and isinstance(detector, pipeline.Detector)
+    return True
+
+
+def test_no_bit_of_a_stored_model_can_change(stored, tmp_path):
+    rng = np.random.default_rng(2)
+    for i in range(150):
+        broken = tmp_path / "broken"
+        shutil.copytree(stored, broken, dirs_exist_ok=True)
+        path = broken / ("model.json", "tensors.safetensors")[i % 2]
+        content = bytearray(path.read_bytes())
+        if i % 5 == 0:
+            content = content[: rng.integers(len(content))]
+        else:
+            content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        if loads(broken):  # white space
+            assert json.loads(path.read_text()) == json.loads((stored / path.name).read_text())
+
+
+ODD = (None, True, -1, 0, 10**9, 10**30, 1e308, float("nan"), "", "near", [], [1], {}, {"tensor": "x"}, {"class": "Popen"},
+       {"class": "MSM", "width": 10**9, "bottleneck": 10**9, "weights": {}}, {"dict": {"a": 1}})  # fmt: skip
+
+
+def places(tree, place=()):
+    """Where everything in a JSON tree is."""
+    yield place
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in items:
+        yield from places(child, (*place, key))
+
+
+def put(tree, place, value):
+    """The tree with another value at a place; without anything there where the value is ..."""
+    for key in place[:-1]:
+        tree = tree[key]
+    if value is ...:
+        del tree[place[-1]]
+    else:
+        tree[place[-1]] = value
+
+
+def test_a_model_that_was_sealed_by_hand_fits_together_or_is_refused(stored, tmp_path):
+    """The seal tells of accidents; of what was meant, types, shapes and a trial tell."""
+    rng, before = np.random.default_rng(3), peak()
+    head, tensors = json.loads((stored / "model.json").read_text()), (stored / "tensors.safetensors").read_bytes()
+    where = [p for p in places(head) if p and p[0] in ("model", "reading", "config_hash")]
+    n_loaded = 0
+    for i in range(300):
+        changed, content = copy.deepcopy(head), bytearray(tensors)
+        if i % 6 == 0:
+            for at in rng.integers(0, (200, len(content))[i % 4 // 2], 3):
+                content[at] ^= 1 << rng.integers(8)
+        else:
+            put(changed, where[rng.integers(len(where))], (..., *ODD)[rng.integers(len(ODD) + 1)])
+        changed["sha256"] = seal(changed, bytes(content))
+        (stored / "model.json").write_text(json.dumps(changed))
+        (stored / "tensors.safetensors").write_bytes(content)
+        n_loaded += loads(stored)
+    assert 3 < n_loaded < 150 and peak() - before < 300_000
+
+
+def test_a_model_as_deep_as_a_well_is_refused(stored):
+    for text in ("[" * 100_000, '{"a":' * 100_000, json.dumps({"asdkit": "0.1.0", "model": "x" * 10**6}), "1" * 5000):
+        (stored / "model.json").write_text(text)
+        assert not loads(stored)
+
+
+def test_a_model_of_pipes_is_refused_at_once(stored):
+    (stored / "model.json").unlink()
+    os.mkfifo(stored / "model.json")
+    assert not loads(stored)

@@ -1,0 +1,111 @@
+"""Lessons: the recordings are made once, found from anywhere, and refused with a sentence; systems are compared in pairs."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asdkit import lessons
+from asdkit.config import Config
+from asdkit.recordings import InputError, index_machine
+
+SIZES = dict(kind="valve", train=4, target=2, test=4, seconds=3.0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A clone of nothing, and a current folder in it."""
+    monkeypatch.setattr(lessons, "home", lambda: tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def valve(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lessons, "home", lambda: tmp_path_factory.getbasetemp())
+        return lessons.machine(**SIZES)
+
+
+def test_home_is_the_clone():
+    assert (lessons.home() / "pyproject.toml").is_file()
+
+
+def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
+    first = lessons.machine(**SIZES)
+    assert first.folder.is_relative_to(elsewhere / "data" / "lessons") and len(first.train) == 6 and len(first.test) == 16
+    monkeypatch.setattr("asdkit.simulate.datasets._write", lambda *args: 1 / 0)
+    assert lessons.machine(**SIZES) == first
+    other = SIZES | {"train": 5}
+    with pytest.raises(ZeroDivisionError):
+        lessons.machine(**other)  # beside it, not in its place
+
+
+def test_another_process_may_be_quicker(elsewhere, monkeypatch):
+    """The folder appears while it is being made: what the other one wrote is taken."""
+    from asdkit.simulate import writing
+
+    def late(source, destination):
+        monkeypatch.setattr(writing.os, "replace", os_replace)
+        os_replace(source, destination)
+        raise OSError(39, "Directory not empty", str(destination))
+
+    os_replace = os.replace
+    monkeypatch.setattr(writing.os, "replace", late)
+    assert len(lessons.machine(**SIZES).train) == 6
+
+
+def test_a_draft_of_another_process_is_not_a_second_machine(elsewhere):
+    folder = lessons.machine(**SIZES).folder
+    (folder.parent / ".asdkit-1" / "valve" / "train").mkdir(parents=True)
+    assert lessons.machine(**SIZES).folder == folder
+
+
+def test_a_folder_is_found_from_the_notebooks_folder_too(elsewhere, tiny_data):
+    (elsewhere / "data").mkdir()
+    (elsewhere / "data" / "mine").symlink_to(tiny_data / "dev_data" / "raw" / "pump")
+    assert lessons.machine("data/mine").train == lessons.machine(tiny_data / "dev_data" / "raw" / "pump").train
+    with pytest.raises(InputError, match=r"data/yours: no such folder; expected"):
+        lessons.machine("data/yours")
+    with pytest.raises(InputError, match=r"found pump, valve; expected the folder of one machine, such as .*pump"):
+        lessons.machine(tiny_data)
+
+
+def test_labels_are_asked_for_where_they_are_needed(tmp_path, tiny_data):
+    (tmp_path / "train").symlink_to(tiny_data / "dev_data" / "raw" / "pump" / "train")
+    assert lessons.machine(tmp_path, labelled=False).test == ()
+    with pytest.raises(InputError, match="found 0 test clips without both labels, expected normal and anomalous ones"):
+        lessons.machine(tmp_path)
+
+
+def test_truth_is_in_the_order_of_the_clips(valve, tiny_data):
+    table = lessons.truth(valve.test[::-1])
+    assert table["file"].tolist() == [c.name for c in valve.test[::-1]] and lessons.is_simulated(valve)
+    assert ((table["fault"] != "") == (table["label"] == 1)).all() and (table["severity"] > 0).sum() == 8
+    assert {int(name.split("_load_")[1][:-4]) for name in table["file"]} == set(table["load"])
+    real = index_machine(tiny_data / "dev_data" / "raw" / "pump")
+    assert not lessons.is_simulated(real)
+    assert lessons.truth(real.test)["fault"].tolist() == ["any" if c.label else "" for c in real.test]
+
+
+def test_systems_are_compared_in_pairs(valve):
+    rng, labels = np.random.default_rng(0), np.array([c.label for c in valve.test])
+    scores = {"good": labels + 0.1 * rng.random(16), "chance": rng.random(16), "same": labels + 0.0}
+    table = lessons.compare(valve, scores, "good").set_index("system")
+    assert table.loc["good", ["omega", "difference", "difference_lo", "difference_hi"]].tolist() == [1, 0, 0, 0]
+    assert table.loc["chance", "difference"] == pytest.approx(1 - table.loc["chance", "omega"])
+    by = lessons.by_fault(valve, scores).set_index(["fault", "system"])
+    assert (by.xs("good", level="system")["value"] == 1).all() and len(by) == 3 * 4
+    assert by["clips"].unique().tolist() == [2] and (by["lo"] <= by["value"]).all() and (by["value"] <= by["hi"]).all()
+
+
+def test_scoring_shares_what_systems_have_in_common(valve):
+    from asdkit.fitting import Memo
+
+    base = replace(Config(), blocks=("logmel",), test_hop=16)
+    memo = Memo()
+    detectors, scores = lessons.score_systems(valve, {"a": base, "b": replace(base, k=1)}, memo=memo, bars=False)
+    assert list(scores) == list(detectors) == ["a", "b"] and all(s.shape == (16,) for s in scores.values())
+    assert sum(key[0] == "spectra" for key in memo.values) == len(valve.train) + len(valve.test)

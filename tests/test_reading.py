@@ -1,0 +1,171 @@
+"""Reading files: which channel is near, pairs, near alone, other rates; and that no file whatever does harm."""
+
+import os
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asdkit.reading import BYTES, InputError, Reading, duration, far_of, is_far, near_of, read_clip
+
+RNG = np.random.default_rng(0)
+SOUND = 0.1 * RNG.normal(size=(8000, 2))
+NEAR_ONLY = Reading(near_only=True)
+
+
+def write(path, samples=SOUND, rate=16000, subtype="FLOAT", format="WAV"):
+    soundfile.write(path, samples, rate, subtype=subtype, format=format)
+    return path
+
+
+def refused(path, message, reading=Reading()):  # noqa: B008
+    with pytest.raises(InputError, match=message) as error:
+        read_clip(path, reading)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+# channels, parts, pairs
+
+
+def test_the_near_channel_comes_first(tmp_path):
+    path = write(tmp_path / "a.wav")
+    np.testing.assert_allclose(read_clip(path), SOUND.T, atol=1e-7)
+    np.testing.assert_array_equal(read_clip(path, Reading(near=1)), read_clip(path)[::-1])
+
+
+def test_a_part_is_a_part(tmp_path):
+    path = write(tmp_path / "a.wav")
+    np.testing.assert_array_equal(read_clip(path, part=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
+    assert duration(path, Reading()) == 0.5
+
+
+def test_near_alone_is_near_with_far_silent_and_no_warning(tmp_path):
+    stereo, mono = write(tmp_path / "a.wav"), write(tmp_path / "b.wav", SOUND[:, 1])
+    for path, reading, channel in ((stereo, NEAR_ONLY, 0), (stereo, replace(NEAR_ONLY, near=1), 1), (mono, NEAR_ONLY, 1)):
+        near, far = read_clip(path, reading)
+        np.testing.assert_allclose(near, SOUND[:, channel], atol=1e-7)
+        assert not far.any()
+    with pytest.warns(UserWarning, match="the near channel is digital silence"):
+        read_clip(write(tmp_path / "c.wav", 0 * SOUND[:, 0]), NEAR_ONLY)
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.05, -0.05])
+def test_a_pair_is_laid_side_by_side(tmp_path, lag):
+    shift = round(lag * 16000)
+    sound = SOUND[:, 0]
+    near = write(tmp_path / "a_near.wav", sound)
+    far = np.r_[np.zeros(shift), sound] if shift > 0 else sound[-shift:]
+    write(tmp_path / "a_far.wav", far)
+    samples = read_clip(near, Reading(pairs=True), lag=lag)
+    assert samples.shape[1] == 8000 - max(0, -shift)
+    np.testing.assert_array_equal(samples[0], samples[1])
+    np.testing.assert_array_equal(read_clip(near, Reading(pairs=True), (0.1, 0.2), lag)[1], sound[1600:3200].astype("f4"))
+
+
+def test_names_of_pairs():
+    near, far = Path("x/fan_3_near.wav"), Path("x/fan_3_far.wav")
+    assert (far_of(near), near_of(far), near_of(near), is_far(far), is_far(near)) == (far, near, near, True, False)
+
+
+def test_a_pair_wants_mono_files_and_both_of_them(tmp_path):
+    pairs = Reading(pairs=True)
+    near = write(tmp_path / "a_near.wav", SOUND[:, 0])
+    with pytest.raises(InputError, match="a_far.wav: not readable as audio"):
+        read_clip(near, pairs)
+    write(tmp_path / "a_far.wav")
+    with pytest.raises(InputError, match=r"a_far.wav: found 2 channel\(s\), expected 1, in each of a pair"):
+        read_clip(near, pairs)
+
+
+def test_readings_that_mean_nothing():
+    for options in (dict(near=2), dict(near=True), dict(near_only="yes"), dict(pairs=None), dict(near=1, pairs=True)):
+        with pytest.raises(InputError, match="reading: found .*expected"):
+            Reading(**options)
+
+
+def test_other_rates_are_refused_or_resampled(tmp_path):
+    tone = np.sin(2 * np.pi * 1000 * np.arange(48000) / 48000)
+    path = write(tmp_path / "a.wav", np.stack([tone, tone], 1), 48000)
+    refused(path, r"found 48000 Hz, expected 16000 Hz \(--resample takes higher ones\)")
+    near = read_clip(path, Reading(resample=True))[0]
+    assert near.shape == (16000,)
+    np.testing.assert_allclose(near[500:-500], np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)[500:-500], atol=1e-3)
+    assert read_clip(path, Reading(resample=True), (0.25, 0.5)).shape == (2, 4000)
+    refused(write(tmp_path / "b.wav", rate=8000), "found 8000 Hz, expected 16000 to", Reading(resample=True))
+
+
+@pytest.mark.parametrize("lost", [1, 4, 1000])
+def test_files_over_4_gb_have_a_header_of_their_own(tmp_path, lost):
+    path = write(tmp_path / "a.wav", format="RF64")
+    assert read_clip(path).shape == (2, 8000)
+    path.write_bytes(path.read_bytes()[:-lost])
+    refused(path, "truncated; found .* frames, expected 8000")
+
+
+# files that are none
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "dangling.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    for name in ("pipe", "folder", "dangling", "loop", "x" * 300, "nul\0"):
+        refused(tmp_path / f"{name}.wav", "not readable as audio")
+    refused(Path("/dev/zero"), "not readable as audio")
+
+
+def test_a_link_to_a_recording_is_read(tmp_path):
+    (tmp_path / "link.wav").symlink_to(write(tmp_path / "a.wav"))
+    assert read_clip(tmp_path / "link.wav").shape == (2, 8000)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_refused(tmp_path):
+    write(tmp_path / "a.wav").chmod(0)
+    refused(tmp_path / "a.wav", "not readable as audio")
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("WAV", "IMA_ADPCM"), ("AIFF", "PCM_16")]
+)
+def test_other_formats_under_the_name_of_wav_are_refused(tmp_path, format, subtype):
+    refused(write(tmp_path / "a.wav", format=format, subtype=subtype), "expected WAV of plain samples")
+
+
+def test_samples_no_microphone_gives_are_refused(tmp_path):
+    refused(write(tmp_path / "a.wav", SOUND * 1e20), "found samples up to .*e.19, expected -1 to 1")
+
+
+@pytest.mark.parametrize("name", ["RIFF", "RF64"])
+def test_a_header_of_billions_of_frames_takes_no_memory(tmp_path, name, monkeypatch):
+    """What libsndfile believes is checked against the file's size before anything is read."""
+    path, real = tmp_path / "a.wav", soundfile.SoundFile
+
+    class Liar(real):
+        frames = property(lambda self: 2**40)
+        extra_info = property(lambda self: "")
+
+        def read(self, *_, **__):
+            raise AssertionError("read before it was checked")
+
+    content = bytearray(write(path, subtype="PCM_16").read_bytes())
+    if name == "RF64":
+        content[:4] = b"RF64"
+        content[12:12] = b"ds64" + struct.pack("<IQQQI", 28, 2**44, 2**43, 2**41, 0)
+        at = content.index(b"data") + 4
+        content[at : at + 4] = b"\xff" * 4
+        path.write_bytes(content)
+        refused(path, "truncated|not readable|found")
+    write(path)
+    monkeypatch.setattr(soundfile, "SoundFile", Liar)
+    refused(path, "truncated; found .* bytes, expected .* of audio")
+
+
+def test_the_sizes_of_samples_are_those_of_files(tmp_path):
+    for subtype, size in BYTES.items():
+        small, large = (write(tmp_path / f"{n}.wav", SOUND[:n], subtype=subtype).stat().st_size for n in (1000, 2000))
+        assert large - small == 2 * 1000 * size

@@ -1,0 +1,256 @@
+"""Reports: one file that needs no other, says what the tables say, and is not fooled by file names."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from asdkit import pipeline, report, results, runs
+from asdkit.artefacts import load_model, save
+from asdkit.cli import main
+from asdkit.explain import fit_explainer
+from asdkit.intake import training_record
+from asdkit.recordings import InputError, index_data
+from asdkit.verdicts import Model, Verdict
+
+NASTY = ("<script>alert(1).wav", '"><img src=x onerror=alert(1)>.wav', "a&amp;b{{ 7*7 }}.wav", "p\u00fcmp \u20ac.wav")
+WITHOUT_NETWORK = ["ridge-log-mel", "logmel-near"]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the cells of tables, and all text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source, self.tags, self.rows, self.text, self.inside = path.read_bytes().decode("ascii"), [], [], "", ""
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        self.text += data
+        if self.inside in ("td", "th"):
+            self.rows[-1][-1] += data
+
+    def pictures(self):
+        return [a for tag, a in self.tags if tag == "img"]
+
+    def assert_self_contained(self):
+        assert {tag for tag, _ in self.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form", "a"})
+        for tag, attributes in self.tags:
+            assert not [name for name in attributes if name.startswith("on")], tag
+            assert attributes.get("src", "data:").startswith("data:") and "href" not in attributes
+        assert "url(" not in self.source and "@import" not in self.source
+        for picture in self.pictures():
+            kind, _, data = picture["src"].partition(",")
+            assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(b"\x89PNG") and picture["alt"]
+
+
+@pytest.fixture
+def quick_figures(monkeypatch):
+    """Pictures that take no time."""
+    monkeypatch.setattr(report.figures, "anomaly_panels", lambda *_: None)
+    monkeypatch.setattr(report.figures, "png", lambda _: b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_data, tiny_config, tmp_path_factory):
+    """The folder of a model without a network."""
+    machine, config = index_data(tiny_data, ["pump"])[0], replace(tiny_config, blocks=("ridge-complex", "ridge-log-mel"))
+    detector = pipeline.fit(machine.train, config)
+    return save(detector, tmp_path_factory.mktemp("model") / "model", training=training_record(machine.train), seed=0)
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return Model(*load_model(folder))
+
+
+@pytest.fixture
+def recordings(tiny_data, tmp_path):
+    """Test recordings under names that a page must not take at their word."""
+    files = sorted((tiny_data / "dev_data/raw/pump/test").iterdir())
+    for source, name in zip([*files[:2], *files[-2:]], NASTY):
+        shutil.copy(source, tmp_path / name)
+    return tmp_path
+
+
+def write(folder, model, recordings, failed=(), **options):
+    """A report on the recordings in a folder, judged, and on others. Returns (page, verdicts)."""
+    verdicts = [*map(model.judge, sorted(recordings.glob("*.wav"))), *failed]
+    path = report.write_scores(recordings / "out" / "report.html", folder, model, verdicts, **options)
+    return Page(path), verdicts
+
+
+# scores
+
+
+def test_the_command_writes_one_file(folder, recordings, capsys):
+    (recordings / "bad.wav").write_text("no audio")
+    out, files = recordings / "new" / "report.html", [str(recordings / name) for name in (*NASTY[:2], "bad.wav")]
+    assert main(["score", str(folder), *files, "--report", str(out)]) == 2  # a row short, and reported all the same
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    page = Page(out)
+    page.assert_self_contained()
+    assert [p.name for p in out.parent.iterdir()] == ["report.html"]
+    assert len(page.pictures()) == len(rows) == 2
+    words = {"1": "anomaly", "0": "normal"}
+    for row in rows:
+        assert [row["file"], f"{float(row['score']):.3f}", words[row["decision"]]] in page.rows
+    assert f"{recordings / 'bad.wav'}: not readable" in page.text
+
+
+def test_a_long_recording_is_explained_in_parts(model, tmp_path):
+    samples = 0.1 * np.random.default_rng(0).normal(size=(25 * 16000, 2))
+    soundfile.write(tmp_path / "long.wav", samples, 16000)
+    explanation = fit_explainer(model.detector)(model.spectra(tmp_path / "long.wav"))
+    assert explanation.score == model.judge(tmp_path / "long.wav").score
+    assert explanation.span == pytest.approx((0, 25), abs=0.05) and (np.diff(explanation.times) > 0).all()
+
+
+def test_names_are_text_and_nothing_else(folder, model, recordings, quick_figures):
+    page, _ = write(folder, model, recordings)
+    page.assert_self_contained()
+    for name in NASTY:
+        assert page.text.count(name) == 2  # in the table and above its picture
+    assert "<script" not in page.source and "onerror=alert(1)>" not in page.source.replace("&gt;", "")
+    assert all("onerror" not in attributes for _, attributes in page.tags)
+
+
+def test_highest_first_and_the_rest_is_counted(folder, model, recordings, quick_figures):
+    page, rows = write(folder, model, recordings, max_drawn=3)
+    ordered = sorted(rows, key=lambda v: -v.score)
+    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [str(v.file) for v in ordered]
+    headings = re.findall(r"<h3>(.*?)</h3>", page.source)
+    assert len(page.pictures()) == len(headings) == 3
+    assert "1 more recording(s) are in the table above and are not drawn here" in page.text
+    assert len([a for tag, a in page.tags if a.get("class") == "alarm"]) == sum(r.decision == 1 for r in rows) > 0
+    assert page.text.count("Most anomalous") + page.text.count("Nothing stands out") == 3
+    assert "more recording(s)" not in write(folder, model, recordings)[0].text
+
+
+def test_the_model_is_named_with_what_it_promises(folder, model, recordings, quick_figures):
+    page, _ = write(folder, model, recordings)
+    detector, facts = model.detector, dict(row for row in page.rows if len(row) == 2)
+    assert facts["microphones"] == "near and far, two channels of a file"
+    assert facts["learned from"].startswith("16 clips, 16 recordings, ")
+    assert detector.config.hash() in facts["configuration"]
+    assert f"{detector.threshold:.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
+
+
+def test_without_a_threshold_nothing_is_decided(folder, model, recordings, quick_figures):
+    undecided = replace(model, detector=replace(model.detector, threshold=None))
+    page, _ = write(folder, undecided, recordings)
+    assert "none: too few healthy recordings" in page.text and page.rows[-1][-1] == "none"
+
+
+def test_what_could_not_be_read_is_listed(folder, model, recordings, quick_figures):
+    failed = [Verdict(Path("bad<b>.wav"), error="bad<b>.wav: found 1 channel(s), expected 2")]
+    page, _ = write(folder, model, recordings, failed)
+    page.assert_self_contained()
+    assert "Not scored" in page.text and "bad<b>.wav: found 1 channel(s), expected 2" in page.text
+    assert f"{len(NASTY) + 1} recordings" in page.text and "1 could not be scored" in page.text
+    only = Page(report.write_scores(recordings / "only.html", folder, model, failed))
+    assert "Not scored" in only.text and not only.pictures()
+
+
+def test_warnings_stand_beside_the_recording(folder, model, tmp_path, quick_figures):
+    samples = 0.1 * np.random.default_rng(0).normal(size=(16000, 2))
+    soundfile.write(tmp_path / "short.wav", samples, 16000)
+    verdicts = [Verdict(tmp_path / "short.wav", 1.0, 0), Verdict(tmp_path / "gone.wav", 0.5, 0)]
+    page = Page(report.write_scores(tmp_path / "report.html", folder, model, verdicts))
+    assert "Note: " in page.text and "short.wav: found 1.00 s, expected at least a window" in page.text
+    assert "gone.wav: not readable" in page.text and len(page.pictures()) == 1
+
+
+def test_a_name_that_is_no_text_can_be_written(folder, model, tmp_path):
+    verdicts = [Verdict(Path("m\udcfcll.wav"), error="m\udcfcll.wav: not readable")]
+    assert "not readable" in Page(report.write_scores(tmp_path / "report.html", folder, model, verdicts)).text
+
+
+# runs
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data, tiny_config, tmp_path_factory):
+    """The folder of a run on both machines without a network."""
+    out = tmp_path_factory.mktemp("runs") / "run <1>"
+    config = replace(tiny_config, blocks=("ridge-complex", "logmel"))
+    runs.run(tiny_data, out, config, ["asdkit", *WITHOUT_NETWORK])
+    results.write_tables(out, index_data(tiny_data))
+    return out
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """A picture in place of the figures of a run."""
+
+    def draw(out, machines, table):
+        (out / "figures").mkdir(exist_ok=True)
+        (out / "figures" / "omega.png").write_bytes(b"\x89PNG")
+        return [out / "figures" / "omega.png"]
+
+    monkeypatch.setattr(results, "write_figures", draw)
+
+
+def test_a_run_is_reported(finished, tiny_data, tmp_path, one_figure):
+    out = tmp_path / "report.html"
+    assert main(["report", str(finished), str(tiny_data), "--out", str(out)]) == 0
+    page = Page(out)
+    page.assert_self_contained()
+    assert "Run run <1>" in page.text and "QUICK" not in page.text
+    table, differences = pd.read_csv(finished / "results.csv"), pd.read_csv(finished / "differences.csv")
+    for system, row in results.summary_table(table, differences).iterrows():
+        assert [system, *row] in page.rows
+    mean = differences[differences["machine"] == "mean"].set_index("system")
+    for system in WITHOUT_NETWORK:
+        d = mean.loc[system]
+        assert any(r[0] == f"asdkit minus {system}" and f"{100 * d.difference:+.1f} [" in r[-1] for r in page.rows)
+    assert [p["alt"] for p in page.pictures()] == ["omega"]
+    configs = json.loads((finished / "configs.json").read_text())
+    for system, entry in configs.items():
+        assert any(row[:2] == [system, entry["hash"]] for row in page.rows)
+    shown = re.search(r"<pre>(.*?)</pre>", page.source, re.DOTALL)[1].replace("&#34;", '"')
+    assert json.loads(shown) == configs["asdkit"]["config"]
+    assert "optimistic" in page.text and "25 % were asked for" in page.text
+
+
+def test_a_run_without_labels_is_reported(tiny_data, tiny_config, tmp_path):
+    data = shutil.copytree(tiny_data / "dev_data/raw/valve", tmp_path / "data" / "valve")
+    for i, path in enumerate(sorted((data / "test").iterdir())):
+        path.rename(path.with_name(f"section_00_{i:04d}.wav"))
+    runs.run(data, tmp_path / "out", tiny_config, ["logmel-near"])
+    page = Page(report.write_run(tmp_path / "report.html", tmp_path / "out", data))
+    assert "no labels" in page.text and "Paired differences" not in page.text
+
+
+def test_what_is_no_run_is_refused(finished, tiny_data, tmp_path, capsys):
+    report_of = ["--out", str(tmp_path / "report.html")]
+    assert main(["report", str(tmp_path), str(tiny_data), *report_of]) == 2
+    assert "found no results, expected a folder written by `asdkit run`" in capsys.readouterr().err
+    assert main(["report", str(finished), str(tiny_data / "dev_data/raw/pump"), *report_of]) == 2
+    assert "expected also valve" in capsys.readouterr().err
+    other = shutil.copytree(tiny_data, tmp_path / "data")
+    next((other / "dev_data/raw/pump/test").iterdir()).unlink()
+    with pytest.raises(InputError, match="found scores of other recordings"):
+        report.write_run(tmp_path / "report.html", finished, other)
+    assert not (tmp_path / "report.html").exists()

@@ -1,0 +1,348 @@
+"""A submission is written whole or not at all, holds the run's scores, and its check finds every flaw."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+
+from asdkit import metrics, runs, submission
+from asdkit.cli import main
+from asdkit.config import Config, systems
+from asdkit.datasets import DATASETS
+from asdkit.msm import MSM
+from asdkit.recordings import InputError
+from asdkit.submission import check_submission, submit
+from asdkit.submission_check import DESCRIPTION
+
+LABEL = "Name_LAB_task2_1"
+EVALUATION, DEVELOPMENT = DATASETS["evaluation"].machines, DATASETS["development"].machines
+UNLABELLED = [f"section_00_{i:04d}.wav" for i in range(200)]
+LABELLED = [
+    f"section_00_{domain}_test_{label}_{i:04d}_noAttribute.wav"
+    for domain in ("source", "target")
+    for label in ("normal", "anomaly")
+    for i in range(5)
+]
+AUTHOR = dict(firstname="Ada", lastname="Name", email="ada@example.org", affiliation=dict(institution="LAB", location="X"))
+
+
+def write_part(run, machine, files, seed=0, system="asdkit", config=None, **changes):
+    """What `asdkit run` would have written of a machine."""
+    scores = np.random.default_rng(len(machine)).normal(size=len(files)).tolist()
+    config = config or Config()
+    part = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
+    part |= dict(decisions=[int(s > 1) for s in scores], threshold=1.0) | changes
+    path = run / machine / "parts" / f"{system}-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(part))
+    return part
+
+
+def write_model(run, machine, nets=2, system="asdkit", seed=0):
+    from safetensors.torch import save_file
+
+    folder = run / machine / "models" / f"{system}-{seed}"
+    folder.mkdir(parents=True)
+    state = {f"/front/nets/{i}/{k}": v for i in range(nets) for k, v in MSM(80, 16).state_dict().items()}
+    save_file(state, folder / "tensors.safetensors")
+
+
+@pytest.fixture(scope="module")
+def original_run(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "dcase2026"
+    for machine in EVALUATION:
+        write_part(run, machine, UNLABELLED)
+    for machine in DEVELOPMENT:
+        write_part(run, machine, LABELLED)
+    write_model(run, sorted(EVALUATION)[0])
+    (run / "run.json").write_text(json.dumps({"asdkit": "0.1.0", "quick": False}))
+    return run
+
+
+@pytest.fixture
+def run(original_run, tmp_path):
+    return shutil.copytree(original_run, tmp_path / "run")
+
+
+@pytest.fixture
+def meta(tmp_path):
+    path = tmp_path / "meta.yaml"
+    path.write_text(yaml.safe_dump({"submission": {"authors": [AUTHOR]}}))
+    return path
+
+
+@pytest.fixture
+def folder(original_run, tmp_path, meta):
+    """A submission without a flaw."""
+    return submit(original_run, LABEL, tmp_path / "out", meta=meta)
+
+
+def read_meta(folder):
+    return yaml.safe_load((folder / f"{folder.name}.meta.yaml").read_text())
+
+
+def write_meta(folder, form):
+    (folder / f"{folder.name}.meta.yaml").write_text(yaml.safe_dump(form))
+
+
+def refused(tmp_path, message, run, label=LABEL, **more):
+    """Nothing is left behind."""
+    with pytest.raises(InputError, match=message) as error:
+        submit(run, label, tmp_path / "out", **more)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+# writing
+
+
+def test_a_whole_run_gives_a_submission_without_a_flaw(folder):
+    assert folder.name == LABEL and check_submission(folder) == []
+    tables = [f"{kind}_{m}_section_00_test.csv" for m in EVALUATION for kind in ("anomaly_score", "decision_result")]
+    assert {p.name for p in folder.iterdir()} == {*tables, f"{LABEL}.meta.yaml"}
+
+
+def test_the_tables_hold_the_scores_and_decisions_of_the_run(original_run, folder):
+    part = json.loads((original_run / "Sander/parts/asdkit-0.json").read_text())
+    lines = (folder / "anomaly_score_Sander_section_00_test.csv").read_text().splitlines()
+    assert lines == [f"{name},{score!r}" for name, score in zip(UNLABELLED, part["scores"])]
+    lines = (folder / "decision_result_Sander_section_00_test.csv").read_text().splitlines()
+    assert lines == [f"{name},{decision}" for name, decision in zip(UNLABELLED, part["decisions"])]
+
+
+def test_development_results_are_the_official_metric_in_percent(original_run, folder):
+    part = json.loads((original_run / "fan/parts/asdkit-0.json").read_text())
+    labels, domains = [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5, ["source"] * 10 + ["target"] * 10
+    expected = metrics.evaluate(part["scores"], labels, domains)
+    results = read_meta(folder)["results"]["development_dataset"]
+    assert set(results) == set(DEVELOPMENT)
+    for name in ("auc_source", "auc_target", "pauc"):
+        assert results["fan"][name] == pytest.approx(100 * expected[name], abs=0.006)
+
+
+def test_parameters_are_the_weights_of_the_stored_networks(folder):
+    expected = 2 * sum(p.numel() for p in MSM(80, 16).parameters())
+    assert read_meta(folder)["system"]["complexity"]["total_parameters"] == expected
+
+
+@pytest.mark.parametrize("config", [*systems(Config()).values(), Config.report()])
+def test_every_system_can_be_described(config):
+    described = submission._describe(config)
+    assert described.keys() <= set(DESCRIPTION) and described["acoustic_features"]
+    yaml.safe_dump(described)
+
+
+def test_far_is_named_only_where_it_is_heard():
+    near, far = (submission._describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex"))
+    assert near["front_end"] is None and near.get("embeddings") is None and "far" in far["front_end"]
+
+
+def test_the_baseline_can_be_submitted(run, tmp_path, meta):
+    for machine in (*EVALUATION, *DEVELOPMENT):
+        files = UNLABELLED if machine in EVALUATION else LABELLED
+        write_part(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
+        path = run / machine / "parts" / "autoencoder-mse-0.json"
+        path.write_text(path.read_text().replace(json.dumps(Config().to_dict()), "null"))
+    folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
+    found(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
+
+
+def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run, tmp_path):
+    fields = {"submission": {"name": "Ünser System"}, "system": {"description": {"embeddings": "none"}}}
+    for i, dump in ((1, yaml.safe_dump), (2, json.dumps)):
+        (tmp_path / "meta").write_text(dump(fields))
+        form = read_meta(submit(original_run, LABEL[:-1] + str(i), tmp_path / "out", meta=tmp_path / "meta"))
+        assert form["submission"]["name"] == "Ünser System" and form["submission"]["label"] == LABEL[:-1] + str(i)
+        assert form["system"]["description"]["embeddings"] == "none"
+        assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
+
+
+def test_a_field_that_the_form_does_not_know_is_a_warning(original_run, tmp_path):
+    (tmp_path / "meta").write_text("submission: {authers: []}")
+    with pytest.warns(UserWarning, match="submission.authers is not a field of the form"):
+        submit(original_run, LABEL, tmp_path / "out", meta=tmp_path / "meta")
+
+
+def test_a_quick_run_is_a_warning(run, tmp_path):
+    (run / "run.json").write_text(json.dumps({"asdkit": "0.1.0", "quick": True}))
+    with pytest.warns(UserWarning, match="a quick run; its scores are not a result"):
+        submit(run, LABEL, tmp_path / "out")
+
+
+# refusals
+
+
+@pytest.mark.parametrize("label", ["Name", "Name_LAB_task2_5", "Name_LAB_task1_1", "../N_LAB_task2_1", "_LAB_task2_1"])
+def test_labels_outside_the_grammar(original_run, tmp_path, label):
+    refused(tmp_path, "label: found .*, expected <last name>_<institute>_task2_<1 to 4>", original_run, label)
+
+
+def test_what_is_there_is_never_overwritten(original_run, folder, tmp_path):
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(InputError, match="found a folder or file of that name, expected none"):
+        submit(original_run, LABEL, tmp_path / "out")
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_runs_that_cannot_be_submitted(original_run, run, tmp_path):
+    refused(tmp_path, "nowhere: .*expected an output folder of `asdkit run`", tmp_path / "nowhere")
+    refused(tmp_path, "run: found asdkit seed 0; expected .* with report seed 0", run, system="report")
+    refused(tmp_path, "expected .* with asdkit seed 7", run, seed=7)
+    write_part(run, "Sander", UNLABELLED, config_hash="another")
+    refused(tmp_path, "found several configurations of asdkit", run)
+    (run / "Sander/parts/asdkit-0.json").write_text("{")
+    refused(tmp_path, "not readable as a run", run)
+
+
+def test_only_labelled_machines_are_no_submission(run, tmp_path):
+    for machine in EVALUATION:
+        shutil.rmtree(run / machine)
+    refused(tmp_path, "found no machine with unlabelled test clips, expected ToyDrone, ", run)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"decisions": [None] * 200}, "Sander: found no decisions, expected 0 or 1"),
+        ({"scores": [float("nan")] * 200}, "Sander: found 200 scores that are not numbers"),
+    ],
+)
+def test_scores_and_decisions_must_be_there(run, tmp_path, change, says):
+    write_part(run, "Sander", UNLABELLED, **change)
+    refused(tmp_path, says, run)
+
+
+@pytest.mark.parametrize("text", ["- a list", "just text", "a: [", "\0"])
+def test_unreadable_meta_files(original_run, tmp_path, text):
+    (tmp_path / "meta").write_text(text)
+    refused(tmp_path, "meta: (not readable as YAML|found (list|str), expected)", original_run, meta=tmp_path / "meta")
+
+
+def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        submit(original_run, LABEL, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+# the check
+
+
+def found(folder, problem):
+    """There is this problem and no other."""
+    problems = check_submission(folder)
+    assert len(problems) == 1 and problem in problems[0], problems
+
+
+SCORES = "anomaly_score_Sander_section_00_test.csv"
+DECISIONS = "decision_result_Sander_section_00_test.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "says"),
+    [
+        (SCORES, "section_00_0003.wav", "section_00_0002.wav", "found 200 rows and 199 of the clips, expected each of"),
+        (SCORES, "section_00_0003.wav", "section_00_3.wav", "found 200 rows and 199 of the clips"),
+        (SCORES, "section_00_0000.wav,", "file,score\nsection_00_0000.wav,", "found 201 rows and 200 of the clips"),
+        (SCORES, "section_00_0000.wav,", "section_00_0000.wav,nan\n#,", "found 201 rows"),
+        (SCORES, ",", ";", "expected two columns"),
+        (DECISIONS, ",0\n", ",0.0\n", "found '0.0', expected 0 or 1"),
+        (DECISIONS, ",0\n", ",\n", "found '', expected 0 or 1"),
+    ],
+)
+def test_flaws_of_a_table(folder, name, old, new, says):
+    path = folder / name
+    path.write_text(path.read_text().replace(old, new, 1))
+    problems = check_submission(folder)
+    assert problems and all(p.startswith(f"{name}: ") for p in problems) and says in problems[0]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "high", ""])
+def test_scores_must_be_finite(folder, value):
+    (folder / SCORES).write_text("".join(f"{name},{value}\n" for name in UNLABELLED))
+    found(folder, f"{SCORES}: found {value!r}, expected finite numbers")
+
+
+def test_missing_and_surplus_files(folder):
+    (folder / SCORES).unlink()
+    found(folder, f"{SCORES}: is missing")
+    (folder / DECISIONS).rename(folder / "decision_result_pump_section_00_test.csv")
+    problems = check_submission(folder)
+    assert [p.partition(": ")[0] for p in problems] == ["decision_result_pump_section_00_test.csv", SCORES, DECISIONS]
+
+
+def test_a_folder_of_another_name(folder):
+    other = folder.rename(folder.with_name("other"))
+    problems = check_submission(other)
+    assert "other: expected <last name>_<institute>_task2_<1 to 4>" in problems
+    assert "other.meta.yaml: is missing" in problems
+    with pytest.raises(InputError, match="no such folder; expected a submission"):
+        check_submission(folder)
+
+
+def test_placeholders_are_called_out(original_run, tmp_path):
+    out = submit(original_run, LABEL, tmp_path / "out")
+    found(out, "found TODO in submission.authors.0.firstname, submission.authors.0.lastname, submission.authors.0.email")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
+        (lambda f: f["system"]["description"].pop("embeddings"), "found no system.description.embeddings"),
+        (lambda f: f.update(system=3), "found no system.description, system.complexity"),
+        (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found label Other_LAB_task2_1, expected"),
+        (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
+        (lambda f: f["submission"].update(authors=[]), "found authors [], expected a list, each with affiliation, email"),
+        (lambda f: f["submission"].update(authors=[{"lastname": "Name"}]), "expected a list, each with"),
+        (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found total_parameters 'many'"),
+        (lambda f: f["results"]["development_dataset"].pop("fan"), "found results of "),
+        (lambda f: f["results"].update(development_dataset=None), "found results of no machine, expected ToyCar"),
+        (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "of fan, expected auc_source"),
+        (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "of fan, expected auc_source"),
+    ],
+)
+def test_flaws_of_the_form(folder, change, says):
+    form = read_meta(folder)
+    change(form)
+    write_meta(folder, form)
+    found(folder, f"{LABEL}.meta.yaml: ")
+    found(folder, says)
+
+
+def test_a_form_that_is_no_form(folder):
+    (folder / f"{LABEL}.meta.yaml").write_text("- nothing")
+    found(folder, f"{LABEL}.meta.yaml: found list, expected fields")
+
+
+# the command
+
+
+def test_the_command_writes_checks_and_uploads_nothing(original_run, tmp_path, meta, capsys):
+    arguments = ["submit", str(original_run), "--label", LABEL, "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--meta", str(meta)]) == 0
+    out = capsys.readouterr().out
+    assert f"submission: {tmp_path / 'out' / LABEL} (5 machines); nothing was uploaded" in out and "no finding(s)" in out
+    arguments[3] = "Name_LAB_task2_2"
+    assert main(arguments) == 1
+    assert "check: 1 finding(s)\n  Name_LAB_task2_2.meta.yaml: found TODO in" in capsys.readouterr().out
+    assert main(arguments) == 2
+    assert "expected none" in capsys.readouterr().err
+
+
+def test_a_real_run_can_be_submitted(tiny_data, tmp_path, capsys):
+    """Fitting, scoring and stored models included; one machine's test clips lose their labels first."""
+    data = shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data")
+    for i, path in enumerate(sorted((data / "pump" / "test").iterdir())):
+        path.rename(path.with_name(f"section_00_{i:04d}.wav"))
+    config = replace(Config(), blocks=("logmel",), test_hop=40, false_alarm=0.25)
+    runs.run(data, tmp_path / "run", config, ["asdkit"])
+    assert main(["submit", str(tmp_path / "run"), "--label", LABEL, "--out", str(tmp_path / "out")]) == 1
+    rows = (tmp_path / "out" / LABEL / "anomaly_score_pump_section_00_test.csv").read_text().splitlines()
+    assert len(rows) == 12 and rows[0].startswith("section_00_0000.wav,")
+    form = read_meta(tmp_path / "out" / LABEL)
+    assert list(form["results"]["development_dataset"]) == ["valve"]
+    assert form["system"]["complexity"]["total_parameters"] == 0
