@@ -162,7 +162,8 @@ def _opened(path: Path, reading: Reading):
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not readable as audio ({error}); {expected}") from None
+        reason = getattr(error, "error_string", error)  # libsndfile's, without the path
+        raise InputError(f"{path}: not readable as audio ({reason}); {expected}") from None
 
 
 def _check_header(path, f, reading: Reading) -> None:

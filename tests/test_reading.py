@@ -118,6 +118,11 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     refused(Path("/dev/zero"), "not readable as audio")
 
 
+def test_the_reason_is_a_sentence_and_names_the_file_once(tmp_path):
+    (tmp_path / "a.wav").write_text("no sound")
+    refused(tmp_path / "a.wav", r"a.wav: not readable as audio \(Format not recognised.\); expected a 16 kHz two-channel WAV")
+
+
 def test_a_link_to_a_recording_is_read(tmp_path):
     (tmp_path / "link.wav").symlink_to(write(tmp_path / "a.wav"))
     assert read_clip(tmp_path / "link.wav").shape == (2, 8000)
