@@ -87,8 +87,8 @@ def test_several_machines_are_simulated_or_found(elsewhere, tiny_data):
 def test_tables_are_read_from_the_clone_or_made_of_tokens(elsewhere):
     assert lessons.stored_tables() == {}
     sizes = dict(n_source=4, n_target=2, n_test=2, seconds=3.0)
-    tables = lessons.token_tables(["valve"], ["n_0"], ["asdkit", "report"], **sizes)
-    assert tables["about"]["quick"] and set(tables["differences"]["base"]) == {"asdkit", "report"}
+    tables = lessons.token_tables(["valve"], ["n_0"], ["report"], **sizes)
+    assert tables["about"]["quick"] and set(tables["differences"]["base"]) == {"report"}
     (elsewhere / "figures" / "tables").mkdir(parents=True)
     with pytest.raises(InputError, match="run `make ablate` first"):
         lessons.stored_tables()
