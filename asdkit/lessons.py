@@ -141,14 +141,14 @@ def truth(clips: Sequence[Clip]) -> pd.DataFrame:
     Returns
     -------
     table : DataFrame
-        file, domain, label, recording, fault ("" without; "any" where it is not known which) and, of simulated clips, severity,
-        speed, load, near_snr_db, noise, gain_db.
+        file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated clips,
+        severity, speed, load, near_snr_db, noise, gain_db.
     """
     columns = ("domain", "label", "recording")
     table = pd.DataFrame({"file": [c.name for c in clips], **{name: [getattr(c, name) for c in clips] for name in columns}})
     known = clips[0].path.parent.parent / "simulation.csv"
     if not known.is_file():
-        return table.assign(fault=np.where(table["label"] == 1, "any", ""))
+        return table.assign(fault=np.where(table["label"] == 1, "any fault", ""))
     rows = pd.read_csv(known, keep_default_na=False)
     rows["file"] = rows["file_name"].str.rsplit("/", n=1).str[-1]
     return table.merge(rows.drop(columns=["file_name", "index"]), on="file", how="left", validate="1:1")
@@ -244,7 +244,7 @@ def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: in
     Returns
     -------
     table : DataFrame
-        fault ("any" where it is not known which), system, value, lo, hi, clips (with the fault).
+        fault ("any fault" where it is not known which), system, value, lo, hi, clips (with the fault).
     """
     table, rows = truth(machine.test), []
     for fault in sorted(set(table["fault"]) - {""}):

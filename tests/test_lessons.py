@@ -112,7 +112,7 @@ def test_truth_is_in_the_order_of_the_clips(valve, tiny_data):
     assert {int(name.split("_load_")[1][:-4]) for name in table["file"]} == set(table["load"])
     real = index_machine(tiny_data / "dev_data" / "raw" / "pump")
     assert not lessons.is_simulated(real)
-    assert lessons.truth(real.test)["fault"].tolist() == ["any" if c.label else "" for c in real.test]
+    assert lessons.truth(real.test)["fault"].tolist() == ["any fault" if c.label else "" for c in real.test]
 
 
 def test_systems_are_compared_in_pairs(valve):
