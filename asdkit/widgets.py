@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import wraps
 from html import escape
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def rows(grid: Grid, names: list[str], rank: int, i: int) -> dict[str, dict[str,
 def table_html(state: State) -> str:
     """The table as HTML, the last row in bold."""
     columns = list(next(iter(state.rows.values())))
-    head = "".join(f"<th style='{CELL}'>{escape(name)}</th>" for name in ("Omega x100", *columns))
+    head = "".join(f"<th style='{CELL}white-space:normal'>{escape(name)}</th>" for name in ("Omega x100", *columns))
     lines = [
         "".join(f"<td style='{CELL}{BOLD * (name == ALL)}'>{escape(text)}</td>" for text in (name, *cells.values()))
         for name, cells in state.rows.items()
@@ -100,7 +101,7 @@ def table_html(state: State) -> str:
     return f"<table class='asdkit-numbers' style='border-collapse:collapse'><tr>{head}</tr>{body}</table>"
 
 
-CELL = "text-align:left;padding:2px 14px 2px 0;border-bottom:1px solid #dddddd;white-space:nowrap;"
+CELL = "text-align:left;vertical-align:bottom;padding:2px 14px 2px 0;border-bottom:1px solid #dddddd;white-space:nowrap;"
 BOLD = "font-weight:bold;"
 
 
@@ -112,8 +113,9 @@ def draw(state: State, machines: Iterable[str]):
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    fig = go.FigureWidget(make_subplots(1, 3, column_widths=[0.34, 0.33, 0.33], horizontal_spacing=0.07))
-    for name, colour in zip([*machines, ALL], [*(LINES * 9)[: len(list(machines))], BLACK]):
+    names = [*machines, ALL]
+    fig = make_subplots(1, 3, column_widths=[0.34, 0.33, 0.33], horizontal_spacing=0.07)
+    for name, colour in zip(names, [*islice(cycle(LINES), len(names) - 1), BLACK]):
         line = dict(color=colour, width=3 if name == ALL else 1.3)
         fig.add_scatter(x=ALPHAS, name=name, mode="lines", line=line, legend="legend", row=1, col=1)
     fig.add_scatter(name="here", mode="markers", marker=dict(color=VERMILLION, size=11), showlegend=False, row=1, col=1)
@@ -125,7 +127,7 @@ def draw(state: State, machines: Iterable[str]):
         fig.add_scatter(name=name, mode="markers", marker=marker, legend="legend3", row=1, col=3)
     _lay_out(fig)
     redraw(fig, state)
-    return fig
+    return go.FigureWidget(fig)  # whole: what is added to a widget later can be lost on its way to the browser
 
 
 def _lay_out(fig) -> None:
@@ -134,9 +136,10 @@ def _lay_out(fig) -> None:
         for key, x in (("legend", 0), ("legend2", 0.36), ("legend3", 0.7))
     }
     fig.update_layout(
-        template="simple_white", height=370, barmode="overlay", bargap=0, font=dict(family="DejaVu Sans, sans-serif", size=12),
-        margin=dict(l=50, r=10, t=60, b=45), coloraxis=dict(colorscale="Cividis", colorbar=dict(title="score", thickness=12)),
-        xaxis=dict(title="alpha", range=[-0.02, 1.02]), yaxis_title="Omega x100", yaxis2_title="clips", **legends,
+        template="simple_white", width=1060, height=360, barmode="overlay", bargap=0, margin=dict(l=50, r=10, t=60, b=45),
+        font=dict(family="DejaVu Sans, sans-serif", size=12), **legends,
+        coloraxis=dict(colorscale="Cividis", colorbar=dict(title="score", thickness=12)),
+        xaxis=dict(title="alpha", range=[-0.02, 1.02]), yaxis_title="Omega x100", yaxis2_title="clips",
         xaxis3_title="principal component 1", yaxis3_title="principal component 2",
     )  # fmt: skip
     fig.add_hline(y=50, line=dict(color=GREY, dash="dash", width=1), row=1, col=1)
@@ -146,7 +149,7 @@ def redraw(fig, state: State) -> None:
     """Put a state into the figure: curves, bars, colours."""
     traces = {trace.name: trace for trace in fig.data}
     with fig.batch_update():
-        for name in list(traces)[: -N_FIXED]:
+        for name in list(traces)[:-N_FIXED]:
             traces[name].update(y=state.curves.get(name), visible=name in state.curves)
         traces["here"].update(x=[state.alpha], y=[state.curves[ALL][list(ALPHAS).index(state.alpha)]])
         for name, counts in zip(("normal", "anomaly"), state.counts):
@@ -202,24 +205,21 @@ class Panel:
         start = ALPHAS[position(config.alpha)]
         wide = dict(layout=w.Layout(width="340px"), style=dict(description_width="80px"))
         self.alpha = w.FloatSlider(start, min=0, max=1, step=0.05, description="alpha", readout_format=".2f", **wide)
-        self.rank = w.ToggleButtons(options=grid.ranks, value=rank, description="rank k", style=dict(button_width="52px"))
+        self.rank = w.ToggleButtons(options=grid.ranks, value=rank, style=dict(button_width="60px"))
         options, lines = [*names, *self.refused], min(6, len(names) + len(self.refused))
         self.machines = w.SelectMultiple(options=options, value=names, rows=lines, description="machines", **wide)
         self.shown = w.Dropdown(options=names, description="show", **wide)
         self.save = w.Button(description=f"Write {self.path.name}", icon="save", layout=w.Layout(margin="2px 2px 2px 90px"))
         self.numbers, self.status = w.HTML(), w.HTML()
         self.figure = draw(state(grid, names, rank, start, names[0]), names)
-        self.box = w.VBox([w.HBox([w.VBox(self.controls), w.VBox([self.numbers, self.status])]), self.figure])
+        ranks = w.HBox([w.HTML("<div style='width:80px;text-align:right;margin-right:4px'>rank k</div>"), self.rank])
+        left = w.VBox([self.alpha, ranks, self.machines, self.shown, self.save], layout=w.Layout(flex="0 0 360px"))
+        self.box = w.VBox([w.HBox([left, w.VBox([self.numbers, self.status])]), self.figure])
         for widget in (self.alpha, self.rank, self.shown):
             widget.observe(self.show, "value")
         self.machines.observe(self.choose, "value")
         self.save.on_click(self.write)
         self.show()
-
-    @property
-    def controls(self) -> list:
-        """What can be operated, from top to bottom."""
-        return [self.alpha, self.rank, self.machines, self.shown, self.save]
 
     def say(self, text: str, colour: str = BLACK) -> None:
         """Put a line below the numbers."""

@@ -1,7 +1,6 @@
 """The tuning notebook in a real browser: JupyterLab on loopback, cells run, the slider moved by keyboard.
 
-``ASDKIT_SCREENSHOT=FILE`` keeps a picture of the panel, made with ``ASDKIT_SCREENSHOT_DATA=FOLDER`` of other machines if it is
-named.
+``ASDKIT_SCREENSHOT=FILE`` keeps a picture of the panel, of the notebook as it is not of its quick profile: it takes minutes.
 """
 
 import json
@@ -24,9 +23,12 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync",
     "--disable-dev-shm-usage",
 ]  # fmt: skip
-PLAIN = {"@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"}}  # cells out of sight are kept in the page
+PLAIN = {
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are kept in the page
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
-STEPS = 10  # of the slider
+STEPS = 10  # of the slider: far enough for a clip to change its bin
 pytestmark = pytest.mark.browser
 
 
@@ -38,12 +40,10 @@ def chromium() -> str:
 
 
 def quick_copy(folder: Path) -> None:
-    """The notebook with the literals of its quick profile, or with those of a screenshot."""
+    """The notebook with the literals of its quick profile; with its own where a picture is wanted."""
     notebook = json.loads((ROOT / "notebooks" / NOTEBOOK).read_text())
     (cell,) = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
-    values = cell["metadata"]["nbmake"]["mock"]
-    if data := os.environ.get("ASDKIT_SCREENSHOT_DATA"):
-        values = {"DATA": str(Path(data).resolve())}
+    values = {} if "ASDKIT_SCREENSHOT" in os.environ else cell["metadata"]["nbmake"]["mock"]
     cell["source"] += ["\n"] + [f"{name} = {value!r}\n" for name, value in values.items()]
     (folder / NOTEBOOK).write_text(json.dumps(notebook))
 
@@ -72,11 +72,10 @@ def address(chromium, tmp_path_factory):
 
 
 def command(folder: Path, port: int, token: str) -> list[str]:
-    """JupyterLab on loopback, which asks nobody for news."""
+    """JupyterLab on loopback."""
     options = [
         f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--ServerApp.open_browser=False",
-        "--LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate", "--LabApp.news_url=",
     ]  # fmt: skip
     return [sys.executable, "-m", "jupyterlab", "--allow-root", "--expose-app-in-browser", *options]
 
@@ -137,7 +136,7 @@ def test_the_slider_is_moved_by_keyboard_and_the_panel_follows(page, tmp_path):
     assert not page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count()
     handle.focus()
     before = seen(page)
-    for _ in range(STEPS):  # far enough for a clip to change its bin
+    for _ in range(STEPS):
         handle.press("ArrowLeft")
     there = f"at alpha {float(before['alpha']) - 0.05 * STEPS:.2f}"
     page.wait_for_function("there => document.querySelector('.asdkit-numbers').innerText.includes(there)", arg=there)

@@ -129,6 +129,18 @@ def test_help_lists_the_commands_of_the_readme():
         assert f"make {target} " in listed
 
 
+def last_line(folder: Path, test: str, environment: dict[str, str]) -> str:
+    """Of a run of pytest on one test, beside this conftest, in an otherwise clean environment."""
+    shutil.copy(ROOT / "tests/conftest.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    real\n    browser\naddopts = -p no:cacheprovider\n")
+    (folder / "test_it.py").write_text(test)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASDKIT_", "PYTEST_"))}
+    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "real or browser"]
+    run = subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True)
+    return run.stdout.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "environment, outcome",
     [
@@ -140,11 +152,11 @@ def test_help_lists_the_commands_of_the_readme():
     ],
 )
 def test_real_recordings_cannot_be_skipped_where_they_are_required(environment, outcome, tmp_path):
-    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = real\naddopts = -p no:cacheprovider\n")
-    (tmp_path / "test_it.py").write_text("def test_it(real_data):\n    assert real_data.is_absolute()\n")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASDKIT_", "PYTEST_"))}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "real"]
-    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    run = subprocess.run(command, cwd=tmp_path, env=clean | environment, capture_output=True, text=True)
-    assert outcome in run.stdout.splitlines()[-1]
+    test = "def test_it(real_data):\n    assert real_data.is_absolute()\n"
+    assert outcome in last_line(tmp_path, test, environment)
+
+
+@pytest.mark.parametrize("environment, outcome", [({}, "1 skipped"), ({"ASDKIT_REQUIRE_BROWSER": "1"}, "1 failed")])
+def test_a_browser_cannot_be_skipped_where_it_is_required(environment, outcome, tmp_path):
+    test = "import pytest\n\n@pytest.mark.browser\ndef test_it():\n    pytest.skip('found no browser')\n"
+    assert outcome in last_line(tmp_path, test, environment)
