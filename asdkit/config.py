@@ -73,7 +73,7 @@ class Config:
 
     # decision
     false_alarm: float = 0.1  # requested rate on normal recordings
-    holdout: float = 0.2  # share of recordings held out to calibrate; all in turn where that is too few for the rate
+    holdout: float = 0.2  # share of source recordings held out to calibrate; all in turn where those are too few
 
     # computing
     threads: int = 1  # torch threads; floating-point sums depend on it. Machines run in parallel (`--jobs`)

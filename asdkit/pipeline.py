@@ -106,7 +106,7 @@ def fit(
     fast = tuple(fast_channels(config) if fast is None else fast)
     fitting = Fitting(clips, config, seed, memo or Memo(), fast, description, others)
     detector = fit_uncalibrated(fitting)
-    return replace(detector, threshold=calibrate(fitting, fit_uncalibrated)) if decide else detector
+    return replace(detector, threshold=calibrate(fitting, fit_uncalibrated, fit_front)) if decide else detector
 
 
 def fit_uncalibrated(fitting: Fitting) -> Detector:

@@ -90,7 +90,7 @@ def bench(args, folder, config) -> None:
     detector = Detector(config, 0, front, balancer, spaces, {}, {})
     if len(spaces) > 1:
         detector = stage("standardise", lambda: standardise_spaces(detector, fitting, ridges))
-    stage("calibrate the decision", lambda: calibrate(fitting, fit_uncalibrated))
+    stage("calibrate the decision", lambda: calibrate(fitting, fit_uncalibrated, fit_front))
     stage(
         "score the test clips",
         lambda: [detector.score(fitting.spectra(c)) for c in machine.test],

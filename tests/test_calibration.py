@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdkit.calibration import calibrate, check_rate, conformal_threshold
+from asdkit.calibration import calibrate, check_rate, conformal_threshold, like_target
 from asdkit.config import Config
 from asdkit.fitting import Fitting, Memo
 from asdkit.recordings import Clip, InputError
@@ -51,17 +51,81 @@ def test_a_rate_that_cannot_be_promised_is_refused(n, rate, fine):
         check_rate(clips, rate)
 
 
-@pytest.mark.parametrize(("holdout", "rate", "n"), [(0.2, 0.1, 50), (0.4, 0.03, 90), (0.35, 0.05, 60), (0.28, 0.036, 100)])
-def test_one_fold_suffices_for_the_rate_it_is_used_for(holdout, rate, n, monkeypatch):
-    """`calibrate` on made-up scores: whatever the share held out, the threshold exists."""
-    clips = tuple(Clip(Path(f"{i:03d}.wav"), recording=str(i)) for i in range(n))
-    fitting = Fitting(clips, Config(holdout=holdout, false_alarm=rate), 0, Memo(), ())
+def test_target_recordings_promise_no_rate():
+    clips = [Clip(Path(f"train/{i}.wav"), recording=str(i), domain="target" if i > 8 else "source") for i in range(19)]
+    check_rate(tuple(clips), 0.1)
+    with pytest.raises(InputError, match="found 9 recordings, expected at least 19"):
+        check_rate(tuple(clips), 0.05)
+
+
+@pytest.fixture
+def numbered(monkeypatch):
+    """A made-up fit of n source and some target clips, each clip's score its number; the clips each round was fitted on."""
+    seen = []
 
     class Fake:
         front = None
 
-        def score_blocks(self, blocks):
-            return blocks
+        def score_blocks(self, blocks, recording=None):
+            return blocks if recording is None else blocks + 0.5  # left out of the bank
 
-    monkeypatch.setattr(Fitting, "blocks", lambda self, front, clip, hop: float(clip.path.stem))
-    assert 0 <= calibrate(fitting, lambda rest: Fake()) < n
+    def fit(rest):
+        seen.append([int(c.path.stem) for c in rest.clips])
+        return Fake()
+
+    def run(n_source, n_target=0, **options):
+        domains = ["source"] * n_source + ["target"] * n_target
+        clips = tuple(Clip(Path(f"{i:03d}.wav"), recording=f"{i:03d}", domain=d) for i, d in enumerate(domains))
+        fitting = Fitting(clips, Config(**options), 0, Memo(), ())
+        return calibrate(fitting, fit, lambda rest: (None, [None] * len(rest.clips)))
+
+    monkeypatch.setattr(Fitting, "blocks", lambda self, front, clip, hop, ridge=None: float(clip.path.stem))
+    run.seen = seen
+    return run
+
+
+@pytest.mark.parametrize(("holdout", "rate", "n"), [(0.2, 0.1, 50), (0.4, 0.03, 90), (0.35, 0.05, 60), (0.28, 0.036, 100)])
+@pytest.mark.parametrize("n_target", [0, 1, 10])
+def test_one_fold_suffices_for_the_rate_it_is_used_for(holdout, rate, n, n_target, numbered):
+    """Whatever the share held out, the threshold exists."""
+    assert np.isfinite(numbered(n, n_target, holdout=holdout, false_alarm=rate))
+
+
+@pytest.mark.parametrize(("n", "rounds"), [(50, 1), (30, 3)])
+def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds, numbered):
+    assert numbered(n, 10) > numbered(n)  # target scores are the higher ones here
+    first = numbered.seen[:rounds]
+    assert len(numbered.seen) == 2 * rounds and all(set(range(n, n + 10)) <= set(clips) for clips in first)
+    held = [set(range(n)) - set(clips) for clips in first]
+    assert sum(map(len, held)) == (n if rounds == 3 else n // 5) == len(set.union(*held))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5)), min_size=1, max_size=12), st.integers(0, 20))
+def test_like_target_equals_loops(target, n_0):
+    rng = np.random.default_rng(0)
+    source, ids = rng.normal(size=30), np.arange(30) % 7
+    found = like_target(source, ids, np.array([s for _, s in target]), np.array([r for r, _ in target]), n_0)
+
+    def moments(pairs):
+        by_recording = {r: [s for q, s in pairs if q == r] for r in {r for r, _ in pairs}}
+        mean = np.mean([np.mean(scores) for scores in by_recording.values()])
+        squares = [np.mean([(s - mean) ** 2 for s in scores]) for scores in by_recording.values()]
+        return mean, np.mean(squares), len(by_recording)
+
+    (m_s, v_s, _), (m_t, v_t, n) = moments(list(zip(ids, source))), moments(target)
+    spread = np.sqrt((n * v_t + n_0 * v_s) / (n + n_0) * (1 + 1 / n))
+    np.testing.assert_allclose(found, [m_t + (s - m_s) / np.sqrt(v_s) * spread for s in source], atol=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])
+def test_ten_target_recordings_keep_the_rate_on_average_where_domains_are_met_equally(rate):
+    """Within a factor of two, of scores with a tail, the target's moved and stretched."""
+    rng, alarms = np.random.default_rng(0), []
+    for _ in range(2000):
+        centre, spread = rng.normal(3, 1), rng.uniform(0.7, 1.5)
+        source, target = rng.gamma(4, size=200), centre + spread * rng.gamma(4, size=20)
+        scores = np.append(source[:190], like_target(source[:190], np.arange(190), target[:10], np.arange(10), 10.0))
+        threshold = conformal_threshold(scores, np.arange(380), rate)
+        alarms.append(np.mean([source[190:] > threshold, target[10:] > threshold]))
+    assert rate / 2 < np.mean(alarms) < 2 * rate
