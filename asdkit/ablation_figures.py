@@ -95,8 +95,8 @@ def plan(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
         if rows["value"].notna().any():
             yield f"{base}-{family}", "differences", base, partial(kind, rows, family, base)
     if "trap-sensitivity" in tables:
-        for base in dict.fromkeys(tables["trap-sensitivity"]["base"]):
-            yield from ((f"{base}-{name}", table, base, draw) for name, table, draw in trap_figures.plan(tables, base))
+        base = tables["trap-sensitivity"]["base"].iloc[0]  # the mechanism is of single embeddings: the same in every base
+        yield from ((f"{base}-{name}", table, base, draw) for name, table, draw in trap_figures.plan(tables, base))
     for method, rows in tables["embedding"].groupby("method", sort=False) if "embedding" in tables else ():
         base = rows["base"].iloc[0]
         yield f"{base}-embedding-{method}", "embedding", base, partial(trap_figures.embedding_map, rows)

@@ -248,17 +248,13 @@ def _weakest(gains: list[Gain]) -> Gain:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The claims as a table to read: one row a claim and kind of data, a column for each base."""
-    bases = list(dict.fromkeys(table["base"]))
-    lines = [f"| claim | data | measured | {' | '.join(_title(b) for b in bases)} |", "|" + "---|" * (3 + len(bases))]
-    for (text, data, measured), rows in table.groupby(["text", "data", "measured"], sort=False):
-        cells = {r["base"]: _cell(r) for _, r in rows.iterrows()}
-        lines.append(f"| {text} | {data} | {measured} | {' | '.join(cells.get(b, '') for b in bases)} |")
+    """The claims as a table to read: a row each, with what was measured; a column for each kind of data and base."""
+    columns = list(dict.fromkeys(zip(table["data"], table["base"])))
+    lines = [f"| claim: *measured* | {' | '.join(f'{d}, `{b}`' for d, b in columns)} |", "|" + "---|" * (1 + len(columns))]
+    for (text, measured), rows in table.groupby(["text", "measured"], sort=False):
+        cells = {(r["data"], r["base"]): _cell(r) for _, r in rows.iterrows()}
+        lines.append(f"| {text}: *{measured}* | {' | '.join(cells.get(c, '') for c in columns)} |")
     return "\n".join(lines)
-
-
-def _title(base: str) -> str:
-    return "in the report's literal reading" if base == "report" else f"in the default `{base}`"
 
 
 def _cell(row) -> str:

@@ -1,16 +1,19 @@
 """Claims: every verdict is reachable by the numbers, and each claim reads the comparison that it names."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from asdkit import claims
+from asdkit.ablation_figures import read_tables
 from asdkit.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Gain, claims_table
 from asdkit.config import Config
 from asdkit.families import plan
 
+ROOT = Path(__file__).parents[1]
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi
 BY_NAME = {c.name: c for c in CLAIMS}
 EVERY = replace(Config(), blocks=(*Config.report().blocks, "ridge-complex", "texture"))  # every claim can be measured
@@ -124,8 +127,15 @@ def test_a_negative_sign_turns_the_interval_round():
 def test_claims_are_written(tmp_path):
     table = claims.write(tables(level=(0.55, 0.48, 0.61)), tmp_path)
     text = (tmp_path / "claims.md").read_text()
-    assert "| machine-ID classification reaches near-chance detection | real |" in text
+    assert "| machine-ID classification reaches near-chance detection: *Omega of its embedding* |" in text
+    assert "real, `asdkit`" in text.splitlines()[0]
     assert "**holds** 55.0 [48.0, 61.0]" in text
     assert "weakest of 4" in text and "3 seed(s)" in text and "QUICK" not in text
     stored = pd.read_csv(tmp_path / "claims.csv")
     assert stored["verdict"].tolist() == table["verdict"].tolist()
+
+
+def test_readme_tells_the_claims_of_the_stored_tables():
+    table = claims_table(read_tables(ROOT / "figures" / "tables"))
+    assert claims.markdown(table) in (ROOT / "README.md").read_text()
+    assert claims.markdown(table) in (ROOT / "figures" / "claims.md").read_text()
