@@ -10,6 +10,7 @@ from asdkit.recordings import InputError
 
 
 def add_simulate(commands):
+    """Name and options of `asdkit simulate`."""
     p = command(commands, "simulate", simulate, "Write simulated near/far recordings, or render mono ones.")
     p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
     p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines")
@@ -39,6 +40,7 @@ def simulate(args) -> None:
 
 
 def add_fetch(commands):
+    """Name and options of `asdkit fetch`."""
     p = command(commands, "fetch", fetch, "Download and unpack DCASE 2026 Task 2 data; continues where it stopped.")
     p.add_argument("set", metavar="SET", help="development, additional (training) or evaluation (test)")
     p.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for archives, dev_data and eval_data")
@@ -57,6 +59,7 @@ def fetch(args) -> None:
 
 
 def add_validate(commands):
+    """Name and options of `asdkit validate`."""
     p = command(commands, "validate", validate, "List what is missing, surplus or damaged; exit code 1 when there is anything.")
     p.add_argument("folder", type=Path, metavar="DIR", help="folder with <machine>/{train,test} somewhere below")
 

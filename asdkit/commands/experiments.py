@@ -13,6 +13,7 @@ SCHEDULER = (
 
 
 def add_run(commands):
+    """Name and options of `asdkit run`."""
     p = command(commands, "run", run, "Fit and score systems on every machine below a folder; continues where it stopped.")
     p.add_argument("data", type=Path, metavar="DATA", help="folder with <machine>/{train,test} somewhere below")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="results; continued when it is there")
@@ -44,6 +45,7 @@ def run(args) -> None:
 
 
 def add_report(commands):
+    """Name and options of `asdkit report`."""
     p = command(commands, "report", report, "Write one HTML file with a run's tables, figures, configuration and limits.")
     p.add_argument("run", type=Path, metavar="RUN", help="folder written by `asdkit run`")
     p.add_argument("data", type=Path, metavar="DATA", help="the recordings it was run on")
@@ -58,6 +60,7 @@ def report(args) -> None:
 
 
 def add_submit(commands):
+    """Name and options of `asdkit submit`."""
     p = command(commands, "submit", submit, "Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing.")
     p.add_argument("run", type=Path, metavar="RUN", help="output folder of `asdkit run`, with the evaluation machines")
     p.add_argument("--label", required=True, help="Name_LAB_task2_1: of the corresponding author, the institute, 1 to 4")
@@ -81,6 +84,7 @@ def submit(args) -> int:
 
 
 def add_ablate(commands):
+    """Name and options of `asdkit ablate`."""
     p = command(commands, "ablate", ablate, "Score named variants and measure the trap; continues where it stopped.")
     p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="parts, and tables in DIR/tables")
@@ -107,6 +111,7 @@ def ablate(args) -> None:
 
 
 def add_figures(commands):
+    """Name and options of `asdkit figures`."""
     p = command(commands, "figures", figures, "Draw every figure of an ablation and tell its claims, from stored tables.")
     p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")

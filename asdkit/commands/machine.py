@@ -12,6 +12,7 @@ LONG = 20  # files from which on progress is shown
 
 
 def add_fit(commands):
+    """Name and options of `asdkit fit`."""
     p = command(commands, "fit", fit, "Fit one machine on a folder of normal recordings in any names.")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="normal recordings; NAME_near.wav and NAME_far.wav are one")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL", help="folder for the model")
@@ -58,6 +59,7 @@ def _fit_config(args):
 
 
 def add_score(commands):
+    """Name and options of `asdkit score`."""
     p = command(commands, "score", score, "Score recordings with a fitted model: file,score,decision.")
     p.add_argument("model", type=Path, metavar="MODEL")
     p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
@@ -94,6 +96,7 @@ def score(args) -> int:
 
 
 def add_watch(commands):
+    """Name and options of `asdkit watch`."""
     p = command(commands, "watch", watch, "Score recordings as they appear in a folder, a row each; goes on after a restart.")
     p.add_argument("model", type=Path, metavar="MODEL")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="where recordings arrive; each name is scored once")
