@@ -205,15 +205,20 @@ _BLOCK = {
     "texture": ("width", "texture_channel", "ridge_penalty"),
     "logmel": ("width", "logmel_channel", "ridge_penalty"),
 }
+_SCORING = (
+    "fusion", "balance", "backend", "k", "n_0", "standardise_clips", "aggregate", "top", "false_alarm", "holdout",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1024)
 def part_hash(config: Config, part: str) -> str:
     """Identifies what a part of the pipeline depends on, so that systems share what they have in common.
 
-    `part` is "nets" (the trained networks), "ridges" (the log-mel ridge) or the name of a block.
+    `part` is "nets" (the trained networks), "ridges" (the log-mel ridge), the name of a block, or "embedding" (all blocks,
+    conditioned; whatever is done with them then).
     """
-    return config.hash(*{"nets": _ENCODER, "ridges": _RIDGE, **_BLOCK}[part])
+    embedding = (f.name for f in fields(Config) if f.name not in _SCORING)
+    return config.hash(*{"nets": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
 
 
 def systems(base: Config) -> dict[str, Config]:

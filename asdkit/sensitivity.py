@@ -301,17 +301,15 @@ def _probe(x: np.ndarray, faulty: np.ndarray, scenes: np.ndarray, n_folds: int, 
     return aucs
 
 
-def sensitivity_over_training(
+def embeddings_over_training(
     machines: Sequence[Examples],
     scalers: dict[str, BandScaler],
     config: Config,
     counterfactuals: Counterfactuals,
     seed: int = 0,
     n_points: int = 8,
-    span: int = 5,
-    n_boot: int = 1000,
-) -> pd.DataFrame:
-    """Loss and fault sensitivity while ``config.objective`` is trained: does the one fall with the other?
+) -> tuple[list[float], dict[int, list[np.ndarray]]]:
+    """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
     Parameters
     ----------
@@ -323,32 +321,14 @@ def sensitivity_over_training(
     seed : int
     n_points : int
         Moments, evenly spaced from the untrained encoder to the trained one.
-    span : int
-        Steps on either side over which the loss of a moment is averaged: batches differ.
-    n_boot : int
-        Of `sensitivity`.
 
     Returns
     -------
-    table : DataFrame
-        step, loss, and the columns of `sensitivity`.
+    losses : list of float
+        Of every step.
+    embeddings : dict
+        Step -> embeddings as of `embed`.
     """
-    losses, embeddings = embeddings_over_training(machines, scalers, config, counterfactuals, seed, n_points)
-    tables = {n: sensitivity(displacements(counterfactuals.twins, z), n_boot) for n, z in embeddings.items()}
-    rows = [x.assign(step=n, loss=loss_around(losses, n, span)) for n, x in tables.items()]
-    table = pd.concat(rows, ignore_index=True)
-    return table[["step", "loss", *table.columns.drop(["step", "loss"])]]
-
-
-def embeddings_over_training(
-    machines: Sequence[Examples],
-    scalers: dict[str, BandScaler],
-    config: Config,
-    counterfactuals: Counterfactuals,
-    seed: int = 0,
-    n_points: int = 8,
-) -> tuple[list[float], dict[int, list[np.ndarray]]]:
-    """Loss of every step, and the embeddings of all twins at each of the moments of `sensitivity_over_training`, in order."""
     moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
 
     def watch(step, snapshot):

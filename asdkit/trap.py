@@ -1,8 +1,8 @@
 """The mechanism of the invariance trap on simulated machines, objective by objective, in parts that are computed once.
 
-A part is one machine, configuration and seed. Of the rows of an ablation's family "objective" it holds how far each
-counterfactual twin moves before and after training, curves over training, shares of variance, and the linear probe; of
-"conditioning-msm" how far twins move in the conditioned embedding. The tables are read from the parts.
+A part is one machine, embedding and seed, whatever scores the embedding. Of the rows of an ablation's family "objective" it
+holds how far each counterfactual twin moves before and after training, curves over training, shares of variance, and the
+linear probe; of "conditioning-msm" how far twins move in the conditioned embedding. The tables are read from the parts.
 
 Legend
 ------
@@ -30,7 +30,7 @@ from asdkit import sensitivity as measure
 from asdkit.ablation import ROUND, estimate, simulation
 from asdkit.artefacts import write_text
 from asdkit.blocks import FrontEnd
-from asdkit.config import Config
+from asdkit.config import Config, part_hash
 from asdkit.families import Row
 from asdkit.fitting import Fitting, Memo
 from asdkit.pipeline import fit
@@ -56,10 +56,10 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
     Returns
     -------
     parts : dict
-        (machine, hash of the configuration, family, seed) -> part.
+        (machine, hash of the embedding, family, seed) -> part.
     """
     simulated = [m for m in machines if simulation(m)]
-    wanted = {(r.family, r.config.hash()): r.config for r in embedding_rows(rows)}
+    wanted = {(r.family, part_hash(r.config, "embedding")): r.config for r in embedding_rows(rows)}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
     found = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
     bar = tqdm(found, "mechanism, by machine", len(tasks), disable=not tasks)
@@ -72,7 +72,7 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
-            settings = [family, config.hash(), seed, n_scenes, n_points, runs.fingerprint(machine)]
+            settings = [family, name, seed, n_scenes, n_points, runs.fingerprint(machine)]
             settings.append(runs.others_fingerprint(config, others))
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
@@ -129,7 +129,7 @@ def tables(parts: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> di
     asked = [(row, m, seed) for row in embedding_rows(rows) for m in machines for seed in sorted(seeds)]
     told = {name: [] for name in ("sensitivity", "curves", "shares", "probe")}
     for row, machine, seed in asked:
-        part = parts[machine, row.config.hash(), row.family, seed]
+        part = parts[machine, part_hash(row.config, "embedding"), row.family, seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
         curve = [(m["step"], m["loss"], _sensitivity(m["moved"], machine)) for m in part["curve"]]
         told["sensitivity"].append(_headed(head, curve[-1][2]))
@@ -155,7 +155,7 @@ def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str
     References: of an objective its own network before training ("start"), the untrained twin and the MSM; of a conditioned
     embedding the one that is not ("none").
     """
-    configs, found = {(r.base, r.family, r.variant): r.config.hash() for r in rows}, []
+    names, found = {(r.base, r.family, r.variant): part_hash(r.config, "embedding") for r in rows}, []
 
     @cache
     def logs(machine, name, family, moment, nuisance):
@@ -163,10 +163,10 @@ def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str
 
     for row in embedding_rows(rows):
         for reference in ("none",) if row.family == "conditioning-msm" else REFERENCES:
-            below = configs.get((row.base, row.family, row.variant if reference == "start" else reference))
+            below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
             for nuisance in measure.NUISANCES if below else ():
                 moment = 0 if reference == "start" else -1
-                told = {m: [(row.config.hash(), row.family, -1), (below, row.family, moment)] for m in machines}
+                told = {m: [(names[row[:3]], row.family, -1), (below, row.family, moment)] for m in machines}
                 told = {m: np.subtract(*(logs(m, *key, nuisance) for key in keys)) for m, keys in told.items()}
                 told["simulated-mean"] = np.mean(list(told.values()), axis=0)
                 head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))

@@ -211,6 +211,8 @@ def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
     assert len(parts) == len(before) == 5  # a residual is no embedding
     monkeypatch.setattr(trap, "_twins", lambda *_: 1 / 0)
     assert trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2) == parts and stamps(tmp_path) == before
+    again = [r._replace(base="report", config=replace(r.config, fusion="concatenate", aggregate="top")) for r in rows]
+    assert trap.run(machines, tmp_path, rows + again, (0,), n_scenes=2, n_points=2) == parts  # scored otherwise, moved alike
     told = trap.tables(parts, rows, (0,))
     assert told.keys() == {f"trap-{n}" for n in ("sensitivity", "curves", "shares", "probe", "ratios")}
     moved = told["trap-sensitivity"]

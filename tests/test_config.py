@@ -159,3 +159,10 @@ def test_without_far_nothing_reads_far(config):
     assert set(alone.blocks) == set(config.blocks) - {"ridge-log-mel"}
     with pytest.raises(InputError, match="blocks"):
         replace(config, blocks=("ridge-log-mel",)).without_far()
+
+
+def test_an_embedding_does_not_depend_on_what_scores_it():
+    config, name = Config(), part_hash(Config(), "embedding")
+    assert part_hash(replace(config, fusion="max", k=1, n_0=0.0, aggregate="top", false_alarm=0.2), "embedding") == name
+    for other in ({"alpha": 0.25}, {"control": "random"}, {"steps": 1}, {"blocks": ("msm",)}, {"threads": 2}):
+        assert part_hash(replace(config, **other), "embedding") != name
