@@ -60,6 +60,7 @@ def render_counterfactuals(
     seed: int = 0,
     domain: str = "source",
     penalty: float = 1e-2,
+    **surroundings: float,
 ) -> Counterfactuals:
     """Render normal scenes of one simulated machine, and every twin of each.
 
@@ -80,10 +81,12 @@ def render_counterfactuals(
         "source" or "target".
     penalty : float
         Of the complex ridge that makes the residual channel.
+    surroundings
+        `snr`, `loudspeakers` and `far_distance` of a `Scene`.
     """
     rows = []
     for i in range(n_scenes):
-        scene = Scene(machine, seed, FIRST + i, domain, seconds=seconds)
+        scene = Scene(machine, seed, FIRST + i, domain, seconds=seconds, **surroundings)
         rows += [(i, *row) for row in twins_of(scene, list(KINDS[machine].faults) if faults is None else faults, severities)]
     table = pd.DataFrame([row[:4] for row in rows], columns=["scene", "change", "fault", "severity"])
     return Counterfactuals(table, tuple(extract(render(row[4]), penalty) for row in rows))

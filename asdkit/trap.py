@@ -86,9 +86,8 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
 
 def _twins(machine, n_scenes, config):
     made = simulation(machine)
-    return measure.render_counterfactuals(
-        machine.folder.name, n_scenes, seconds=made["seconds"], seed=made["seed"], penalty=config.ridge_penalty
-    )
+    told = {name: made[name] for name in ("seconds", "seed", "snr", "loudspeakers", "far_distance") if name in made}
+    return measure.render_counterfactuals(machine.folder.name, n_scenes, penalty=config.ridge_penalty, **told)
 
 
 def _objective(machine, config: Config, seed: int, memo: Memo, others, twins, n_points: int) -> dict:

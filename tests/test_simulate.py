@@ -9,6 +9,7 @@ import pytest
 import soundfile as sf
 
 from asdkit import simulate as simulation
+from asdkit.recordings import InputError
 from asdkit.simulate.faults import FAULTS
 from asdkit.simulate.machines import KINDS, SAMPLE_RATE, rms
 from asdkit.simulate.rooms import LAYOUTS, factory_noise, impulse_responses
@@ -45,6 +46,40 @@ def test_every_fault_is_finite_audible_and_not_clipped(machine, fault, domain):
     assert np.isfinite(faulty.machine).all()
     assert np.abs(faulty.machine + faulty.noise).max() < 0.99
     assert rms((faulty.machine - healthy.machine)[0]) > 0.05 * rms(healthy.machine[0])
+
+
+@pytest.mark.parametrize("snr", [-25.0, 10.0])
+@pytest.mark.parametrize("domain", ["source", "target"])
+def test_the_ratio_at_the_near_microphone_is_the_one_asked_for(snr, domain):
+    parts = mix(scene(snr=snr, domain=domain))
+    assert 20 * np.log10(rms(parts.machine[0]) / rms(parts.noise[0])) == pytest.approx(snr, abs=0.1)
+    assert np.abs(parts.machine + parts.noise).max() < 0.99
+
+
+def test_noise_comes_from_the_places_asked_for_and_far_stands_where_it_is_told():
+    rooms = {n: specimen("fan", 0, n, 1.0)[1] for n in (1, 4)}
+    assert [len(room.loudspeakers) for room in rooms.values()] == [1, 4]
+    assert rooms[4].loudspeakers[:1] == rooms[1].loudspeakers  # one more place moves none of the others
+    flat = np.subtract(rooms[1].far, rooms[1].machine)[:2]
+    assert np.hypot(*flat) == pytest.approx(1.0, abs=0.01)
+    share = [rms(mix(scene(far_distance=m)).machine[1]) for m in (0.5, 2.5)]
+    assert share[0] > 1.5 * share[1]  # the closer, the more far hears the machine
+    assert not np.allclose(render(scene(loudspeakers=1)), render(scene(loudspeakers=2)), atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong, message", [(dict(loudspeakers=5), "1 to 4"), (dict(far_distance=0), "at most 3")])
+def test_surroundings_that_no_room_has_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        scene(**wrong)
+
+
+def test_surroundings_are_recorded_and_those_of_the_machine_are_the_default(tmp_path):
+    simulation.simulate(tmp_path / "a", ["fan"], **SMALL, snr=None)
+    simulation.simulate(tmp_path / "b", ["fan"], **SMALL, snr=-15.0)
+    records = [json.loads((tmp_path / name / "fan" / "simulation.json").read_text()) for name in "ab"]
+    assert "snr" not in records[0] and records[1]["snr"] == -15.0
+    with pytest.raises(InputError, match="snr"):
+        simulation.simulate(tmp_path / "b", ["fan"], **SMALL)
 
 
 def test_there_are_enough_faults_and_each_is_used():

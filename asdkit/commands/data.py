@@ -20,6 +20,9 @@ def add_simulate(commands):
     p.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
     p.add_argument("--seed", type=natural, default=0)
     p.add_argument("--jobs", type=positive, default=1, help="processes")
+    p.add_argument("--snr", type=float, metavar="DB", help="machine over noise at near (by default a range of each machine)")
+    p.add_argument("--loudspeakers", type=int, metavar="N", help="places that noise comes from, 1 to 4 (1 or 2, by machine)")
+    p.add_argument("--far-distance", type=float, metavar="M", help="from the machine to far (0.6 to 3 m, by machine)")
     p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
     p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise")
 
@@ -30,12 +33,15 @@ def simulate(args) -> None:
 
     if (args.sources is None) != (args.noise is None):
         raise InputError("simulate: found one of --sources and --noise, expected both or neither")
+    surroundings = {name: getattr(args, name) for name in ("snr", "loudspeakers", "far_distance")}
     if args.sources:
+        if named := [name for name, value in surroundings.items() if value is not None]:
+            raise InputError(f"simulate: found {', '.join(named)} with --sources, expected it for simulated machines only")
         simulation.render_recordings(args.sources, args.noise, args.out, seed=args.seed)
     else:
         machines = args.machines or simulation.MACHINES
         sizes = dict(n_source=args.train, n_target=args.target, n_test=args.test, seconds=args.seconds)
-        simulation.simulate(args.out, machines, **sizes, seed=args.seed, jobs=args.jobs)
+        simulation.simulate(args.out, machines, **sizes, **surroundings, seed=args.seed, jobs=args.jobs)
     print(f"recordings: {args.out}")
 
 

@@ -23,6 +23,7 @@ def simulate(
     seconds: float = 10.0,
     seed: int = 0,
     jobs: int = 1,
+    **surroundings: float | None,
 ) -> None:
     """Write simulated machines in the DCASE 2026 layout.
 
@@ -40,6 +41,8 @@ def simulate(
         Which specimens, rooms and clips, 0 or more.
     jobs : int
         Processes (joblib); the files do not depend on it.
+    surroundings
+        `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machines' own.
 
     Raises
     ------
@@ -48,14 +51,15 @@ def simulate(
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)
-    plans = {machine: list(scenes(machine, **sizes)) for machine in machines}
+    parameters |= (changed := {name: value for name, value in surroundings.items() if value is not None})
+    plans = {machine: list(scenes(machine, **sizes, **changed)) for machine in machines}
     for machine in [machine for machine in plans if not is_complete(Path(out) / machine, parameters)]:
         with new_machine(Path(out) / machine, parameters) as folder:
             _write(folder, plans[machine], jobs)
 
 
 def scenes(
-    machine: str, n_source: int = 990, n_target: int = 10, n_test: int = 50, seconds: float = 10.0, seed: int = 0
+    machine: str, n_source: int = 990, n_target: int = 10, n_test: int = 50, seconds: float = 10.0, seed: int = 0, **surroundings
 ) -> Iterator[tuple[str, Scene]]:
     """Yield the conditions (`source_train_normal` ...) and scenes of one machine's data set.
 
@@ -67,7 +71,7 @@ def scenes(
     for condition_index, (condition, size) in enumerate(sizes.items()):
         for i in range(size):
             index = condition_index * CONDITION_SPAN + i
-            scene = Scene(machine, seed, index, condition.split("_")[0], seconds=seconds)
+            scene = Scene(machine, seed, index, condition.split("_")[0], seconds=seconds, **surroundings)
             yield condition, _with_fault(scene, i) if condition.endswith("anomaly") else scene
 
 

@@ -22,7 +22,7 @@ near, far : (n_samples,) channel 0 and 1 of a clip, 16 kHz. severity : 0 (no fau
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from zlib import crc32
 
@@ -30,8 +30,8 @@ import numpy as np
 
 from ..recordings import InputError
 from .faults import FAULTS
-from .machines import KINDS, SAMPLE_RATE, Anatomy, Operation, Run, draw_anatomy, rms
-from .rooms import LAYOUTS, Room, draw_room, factory_noise, play
+from .machines import KINDS, SAMPLE_RATE, Operation, Run, by_domain, draw_anatomy, rms
+from .rooms import LAYOUTS, Layout, draw_room, factory_noise, play
 
 VERSION = 1
 MACHINES = tuple(KINDS)
@@ -52,6 +52,9 @@ class Scene:
     severity: float = 0.0  # 0 (no fault) .. 1
     noise: int = 0  # which stream of noise
     seconds: float = 10.0
+    snr: float | None = None  # dB, machine over noise at the near microphone; None: drawn from the machine's range
+    loudspeakers: int | None = None  # places that noise comes from, 1 .. 4; None: the machine's own number
+    far_distance: float | None = None  # m from the machine to the far microphone; None: the machine's own distance
 
     def __post_init__(self):
         if self.machine not in KINDS:
@@ -65,6 +68,17 @@ class Scene:
             raise InputError(f"severity is {self.severity}; expected 0..1")
         if self.seconds < 1:
             raise InputError(f"a clip of {self.seconds} s is too short; expected 1 s or more")
+        if self.loudspeakers not in (None, 1, 2, 3, 4):
+            raise InputError(f"found {self.loudspeakers} loudspeakers; expected 1 to 4")
+        if self.far_distance is not None and not 0 < self.far_distance <= 3:
+            raise InputError(f"found the far microphone {self.far_distance} m from the machine; expected more than 0 and at most 3")
+
+    @property
+    def layout(self) -> Layout:
+        """How the clip is recorded."""
+        snr = None if self.snr is None else by_domain((self.snr, self.snr), (self.snr, self.snr))
+        changed = dict(snr=snr, loudspeakers=self.loudspeakers, far_distance=self.far_distance)
+        return replace(LAYOUTS[self.machine], **{name: value for name, value in changed.items() if value is not None})
 
     @property
     def n_samples(self) -> int:
@@ -81,9 +95,10 @@ def stream(seed: int, machine: str, *key: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=64)
-def specimen(machine: str, seed: int = 0) -> tuple[Anatomy, Room]:
-    """The anatomy and the room shared by all clips of one machine and seed."""
-    return draw_anatomy(stream(seed, machine, 1)), draw_room(LAYOUTS[machine], stream(seed, machine, 2))
+def specimen(machine: str, seed: int = 0, loudspeakers: int | None = None, far_distance: float | None = None):
+    """The anatomy and the room shared by all clips of one machine and seed: (Anatomy, Room)."""
+    layout = Scene(machine, loudspeakers=loudspeakers, far_distance=far_distance).layout
+    return draw_anatomy(stream(seed, machine, 1)), draw_room(layout, stream(seed, machine, 2))
 
 
 def operation(scene: Scene) -> Operation:
@@ -112,8 +127,8 @@ class Mix:
 
 def mix(scene: Scene) -> Mix:
     """Render the parts of a clip; `render` adds them up."""
-    _, room = specimen(scene.machine, scene.seed)
-    layout = LAYOUTS[scene.machine]
+    _, room = specimen(scene.machine, scene.seed, scene.loudspeakers, scene.far_distance)
+    layout = scene.layout
     run = healthy_run(scene)
     healthy = play(room, run.sound[None])
     gain_db = scene.rng("gain").uniform(*GAIN_RANGE)
