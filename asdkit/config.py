@@ -27,7 +27,7 @@ class Config:
     # windows
     width: int = 80  # frames in a window; 2.56 s
     train_hop: int = 40  # frames between training and bank windows
-    test_hop: int = 8  # frames between the windows of a scored clip
+    test_hop: int = 20  # frames between the windows of a scored clip
 
     # which blocks make the system, in order
     blocks: tuple[str, ...] = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # of BLOCKS
@@ -66,7 +66,7 @@ class Config:
     balance: bool = True  # divide each block by its median leave-one-recording-out distance
     backend: Literal["domain", "pooled", "unscaled", "local-density", "varmin", "minimum", "value"] = "domain"
     k: int = 3  # neighbours
-    n_0: float = 10.0  # recordings; weight of the source scale in the target scale
+    n_0: float = 1.0  # recordings; weight of the source scale in the target scale
     standardise_clips: int = 200  # training clips whose scores standardise a block
     aggregate: Literal["top", "mean", "max"] = "mean"
     top: float = 0.1  # share of the windows that "top" averages

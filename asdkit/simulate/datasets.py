@@ -59,7 +59,13 @@ def simulate(
 
 
 def scenes(
-    machine: str, n_source: int = 990, n_target: int = 10, n_test: int = 50, seconds: float = 10.0, seed: int = 0, **surroundings
+    machine: str,
+    n_source: int = 990,
+    n_target: int = 10,
+    n_test: int = 50,
+    seconds: float = 10.0,
+    seed: int = 0,
+    **surroundings: float,
 ) -> Iterator[tuple[str, Scene]]:
     """Yield the conditions (`source_train_normal` ...) and scenes of one machine's data set.
 

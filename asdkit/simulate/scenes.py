@@ -71,7 +71,7 @@ class Scene:
         if self.loudspeakers not in (None, 1, 2, 3, 4):
             raise InputError(f"found {self.loudspeakers} loudspeakers; expected 1 to 4")
         if self.far_distance is not None and not 0 < self.far_distance <= 3:
-            raise InputError(f"found the far microphone {self.far_distance} m from the machine; expected more than 0 and at most 3")
+            raise InputError(f"found far {self.far_distance} m from the machine; expected more than 0 and at most 3")
 
     @property
     def layout(self) -> Layout:

@@ -1,0 +1,247 @@
+"""Questions that no choice of options answers: how the detector fares on new machines, and along one axis at a time.
+
+    python benchmarks/study.py [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
+
+`machines`  every system on five simulated machines at full size (990 + 10 clips), and on real ones
+`alarms`    false alarms on unseen normal clips at a requested 1, 5 and 10 %
+`noise-1`   noise from one place (`noise-3`: from three), from 25 dB above the machine to 10 dB below it, and on real machines
+`far`       how close the far microphone stands to the machine
+`targets`   3, 10 and 30 training clips of the target domain, and how their scale is shrunk
+`steps`     training steps of the masked model, and on real machines
+`clips`     100 to 3,000 training clips
+
+The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
+Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from asdkit import ablation, metrics, runs
+from asdkit.artefacts import write_text
+from asdkit.config import Config, systems
+from asdkit.families import Row
+from asdkit.recordings import Clip, Machine
+from asdkit.results import Evaluation, read_parts
+from asdkit.simulate import MACHINES, simulate
+from asdkit.spectrogram import stft
+
+SEED = 21
+SEEDS = (0, 1, 2)
+RATES = (0.01, 0.05, 0.1)
+Level = tuple[str, list[Machine], dict[str, Config]]  # level, machines, systems; the first system is the reference
+
+
+class Subtracted(Clip):
+    """A clip whose near channel went through plain power spectral subtraction of far, and whose far channel is silent.
+
+    The gain of each frequency bin is the ratio of the two channels' noise floors, the 10 % quantiles of their power over time;
+    at least 1 % of near's power is left.
+    """
+
+    def read(self) -> np.ndarray:
+        """Its samples."""
+        samples = torch.from_numpy(super().read())
+        near, far = stft(samples)
+        floors = (x.abs().square().quantile(0.1, dim=1) for x in (near, far))
+        gain = torch.divide(*(f.clamp(min=1e-12) for f in floors))[:, None]
+        left = 1 - gain * far.abs().square() / near.abs().square().clamp(min=1e-12)
+        cleaned = torch.istft(
+            near * left.clamp(min=0.01).sqrt(), 1024, 512, window=torch.hann_window(1024), length=samples.shape[1]
+        )
+        return torch.stack([cleaned, torch.zeros_like(cleaned)]).numpy()
+
+
+SUBTRACTED = "spectral subtraction"
+
+
+class Studies:
+    """The levels of each study, on simulated machines in `data` and on those in `real`."""
+
+    def __init__(self, data: Path, real: Path | None, jobs: int):
+        self.data, self.jobs = data, jobs
+        self.real = ablation.gather([real]) if real else []
+
+    def simulated(self, folder: str, machines=("fan", "valve"), n_source=100, n_test=25, n_target=10, **surroundings):
+        """Machines that are there already, or are simulated now."""
+        sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test)
+        simulate(self.data / folder, machines, **sizes, seed=SEED, jobs=self.jobs, **surroundings)
+        return ablation.gather([self.data / folder])
+
+    def full(self) -> list[Machine]:
+        """Five machines at full size."""
+        return self.simulated("full", MACHINES, 990, 50)
+
+    def machines(self) -> Iterator[Level]:
+        """Every system."""
+        yield "full", self.full() + self.real, systems(Config())
+
+    def alarms(self) -> Iterator[Level]:
+        """One system a rate; real machines have too few recordings for less than 10 %."""
+        rates = {f"{rate:g}": replace(Config(), false_alarm=rate) for rate in RATES}
+        yield "full", self.full(), rates
+        yield "real", self.real, {"0.1": rates["0.1"]}
+
+    def noise(self, loudspeakers: int) -> Iterator[Level]:
+        """Levels in dB; the real machines with the noise they have."""
+        for snr in (-25, -15, -10, -5, 0, 5, 10):
+            yield (
+                f"{snr}",
+                self.simulated(f"noise-{loudspeakers}/{snr}", snr=snr, loudspeakers=loudspeakers),
+                with_and_without_far(),
+            )
+        if self.real and loudspeakers == 1:
+            yield "real", self.real, with_and_without_far()
+
+    def far(self) -> Iterator[Level]:
+        """Levels in m: near stands at 0.25 m."""
+        for distance in (0.3, 0.6, 1.2, 2.4):
+            yield f"{distance:g}", self.simulated(f"far/{distance:g}", far_distance=distance), with_and_without_far()
+
+    def targets(self) -> Iterator[Level]:
+        """Levels in clips."""
+        weights = {"n_0 = 1": 1.0, "no shrinkage": 0.0, "n_0 = 10": 10.0, "the source's scale": 1e9}
+        chosen = {name: replace(Config(), n_0=n_0) for name, n_0 in weights.items()}
+        for n in (3, 10, 30):
+            machines = self.simulated("targets", ("fan", "bearing", "valve"), 190, n_target=30)
+            yield f"{n}", [first(m, 190, n) for m in machines], chosen
+
+    def steps(self) -> Iterator[Level]:
+        """Levels in steps of 64 windows."""
+        machines = self.simulated("targets", ("fan", "bearing", "valve"), 190, n_target=30)
+        for n in (10, 50, 200):
+            yield f"{n}", [first(m, 190, 10) for m in machines] + self.real, encoders(n)
+
+    def clips(self) -> Iterator[Level]:
+        """Levels in source clips."""
+        machines = self.simulated("clips", n_source=3000)
+        for n in (100, 300, 1000, 3000):
+            yield f"{n}", [first(m, n, 10) for m in machines], encoders(Config().steps)
+
+    def __getitem__(self, name: str) -> Iterator[Level]:
+        return self.noise(int(name[-1])) if name.startswith("noise") else getattr(self, name)()
+
+
+STUDIES = ("machines", "noise-1", "far", "targets", "steps", "alarms", "noise-3", "clips")
+
+
+def with_and_without_far() -> dict[str, Config]:
+    """The default, the same without far, that on subtracted clips, and the floor."""
+    near = Config().without_far()
+    blocks = tuple("logmel" if b == "ridge-complex" else b for b in near.blocks)  # its residual is near, where far is silent
+    near = replace(near, blocks=blocks)
+    return {"near only": near, "asdkit": Config(), SUBTRACTED: near, "log-mel statistics": systems(Config())["logmel-near"]}
+
+
+def encoders(steps: int) -> dict[str, Config]:
+    """The untrained encoder, the masked model, and the floor."""
+    known = systems(replace(Config(), steps=steps))
+    return {"untrained": known["msm-untrained"], "MSM": known["msm"], "log-mel statistics": known["logmel-near"]}
+
+
+def first(machine: Machine, n_source: int, n_target: int) -> Machine:
+    """The machine with its first training clips only."""
+    kept = [[c for c in machine.train if (c.domain == "target") == target] for target in (False, True)]
+    return replace(machine, train=tuple(kept[0][:n_source] + kept[1][:n_target]))
+
+
+def subtracted(machine: Machine) -> Machine:
+    """The machine, its clips `Subtracted`."""
+    train, test = (
+        tuple(Subtracted(**{f.name: getattr(c, f.name) for f in fields(c)}) for c in clips)
+        for clips in (machine.train, machine.test)
+    )
+    return replace(machine, train=train, test=test)
+
+
+def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
+    """Fit and score every system; those named `SUBTRACTED` read other clips."""
+    _, machines, chosen = level
+    parts = {}
+    for folder, found, names in (
+        (out / "plain", machines, [n for n in chosen if n != SUBTRACTED]),
+        (out / "subtracted", [subtracted(m) for m in machines], [n for n in chosen if n == SUBTRACTED]),
+    ):
+        if names:
+            runs.run_systems(found, folder, {n: chosen[n] for n in names}, SEEDS, jobs, decide=decide)
+            parts |= read_parts(folder)
+    return Evaluation(parts, machines)
+
+
+class Named(str):
+    """A system's name where a table asks a configuration for its hash."""
+
+    def hash(self) -> str:
+        """The name."""
+        return str(self)
+
+
+def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
+    """Metrics of every system and its differences to the first: each machine, and the mean of each kind of data."""
+    label, machines, chosen = level
+    reference = next(iter(chosen)) if study != "machines" else "asdkit"
+    rows = [Row("asdkit", study, name, Named(name), reference, Named(reference)) for name in chosen]
+    return ablation.ablation_differences(evaluation, rows, machines, SEEDS).assign(level=label)
+
+
+def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
+    """False-alarm rate on test normals by machine, domain and requested rate: mean over seeds, interval over recordings."""
+    label, machines, chosen = level
+    found = []
+    for machine in machines:
+        clips = [c for c in machine.test if c.label == 0]
+        known = {name: [evaluation.parts[machine.name, name, seed] for seed in SEEDS] for name in chosen}
+        domains, recordings = ([getattr(c, name) for c in clips] for name in ("domain", "recording"))
+        weights = metrics.resample_recordings([0] * len(clips), domains, recordings, 1000, 0)
+        for name, parts in known.items():
+            decided = [dict(zip(part["files"], part["decisions"])) for part in parts]
+            alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
+            for domain in ("source", "target", "all"):
+                mask = np.array([domain in (d, "all") for d in domains])
+                samples = weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1)
+                rate = (alarm[mask].mean(), *metrics.interval(samples))
+                found.append((label, *machine.name.split("-", 1), domain, float(name), len(SEEDS), int(mask.sum()), *rate))
+    columns = ["level", "data", "machine", "domain", "requested", "seeds", "clips", "rate", "lo", "hi"]
+    return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
+
+
+def main() -> None:
+    """Compute the studies, each table written as soon as a level is there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
+    parser.add_argument("--real", type=Path, help="folder of real machines")
+    parser.add_argument("--data", type=Path, default=Path("data/study"))
+    parser.add_argument("--out", type=Path, default=Path("runs/study"))
+    parser.add_argument("--jobs", type=int, default=1)
+    args = parser.parse_args()
+    if unknown := set(args.studies) - set(STUDIES):
+        parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(STUDIES)}")
+    studies = Studies(args.data, args.real, args.jobs)
+    for study in args.studies or STUDIES:
+        for level in filter(lambda level: level[1], studies[study]):
+            evaluation = score(level, args.out / study / level[0], args.jobs, decide=study == "alarms")
+            name, table = (
+                ("alarms", alarms(level, evaluation)) if study == "alarms" else ("study", compared(study, level, evaluation))
+            )
+            add_rows(args.out / "tables" / f"{name}.csv", table)
+            print(f"{study}, {level[0]}: {args.out / 'tables' / name}.csv", flush=True)
+
+
+def add_rows(path: Path, table: pd.DataFrame) -> None:
+    """Put the rows into a table, in place of those of the same study and level."""
+    keys = [name for name in ("family", "level") if name in table]
+    if path.exists():
+        known = pd.read_csv(path, dtype={"level": str, "variant": str, "reference": str})
+        same = np.logical_and.reduce([known[key] == table[key].iloc[0] for key in keys])
+        table = pd.concat([known[~same], table], ignore_index=True)
+    write_text(path, table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
