@@ -30,6 +30,7 @@ from asdkit.results import Evaluation, read_parts
 from asdkit.simulate.writing import RECORD
 
 METRICS = ("omega", "auc_target")  # of which differences are told
+GAP = "auc_target - auc_source"
 ROUND = 5  # digits of stored fractions
 
 
@@ -87,16 +88,22 @@ def _measured(evaluation, key):
 
 
 def samples(evaluation: Evaluation, config: Config, machines: Sequence[str], seeds: Sequence[int], metric: str) -> np.ndarray:
-    """A metric, mean over machines and seeds: first the estimate, then its bootstrap resamples. NaN without labels."""
+    """A metric, mean over machines and seeds: first the estimate, then its bootstrap resamples. NaN without labels.
+
+    `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
+    """
     keys = [(machine, config.hash(), seed) for machine in machines for seed in seeds]
-    values = [np.vstack([evaluation.points[k], evaluation.boots[k]]) for k in keys if k in evaluation.points]
-    if not values:
-        return np.full(2, np.nan)
+    values = [_column(np.vstack([evaluation.points[k], evaluation.boots[k]]), metric) for k in keys if k in evaluation.points]
+    values = [v for v in values if not np.isnan(v[0])]  # machines that were tested in this domain
+    return np.mean(values, axis=0) if values else np.full(2, np.nan)
+
+
+def _column(values, metric):
+    """One metric of rows of auc_source, auc_target and pauc."""
     if metric == "omega":
-        return np.mean([metrics.omega(v, axis=1) for v in values], axis=0)
-    column = np.array([v[:, metrics.METRICS.index(metric)] for v in values])
-    column = column[~np.isnan(column[:, 0])]  # machines that were tested in this domain
-    return column.mean(0) if len(column) else np.full(2, np.nan)
+        return metrics.omega(values, axis=1)
+    told = dict(zip(metrics.METRICS, values.T))
+    return told["auc_target"] - told["auc_source"] if metric == GAP else told[metric]
 
 
 def estimate(values: np.ndarray) -> tuple[float, float, float]:
@@ -114,7 +121,9 @@ def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
         yield data, "mean", names
 
 
-def ablation_differences(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
+def ablation_differences(
+    evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2), names=METRICS
+) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
     Returns
@@ -127,7 +136,7 @@ def ablation_differences(evaluation: Evaluation, rows: list[Row], machines: list
     for data, machine, members in groups(machines):
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
-            for metric in METRICS:
+            for metric in names:
                 value, below = (samples(evaluation, c, members, seeds, metric) for c in (row.config, row.reference_config))
                 found.append((*head, metric, len(seeds), len(members), *estimate(value), *estimate(value - below)))
     numbers = ["seeds", "machines", "value", "value_lo", "value_hi", "difference", "lo", "hi"]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit import trap_figures
+from asdkit import study_figures, trap_figures
 from asdkit.artefacts import write_text
 from asdkit.figures import BLUE, GREY, STYLE, VERMILLION, save
 from asdkit.recordings import InputError
@@ -51,7 +51,10 @@ TITLES = {
     "conditioning-msm": "subspace that is conditioned, MSM embedding alone",
     "aggregate": "from windows to a file",
     "departures": "options set back to the report's, one at a time",
+    "machines": "systems on machines that no option was chosen on, and on real ones",
+    "autoencoder": "the official baseline",
 }
+
 
 def read_tables(folder: str | Path) -> dict:
     """Every table of a folder by name, and "about": what they were made of.
@@ -65,11 +68,15 @@ def read_tables(folder: str | Path) -> dict:
     if not (folder / "about.json").is_file() or not (folder / "differences.csv").is_file():
         raise InputError(f"{folder}: found no tables, expected those of an ablation; run `make ablate` first")
     tables = {path.stem: _read(path) for path in sorted(folder.glob("*.csv"))}
-    return tables | {"about": json.loads((folder / "about.json").read_text())}
+    about = json.loads((folder / "about.json").read_text())
+    if (study := folder / "study.json").is_file():  # what the tables of `benchmarks/study.py` are of
+        about["bases"] |= json.loads(study.read_text())["bases"]
+    return tables | {"about": about}
 
 
 def _read(path):
-    return pd.read_csv(path, dtype={"variant": str, "reference": str, "fault": str}, keep_default_na=False, na_values=[""])
+    text = dict.fromkeys(("variant", "reference", "fault", "level"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def draw_all(tables: dict, out: str | Path) -> list[str]:
@@ -100,6 +107,10 @@ def plan(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     for method, rows in tables["embedding"].groupby("method", sort=False) if "embedding" in tables else ():
         base = rows["base"].iloc[0]
         yield f"{base}-embedding-{method}", "embedding", base, partial(trap_figures.embedding_map, rows)
+    for family in ("machines", "autoencoder"):
+        if "study" in tables and len(rows := tables["study"].query("family == @family")):
+            yield f"study-{family}", "study", "study", partial(differences_dots, rows, family, "study")
+    yield from ((name, table, "study", draw) for name, table, draw in study_figures.plan(tables))
 
 
 # families

@@ -3,6 +3,7 @@
     python benchmarks/study.py [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
 
 `machines`  every system on five simulated machines at full size (990 + 10 clips), and on real ones
+`autoencoder`  the official baseline beside the default, on smaller simulated machines (one seed), and on real ones
 `alarms`    false alarms on unseen normal clips at a requested 1, 5 and 10 %
 `noise-1`   noise from one place (`noise-3`: from three), from 25 dB above the machine to 10 dB below it, and on real machines
 `far`       how close the far microphone stands to the machine
@@ -10,14 +11,17 @@
 `steps`     training steps of the masked model, and on real machines
 `clips`     100 to 3,000 training clips
 
-The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
+The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks, but for the
+autoencoder on simulated machines. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,7 +39,16 @@ from asdkit.spectrogram import stft
 SEED = 21
 SEEDS = (0, 1, 2)
 RATES = (0.01, 0.05, 0.1)
-Level = tuple[str, list[Machine], dict[str, Config]]  # level, machines, systems; the first system is the reference
+METRICS = ("omega", *metrics.METRICS, ablation.GAP)
+
+
+class Level(NamedTuple):
+    """One step along the axis of a study."""
+
+    name: str
+    machines: list[Machine]
+    systems: dict[str, Config | None]  # None: the autoencoder. The first is the reference
+    seeds: tuple[int, ...] = SEEDS
 
 
 class Subtracted(Clip):
@@ -58,7 +71,7 @@ class Subtracted(Clip):
         return torch.stack([cleaned, torch.zeros_like(cleaned)]).numpy()
 
 
-SUBTRACTED = "spectral subtraction"
+SUBTRACTED = "log-mel statistics, far subtracted"
 
 
 class Studies:
@@ -80,63 +93,73 @@ class Studies:
 
     def machines(self) -> Iterator[Level]:
         """Every system."""
-        yield "full", self.full() + self.real, systems(Config())
+        yield Level("full", self.full() + self.real, systems(Config()))
 
     def alarms(self) -> Iterator[Level]:
         """One system a rate; real machines have too few recordings for less than 10 %."""
         rates = {f"{rate:g}": replace(Config(), false_alarm=rate) for rate in RATES}
-        yield "full", self.full(), rates
-        yield "real", self.real, {"0.1": rates["0.1"]}
+        yield Level("full", self.full(), rates)
+        yield Level("real", self.real, {"0.1": rates["0.1"]})
 
     def noise(self, loudspeakers: int) -> Iterator[Level]:
         """Levels in dB; the real machines with the noise they have."""
         for snr in (-25, -15, -10, -5, 0, 5, 10):
-            yield (
-                f"{snr}",
-                self.simulated(f"noise-{loudspeakers}/{snr}", snr=snr, loudspeakers=loudspeakers),
-                with_and_without_far(),
-            )
+            machines = self.simulated(f"noise-{loudspeakers}/{snr}", snr=snr, loudspeakers=loudspeakers)
+            yield Level(f"{snr}", machines, with_and_without_far())
         if self.real and loudspeakers == 1:
-            yield "real", self.real, with_and_without_far()
+            yield Level("real", self.real, with_and_without_far())
 
     def far(self) -> Iterator[Level]:
         """Levels in m: near stands at 0.25 m."""
         for distance in (0.3, 0.6, 1.2, 2.4):
-            yield f"{distance:g}", self.simulated(f"far/{distance:g}", far_distance=distance), with_and_without_far()
+            yield Level(f"{distance:g}", self.simulated(f"far/{distance:g}", far_distance=distance), with_and_without_far())
+
+    def middling(self, n_target: int = 10) -> list[Machine]:
+        """Three machines of 190 source clips."""
+        machines = self.simulated("targets", ("fan", "bearing", "valve"), 190, n_target=30)
+        return [first(m, 190, n_target) for m in machines]
+
+    def autoencoder(self) -> Iterator[Level]:
+        """The default beside both scores of the official baseline."""
+        chosen = {"asdkit": Config(), **dict.fromkeys(runs.AUTOENCODER)}
+        yield Level("190", self.middling(), chosen, SEEDS[:1])
+        yield Level("real", self.real, chosen)
 
     def targets(self) -> Iterator[Level]:
         """Levels in clips."""
         weights = {"n_0 = 1": 1.0, "no shrinkage": 0.0, "n_0 = 10": 10.0, "the source's scale": 1e9}
         chosen = {name: replace(Config(), n_0=n_0) for name, n_0 in weights.items()}
         for n in (3, 10, 30):
-            machines = self.simulated("targets", ("fan", "bearing", "valve"), 190, n_target=30)
-            yield f"{n}", [first(m, 190, n) for m in machines], chosen
+            yield Level(f"{n}", self.middling(n), chosen)
 
     def steps(self) -> Iterator[Level]:
         """Levels in steps of 64 windows."""
-        machines = self.simulated("targets", ("fan", "bearing", "valve"), 190, n_target=30)
         for n in (10, 50, 200):
-            yield f"{n}", [first(m, 190, 10) for m in machines] + self.real, encoders(n)
+            yield Level(f"{n}", self.middling() + self.real, encoders(n))
 
     def clips(self) -> Iterator[Level]:
         """Levels in source clips."""
         machines = self.simulated("clips", n_source=3000)
         for n in (100, 300, 1000, 3000):
-            yield f"{n}", [first(m, n, 10) for m in machines], encoders(Config().steps)
+            yield Level(f"{n}", [first(m, n, 10) for m in machines], encoders(Config().steps))
 
     def __getitem__(self, name: str) -> Iterator[Level]:
         return self.noise(int(name[-1])) if name.startswith("noise") else getattr(self, name)()
 
 
-STUDIES = ("machines", "noise-1", "far", "targets", "steps", "alarms", "noise-3", "clips")
+STUDIES = ("machines", "autoencoder", "alarms", "noise-1", "noise-3", "far", "targets", "steps", "clips")
 
 
 def with_and_without_far() -> dict[str, Config]:
-    """The default, the same without far, that on subtracted clips, and the floor."""
-    near = Config().without_far()
+    """The default without far and with it; log-mel statistics of near as it is, and with far subtracted."""
+    near, statistics = Config().without_far(), systems(Config())["logmel-near"]
     blocks = tuple("logmel" if b == "ridge-complex" else b for b in near.blocks)  # its residual is near, where far is silent
-    near = replace(near, blocks=blocks)
-    return {"near only": near, "asdkit": Config(), SUBTRACTED: near, "log-mel statistics": systems(Config())["logmel-near"]}
+    return {
+        "near only": replace(near, blocks=blocks),
+        "asdkit": Config(),
+        "log-mel statistics": statistics,
+        SUBTRACTED: statistics,
+    }
 
 
 def encoders(steps: int) -> dict[str, Config]:
@@ -162,16 +185,15 @@ def subtracted(machine: Machine) -> Machine:
 
 def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
     """Fit and score every system; those named `SUBTRACTED` read other clips."""
-    _, machines, chosen = level
     parts = {}
-    for folder, found, names in (
-        (out / "plain", machines, [n for n in chosen if n != SUBTRACTED]),
-        (out / "subtracted", [subtracted(m) for m in machines], [n for n in chosen if n == SUBTRACTED]),
+    for folder, machines, names in (
+        (out / "plain", level.machines, [n for n in level.systems if n != SUBTRACTED]),
+        (out / "subtracted", [subtracted(m) for m in level.machines], [n for n in level.systems if n == SUBTRACTED]),
     ):
         if names:
-            runs.run_systems(found, folder, {n: chosen[n] for n in names}, SEEDS, jobs, decide=decide)
+            runs.run_systems(machines, folder, {n: level.systems[n] for n in names}, level.seeds, jobs, decide=decide)
             parts |= read_parts(folder)
-    return Evaluation(parts, machines)
+    return Evaluation(parts, level.machines)
 
 
 class Named(str):
@@ -183,20 +205,20 @@ class Named(str):
 
 
 def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
-    """Metrics of every system and its differences to the first: each machine, and the mean of each kind of data."""
-    label, machines, chosen = level
-    reference = next(iter(chosen)) if study != "machines" else "asdkit"
-    rows = [Row("asdkit", study, name, Named(name), reference, Named(reference)) for name in chosen]
-    return ablation.ablation_differences(evaluation, rows, machines, SEEDS).assign(level=label)
+    """Metrics of every system and its differences to a reference: each machine, and the mean of each kind of data."""
+    families = {study: list(level.systems)} | ({"msm": ["msm", "msm-untrained", "logmel-near"]} if study == "machines" else {})
+    told = [(family, Named(name), Named(names[0])) for family, names in families.items() for name in names]
+    rows = [Row("asdkit", family, name, name, reference, reference) for family, name, reference in told]
+    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS)
+    return table.assign(level=level.name)
 
 
 def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
     """False-alarm rate on test normals by machine, domain and requested rate: mean over seeds, interval over recordings."""
-    label, machines, chosen = level
     found = []
-    for machine in machines:
+    for machine in level.machines:
         clips = [c for c in machine.test if c.label == 0]
-        known = {name: [evaluation.parts[machine.name, name, seed] for seed in SEEDS] for name in chosen}
+        known = {name: [evaluation.parts[machine.name, name, seed] for seed in level.seeds] for name in level.systems}
         domains, recordings = ([getattr(c, name) for c in clips] for name in ("domain", "recording"))
         weights = metrics.resample_recordings([0] * len(clips), domains, recordings, 1000, 0)
         for name, parts in known.items():
@@ -206,7 +228,8 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
                 mask = np.array([domain in (d, "all") for d in domains])
                 samples = weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1)
                 rate = (alarm[mask].mean(), *metrics.interval(samples))
-                found.append((label, *machine.name.split("-", 1), domain, float(name), len(SEEDS), int(mask.sum()), *rate))
+                head = (level.name, *machine.name.split("-", 1), domain, float(name))
+                found.append((*head, len(level.seeds), int(mask.sum()), *rate))
     columns = ["level", "data", "machine", "domain", "requested", "seeds", "clips", "rate", "lo", "hi"]
     return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
 
@@ -224,13 +247,14 @@ def main() -> None:
         parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(STUDIES)}")
     studies = Studies(args.data, args.real, args.jobs)
     for study in args.studies or STUDIES:
-        for level in filter(lambda level: level[1], studies[study]):
-            evaluation = score(level, args.out / study / level[0], args.jobs, decide=study == "alarms")
+        for level in filter(lambda level: level.machines, studies[study]):
+            evaluation = score(level, args.out / study / level.name, args.jobs, decide=study == "alarms")
             name, table = (
                 ("alarms", alarms(level, evaluation)) if study == "alarms" else ("study", compared(study, level, evaluation))
             )
             add_rows(args.out / "tables" / f"{name}.csv", table)
-            print(f"{study}, {level[0]}: {args.out / 'tables' / name}.csv", flush=True)
+            write_text(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
+            print(f"{study}, {level.name}: {args.out / 'tables' / name}.csv", flush=True)
 
 
 def add_rows(path: Path, table: pd.DataFrame) -> None:
@@ -238,8 +262,8 @@ def add_rows(path: Path, table: pd.DataFrame) -> None:
     keys = [name for name in ("family", "level") if name in table]
     if path.exists():
         known = pd.read_csv(path, dtype={"level": str, "variant": str, "reference": str})
-        same = np.logical_and.reduce([known[key] == table[key].iloc[0] for key in keys])
-        table = pd.concat([known[~same], table], ignore_index=True)
+        again = known.set_index(keys).index.isin(table.set_index(keys).index)
+        table = pd.concat([known[~again], table], ignore_index=True)
     write_text(path, table.to_csv(index=False))
 
 

@@ -119,10 +119,11 @@ def add_figures(commands):
 
 def figures(args) -> None:
     """``asdkit figures``."""
-    from asdkit import ablation_figures, claims
+    from asdkit import ablation_figures, claims, goals
 
     tables = ablation_figures.read_tables(args.tables)
     drawn = ablation_figures.draw_all(tables, args.out)
-    table = claims.write(tables, args.out)
-    print(claims.markdown(table))
+    print(claims.markdown(claims.write(tables, args.out)))
+    if not (reached := goals.write(tables, args.out)).empty:
+        print(f"\n{goals.markdown(reached)}")
     print(f"figures: {len(drawn)} in {args.out}, each as PNG and SVG")

@@ -1,0 +1,142 @@
+"""What a good detector should reach, and whether this one does, by the tables of an ablation and of `benchmarks/study.py`.
+
+A goal is a margin in points (x100). It is *reached* where the paired 95 % interval lies above the margin, *not reached* where
+it lies below, else *undecided*. Means are over the machines of one kind of data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from asdkit.artefacts import write_text
+from asdkit.claims import CONTROLS, Gain
+
+REACHED, MISSED, UNDECIDED = "reached", "not reached", "undecided"
+BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # that the default joins
+AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")
+
+
+class Goal(NamedTuple):
+    """A margin, and what is held against it: of several gains the weakest counts."""
+
+    text: str
+    margin: float
+    measure: Callable[[dict, str], list[Gain]]  # (tables, kind of data) -> gains; none where nothing was measured
+
+
+def ahead(better: str, worse: tuple[str, ...], family: str, table: str = "study", best=False):
+    """Points by which the family's reference is ahead of systems; with `best`, only of the one with the highest mean."""
+
+    def measure(tables, data) -> list[Gain]:
+        t = tables.get(table)
+        if t is None:
+            return []
+        chosen = (t["family"] == family) & (t["reference"] == better) & (t["base"] == "asdkit") & (t["metric"] == "omega")
+        rows = t[chosen & (t["data"] == data) & (t["machine"] == "mean") & t["variant"].isin(worse)]
+        rows = rows.nlargest(1, "value") if best else rows
+        return [Gain(-100 * r["difference"], -100 * r["hi"], -100 * r["lo"], r["seeds"]) for _, r in rows.iterrows()]
+
+    return measure
+
+
+def domain_gap(tables, data) -> list[Gain]:
+    """Target AUC minus source AUC of the default."""
+    t = tables["study"]
+    chosen = (t["family"] == "machines") & (t["variant"] == "asdkit") & (t["metric"] == "auc_target - auc_source")
+    rows = t[chosen & (t["data"] == data) & (t["machine"] == "mean")]
+    return [Gain(*(100 * r[c] for c in ("value", "value_lo", "value_hi")), r["seeds"]) for _, r in rows.iterrows()]
+
+
+def with_far(tables, data) -> list[Gain]:
+    """The default minus itself without far, for every machine and surroundings."""
+    t = tables["study"]
+    chosen = t["family"].isin(("noise-1", "noise-3", "far")) & (t["variant"] == "asdkit") & (t["metric"] == "omega")
+    rows = t[chosen & (t["data"] == data) & (t["machine"] != "mean")]
+    return [Gain(100 * r["difference"], 100 * r["lo"], 100 * r["hi"], r["seeds"]) for _, r in rows.iterrows()]
+
+
+GOALS = (
+    Goal("trained MSM over its untrained encoder", 5, ahead("msm", ("msm-untrained",), "msm")),
+    Goal("trained MSM over log-mel statistics", 3, ahead("msm", ("logmel-near",), "msm")),
+    Goal("Far-conditioning over alpha 0", 3, ahead("far", ("none",), "conditioning", "differences")),
+    Goal("Far-conditioning over each of its controls", 3, ahead("far", CONTROLS, "conditioning", "differences")),
+    Goal("fusion over the block that is best on the mean", 0, ahead("asdkit", BLOCKS, "machines", best=True)),
+    Goal("system over the official autoencoder's better score", 12, ahead("asdkit", AUTOENCODER, "autoencoder", best=True)),
+    Goal("system over log-mel statistics", 8, ahead("asdkit", ("logmel-near",), "machines")),
+    Goal("target AUC minus source AUC", -5, domain_gap),
+    Goal("with far over without, any machine in any noise", -2, with_far),
+)
+
+
+def verdict(goal: Goal, gains: list[Gain]) -> tuple[Gain, str]:
+    """The weakest gain, and whether all reach the margin."""
+    weakest = min(gains, key=lambda g: (g.hi >= goal.margin, g.lo))
+    if any(g.hi < goal.margin for g in gains):
+        return weakest, MISSED
+    return weakest, REACHED if all(g.lo >= goal.margin for g in gains) else UNDECIDED
+
+
+def goals_table(tables: dict) -> pd.DataFrame:
+    """One row a goal and kind of data: goal, margin, data, value, lo, hi, comparisons, seeds, verdict."""
+    found = []
+    for goal in GOALS if "study" in tables else ():
+        for data in ("simulated", "real"):
+            if gains := goal.measure(tables, data):
+                weakest, told = verdict(goal, gains)
+                found.append((goal.text, goal.margin, data, *weakest[:3], len(gains), min(g.seeds for g in gains), told))
+    return pd.DataFrame(found, columns="goal margin data value lo hi comparisons seeds verdict".split())
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The goals as a table to read: a row each, a column for each kind of data."""
+    lines = ["| goal | at least | simulated | real |", "|---|---|---|---|"]
+    for (goal, margin), rows in table.groupby(["goal", "margin"], sort=False):
+        cells = {r["data"]: _cell(r) for _, r in rows.iterrows()}
+        lines.append(f"| {goal} | {margin:+g} | {cells.get('simulated', '')} | {cells.get('real', '')} |")
+    return "\n".join(lines)
+
+
+def _cell(row) -> str:
+    note = f", weakest of {row['comparisons']}" if row["comparisons"] > 1 else ""
+    seeds = ", one seed" if row["seeds"] == 1 else ""
+    return f"**{row['verdict']}** {row['value']:+.1f} [{row['lo']:+.1f}, {row['hi']:+.1f}]{note}{seeds}"
+
+
+def alarms_markdown(table: pd.DataFrame) -> str:
+    """False-alarm rates in per cent, by machine and domain: a row a machine, a column a requested rate."""
+    rates = sorted(set(table["requested"]))
+    lines = [f"| | domain | {' | '.join(f'asked {100 * r:g} %' for r in rates)} |", "|" + "---|" * (2 + len(rates))]
+    for (data, machine, domain), rows in table.groupby(["data", "machine", "domain"], sort=False):
+        told = {r["requested"]: f"{100 * r['rate']:.1f} [{100 * r['lo']:.1f}, {100 * r['hi']:.1f}]" for _, r in rows.iterrows()}
+        lines.append(f"| {machine}, {data} | {domain} | {' | '.join(told.get(r, '') for r in rates)} |")
+    return "\n".join(lines)
+
+
+def systems_markdown(table: pd.DataFrame) -> str:
+    """Omega of every system on every machine of the study "machines", and the default minus it on the means."""
+    t = table[(table["family"] == "machines") & (table["metric"] == "omega")]
+    columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
+    lines = [f"| system | {' | '.join(f'{m}, {d}' for d, m in columns)} | asdkit minus it: simulated | real |"]
+    lines.append("|" + "---|" * (3 + len(columns)))
+    for system, rows in t.groupby("variant", sort=False):
+        rows = rows.set_index(["data", "machine"])
+        cells = [f"{100 * rows.loc[c, 'value']:.1f}" for c in columns]
+        means = [rows.loc[(d, "mean")] for d in ("simulated", "real") if (d, "mean") in rows.index]
+        minus = [f"{-100 * r['difference']:+.1f} [{-100 * r['hi']:+.1f}, {-100 * r['lo']:+.1f}]" for r in means]
+        lines.append(f"| `{system}` | {' | '.join(cells)} | {' | '.join('' if system == 'asdkit' else m for m in minus)} |")
+    return "\n".join(lines)
+
+
+def write(tables: dict, out: str | Path) -> pd.DataFrame:
+    """Write ``goals.md`` into a folder, where there are tables of the study; return the goals."""
+    table = goals_table(tables)
+    if not table.empty:
+        parts = [markdown(table), systems_markdown(tables["study"])]
+        parts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
+        note = "Written by `asdkit figures` from the tables of `benchmarks/study.py`, not by hand; rules: `asdkit/goals.py`."
+        write_text(Path(out) / "goals.md", "\n\n".join([*parts, note]) + "\n")
+    return table
