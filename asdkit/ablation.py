@@ -122,9 +122,11 @@ def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
 
 
 def ablation_differences(
-    evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2), names=METRICS
+    evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2), names=METRICS, grouped=groups
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
+
+    `names` are metrics that `samples` knows, `grouped` says over which machines means are taken.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def ablation_differences(
         and difference, lo, hi.
     """
     found = []
-    for data, machine, members in groups(machines):
+    for data, machine, members in grouped(machines):
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
             for metric in names:

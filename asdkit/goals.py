@@ -1,7 +1,7 @@
 """What a good detector should reach, and whether this one does, by the tables of an ablation and of `benchmarks/study.py`.
 
 A goal is a margin in points (x100). It is *reached* where the paired 95 % interval lies above the margin, *not reached* where
-it lies below, else *undecided*. Means are over the machines of one kind of data.
+it lies below, else *undecided*. Means are over the machines of one kind of data, or of both ("all").
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from asdkit.artefacts import write_text
 from asdkit.claims import CONTROLS, Gain
 
 REACHED, MISSED, UNDECIDED = "reached", "not reached", "undecided"
+DATA = ("simulated", "real", "all")
 BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # that the default joins
 AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")
 
@@ -84,7 +85,7 @@ def goals_table(tables: dict) -> pd.DataFrame:
     """One row a goal and kind of data: goal, margin, data, value, lo, hi, comparisons, seeds, verdict."""
     found = []
     for goal in GOALS if "study" in tables else ():
-        for data in ("simulated", "real"):
+        for data in DATA:
             if gains := goal.measure(tables, data):
                 weakest, told = verdict(goal, gains)
                 found.append((goal.text, goal.margin, data, *weakest[:3], len(gains), min(g.seeds for g in gains), told))
@@ -93,10 +94,10 @@ def goals_table(tables: dict) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """The goals as a table to read: a row each, a column for each kind of data."""
-    lines = ["| goal | at least | simulated | real |", "|---|---|---|---|"]
+    lines = [f"| goal | at least | {' | '.join(DATA)} |", "|" + "---|" * (2 + len(DATA))]
     for (goal, margin), rows in table.groupby(["goal", "margin"], sort=False):
         cells = {r["data"]: _cell(r) for _, r in rows.iterrows()}
-        lines.append(f"| {goal} | {margin:+g} | {cells.get('simulated', '')} | {cells.get('real', '')} |")
+        lines.append(f"| {goal} | {margin:+g} | {' | '.join(cells.get(data, '') for data in DATA)} |")
     return "\n".join(lines)
 
 
@@ -117,17 +118,21 @@ def alarms_markdown(table: pd.DataFrame) -> str:
 
 
 def systems_markdown(table: pd.DataFrame) -> str:
-    """Omega of every system on every machine of the study "machines", and the default minus it on the means."""
+    """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
     t = table[(table["family"] == "machines") & (table["metric"] == "omega")]
     columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
-    lines = [f"| system | {' | '.join(f'{m}, {d}' for d, m in columns)} | asdkit minus it: simulated | real |"]
-    lines.append("|" + "---|" * (3 + len(columns)))
+    lines = [f"| system | {' | '.join(f'{m}, {d}' for d, m in columns)} | `asdkit` minus it, {columns[-1][0]} |"]
+    lines.append("|" + "---|" * (2 + len(columns)))
     for system, rows in t.groupby("variant", sort=False):
         rows = rows.set_index(["data", "machine"])
         cells = [f"{100 * rows.loc[c, 'value']:.1f}" for c in columns]
-        means = [rows.loc[(d, "mean")] for d in ("simulated", "real") if (d, "mean") in rows.index]
-        minus = [f"{-100 * r['difference']:+.1f} [{-100 * r['hi']:+.1f}, {-100 * r['lo']:+.1f}]" for r in means]
-        lines.append(f"| `{system}` | {' | '.join(cells)} | {' | '.join('' if system == 'asdkit' else m for m in minus)} |")
+        last = rows.loc[columns[-1]]
+        minus = (
+            ""
+            if system == "asdkit"
+            else f"{-100 * last['difference']:+.1f} [{-100 * last['hi']:+.1f}, {-100 * last['lo']:+.1f}]"
+        )
+        lines.append(f"| `{system}` | {' | '.join(cells)} | {minus} |")
     return "\n".join(lines)
 
 

@@ -209,8 +209,16 @@ def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     families = {study: list(level.systems)} | ({"msm": ["msm", "msm-untrained", "logmel-near"]} if study == "machines" else {})
     told = [(family, Named(name), Named(names[0])) for family, names in families.items() for name in names]
     rows = [Row("asdkit", family, name, name, reference, reference) for family, name, reference in told]
-    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS)
+    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS, with_all)
     return table.assign(level=level.name)
+
+
+def with_all(machines: list[Machine]) -> Iterator[tuple[str, str, list[str]]]:
+    """`ablation.groups`, and all machines where both kinds of data are there."""
+    found = list(ablation.groups(machines))
+    yield from found
+    if len({data for data, *_ in found}) > 1:
+        yield "all", "mean", [m.name for m in machines]
 
 
 def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
