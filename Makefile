@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test lab demo ablate figures test lint bench clean distclean
+.PHONY: help setup setup-test lab demo ablate study figures test lint bench clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ ablate: $(VENV)/.notebooks ## recompute figures/tables: simulated machines, and 
 	$(PY) -m asdkit simulate data/ablate --machines fan bearing valve --train 190 --target 10 --test 25 --jobs 2
 	$(PY) -m asdkit ablate data/ablate $(ASDKIT_REAL_DATA) --out runs/ablate --jobs 2 $(ARGS)
 	mkdir -p figures/tables && cp runs/ablate/tables/* figures/tables/
+
+study: $(VENV)/.notebooks ## recompute the tables of goals: new machines, noise, few clips; and ASDKIT_REAL_DATA (hours; continues)
+	$(PY) benchmarks/study.py $(if $(ASDKIT_REAL_DATA),--real $(ASDKIT_REAL_DATA)) --jobs 2 $(ARGS)
+	mkdir -p figures/tables && cp runs/study/tables/* figures/tables/
 
 figures: $(VENV)/$(if $(QUICK),.notebooks,.core) ## draw figures/ from its tables (QUICK=1: from nothing on small data, in runs/quick)
 ifdef QUICK

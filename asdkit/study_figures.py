@@ -15,7 +15,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures import GREY, LINES, STYLE
+from asdkit.figures import BLACK, BLUE, GREEN, GREY, LINES, STYLE, VERMILLION
 
 AXES = {  # title, what the axis says, metrics
     "noise-1": ("noise from one place", "machine over noise at the near microphone (dB)", ("omega",)),
@@ -26,7 +26,7 @@ AXES = {  # title, what the axis says, metrics
     "clips": ("training clips of the masked model, embedding alone", "training clips of the source domain", ("omega",)),
 }
 WORDS = {"omega": "Omega (x100)", "auc_source": "source AUC (x100)", "auc_target": "target AUC (x100)"}
-MARKERS = "oDs^v"
+LOOKS = ((BLUE, "o"), (VERMILLION, "D"), (GREEN, "s"), (BLACK, "^"))  # of the systems in order
 
 
 def plan(tables: dict) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
@@ -53,7 +53,7 @@ def levels(rows: pd.DataFrame, name: str) -> Figure:
     rows = rows[rows["machine"] == "mean"]
     panels = [(d, m) for d in ("simulated", "real") if d in set(rows["data"]) for m in metrics]
     steps = {d: sorted(set(rows.loc[rows["data"] == d, "level"]), key=_number) for d, _ in panels}
-    fig = Figure(figsize=(1.6 + sum(0.55 + 0.45 * len(steps[d]) for d, _ in panels), 3.4), layout="constrained")
+    fig = Figure(figsize=(1.6 + sum(1.0 + 0.45 * len(steps[d]) for d, _ in panels), 3.6), layout="constrained")
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=[1 + len(steps[d]) for d, _ in panels])[0]
     systems = list(dict.fromkeys(rows["variant"]))
     for ax, (data, metric) in zip(axes, panels):
@@ -69,9 +69,8 @@ def levels(rows: pd.DataFrame, name: str) -> Figure:
     if len(metrics) == 1:
         axes[0].set_ylabel(WORDS[metrics[0]])
     fig.suptitle(title, fontsize=10)
-    fig.supxlabel(axis, fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=2 if len(panels) == 1 else 4)
+    axes[0].set_xlabel(axis)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
 
@@ -88,7 +87,7 @@ def _line(ax, rows, steps, i, n) -> None:
     y = 100 * rows.loc[known, ["value", "value_lo", "value_hi"]].to_numpy().T
     off = [y[0] - y[1], y[2] - y[0]]
     label = rows["variant"].iloc[0]
-    ax.errorbar(x, y[0], off, fmt=MARKERS[i] + "-", color=LINES[i], markersize=4, capsize=0, elinewidth=1, label=label)
+    ax.errorbar(x, y[0], off, fmt=LOOKS[i][1] + "-", color=LOOKS[i][0], markersize=4, capsize=0, elinewidth=1, label=label)
 
 
 @mpl.rc_context(STYLE)
@@ -122,7 +121,6 @@ def alarms(table: pd.DataFrame) -> Figure:
         ax.set_title({"source": "source domain", "target": "target domain", "all": "both"}[domain])
         ax.set_xlim(*x)
     axes[0].set_ylabel("normal test clips that alarm (%)")
-    fig.supxlabel("requested rate (%); shaded: within a factor of two", fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    axes[1].set_xlabel("requested rate (%); shaded: within a factor of two")
+    fig.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
