@@ -99,6 +99,7 @@ def alarms(table: pd.DataFrame) -> Figure:
     table : DataFrame
         ``alarms.csv``.
     """
+    table = table[table["machine"] != "mean"]
     domains, machines = ("source", "target", "all"), list(dict.fromkeys(zip(table["data"], table["machine"])))
     fig = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = fig.subplots(1, 3, sharey=True)

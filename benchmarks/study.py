@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -222,24 +223,33 @@ def with_all(machines: list[Machine]) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
-    """False-alarm rate on test normals by machine, domain and requested rate: mean over seeds, interval over recordings."""
+    """False-alarm rate on test normals: by machine, and the mean over machines; by domain and requested rate.
+
+    Mean over seeds, interval over recordings.
+    """
     found = []
-    for machine in level.machines:
-        clips = [c for c in machine.test if c.label == 0]
-        known = {name: [evaluation.parts[machine.name, name, seed] for seed in level.seeds] for name in level.systems}
-        domains, recordings = ([getattr(c, name) for c in clips] for name in ("domain", "recording"))
-        weights = metrics.resample_recordings([0] * len(clips), domains, recordings, 1000, 0)
-        for name, parts in known.items():
-            decided = [dict(zip(part["files"], part["decisions"])) for part in parts]
-            alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
+    for data, machine, members in ablation.groups(level.machines):
+        for name in level.systems:
+            rates = [false_alarms(evaluation, member, name, level.seeds) for member in members]
             for domain in ("source", "target", "all"):
-                mask = np.array([domain in (d, "all") for d in domains])
-                samples = weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1)
-                rate = (alarm[mask].mean(), *metrics.interval(samples))
-                head = (level.name, *machine.name.split("-", 1), domain, float(name))
-                found.append((*head, len(level.seeds), int(mask.sum()), *rate))
-    columns = ["level", "data", "machine", "domain", "requested", "seeds", "clips", "rate", "lo", "hi"]
+                rate = ablation.estimate(np.mean([r[domain] for r in rates], axis=0))
+                found.append((level.name, data, machine, domain, float(name), len(level.seeds), *rate))
+    columns = ["level", "data", "machine", "domain", "requested", "seeds", "rate", "lo", "hi"]
     return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
+
+
+def false_alarms(evaluation: Evaluation, machine: str, system: str, seeds) -> dict[str, np.ndarray]:
+    """Share of a machine's normal test clips that alarm, by domain: the estimate, then resamples of its recordings."""
+    clips = [c for c in evaluation.truth[machine].values() if c.label == 0]
+    parts = [evaluation.parts[machine, system, seed] for seed in seeds]
+    decided = [dict(zip(part["files"], part["decisions"])) for part in parts]
+    alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
+    domains, recordings = np.array([c.domain for c in clips]), [c.recording for c in clips]
+    seed = (0, crc32(machine.encode()))
+    weights = metrics.resample_recordings([0] * len(clips), domains, recordings, 1000, seed)
+    weights = np.vstack([np.ones(len(clips)), weights])
+    masks = {name: (domains == name) | (name == "all") for name in ("source", "target", "all")}
+    return {name: weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1) for name, mask in masks.items()}
 
 
 def main() -> None:

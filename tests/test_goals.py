@@ -49,9 +49,14 @@ def tables():
 
 
 def alarms():
-    key = [("full", "simulated", m, d, r) for m in ("fan", "valve") for d in ("source", "target", "all") for r in (0.01, 0.1)]
+    key = [
+        ("full", "simulated", m, d, r)
+        for m in ("fan", "valve", "mean")
+        for d in ("source", "target", "all")
+        for r in (0.01, 0.1)
+    ]
     table = pd.DataFrame(key, columns="level data machine domain requested".split())
-    return table.assign(seeds=3, clips=50, rate=0.08, lo=0.02, hi=0.15)
+    return table.assign(seeds=3, rate=0.08, lo=0.02, hi=0.15)
 
 
 @pytest.mark.parametrize("gains, expected", [
@@ -91,7 +96,8 @@ def test_goals_are_written_where_there_is_a_study_and_only_there(tables, tmp_pat
     goals.write(tables, tmp_path)
     text = (tmp_path / "goals.md").read_text()
     assert "**reached** +10.0 [+9.0, +12.0]" in text and "| `texture` | 70.0 | 70.0 | 70.0 | +10.0 [+9.0, +12.0] |" in text
-    assert "| fan, simulated | target | 8.0 [2.0, 15.0] | 8.0 [2.0, 15.0] |" in text
+    assert "| fan, simulated | 8.0 [2.0, 15.0] | 8.0 [2.0, 15.0] |" in text
+    assert "| mean, simulated, target alone | 8.0" in text and "fan, simulated, target" not in text
 
 
 def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(tables, tmp_path):
