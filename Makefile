@@ -64,7 +64,7 @@ lint: $(VENV)/.test ## ruff
 	$(PY) -m ruff check .
 
 bench: $(VENV)/.core ## time and memory of one full-size machine, stage by stage
-	$(PY) benchmarks/machine.py
+	$(PY) benchmarks/machine.py $(ARGS)
 
 clean: ## remove caches and build leftovers; data/, runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

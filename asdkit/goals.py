@@ -121,6 +121,12 @@ def alarms_markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def speed_markdown(table: pd.DataFrame) -> str:
+    """Time and memory of one full-size machine, stage by stage."""
+    rows = [["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(table), ["---"] * len(table.columns), *rows])
+
+
 def systems_markdown(table: pd.DataFrame) -> str:
     """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
     t = table[(table["family"] == "machines") & (table["metric"] == "omega")]
@@ -146,6 +152,7 @@ def write(tables: dict, out: str | Path) -> pd.DataFrame:
     if not table.empty:
         parts = [markdown(table), systems_markdown(tables["study"])]
         parts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
-        note = "Written by `asdkit figures` from the tables of `benchmarks/study.py`, not by hand; rules: `asdkit/goals.py`."
+        parts += [speed_markdown(tables["speed"])] if "speed" in tables else []
+        note = "Written by `asdkit figures` from the tables of `benchmarks/`, not by hand; rules: `asdkit/goals.py`."
         write_text(Path(out) / "goals.md", "\n\n".join([*parts, note]) + "\n")
     return table

@@ -1,6 +1,6 @@
 """Time and memory of one full-size machine, stage by stage.
 
-    python benchmarks/machine.py [--clips 990] [--test 50] [--folder DIR] [--no-autoencoder]
+    python benchmarks/machine.py [--clips 990] [--test 50] [--folder DIR] [--no-autoencoder] [--out CSV]
 
 Simulates one machine (990 + 10 training and 4 x 50 test clips of 10 s), then times each stage of the default system in this
 one process, with the threads that its configuration names. The official autoencoder is timed over two epochs and
@@ -14,9 +14,11 @@ from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
+import pandas as pd
 import torch
 
 from asdkit import baseline
+from asdkit.artefacts import write_text
 from asdkit.blocks import extract, fast_channels
 from asdkit.calibration import calibrate
 from asdkit.config import Config
@@ -28,15 +30,23 @@ from asdkit.simulate import simulate
 
 
 class Stages:
-    """Prints a row a stage: wall and processor seconds, and the peak memory of the process so far."""
+    """Prints a row a stage: wall and processor seconds, and the peak memory of the process so far; keeps the rows."""
+
+    def __init__(self):
+        self.rows = []
 
     def __call__(self, name, function, note=lambda value, seconds: ""):
         start, used = perf_counter(), process_time()
         value = function()
         seconds, used = perf_counter() - start, process_time() - used
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"| {name} | {seconds:.1f} | {used:.1f} | {peak:.2f} | {note(value, seconds)} |", flush=True)
+        self.add(name, round(seconds, 1), round(used, 1), round(peak, 2), note(value, seconds))
         return value
+
+    def add(self, *row):
+        """Print and keep one row."""
+        print("|", *(f"{cell} |" for cell in row), flush=True)
+        self.rows.append(row)
 
 
 def features_speed(clips, config, n=40) -> float:
@@ -58,6 +68,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=50, help="test clips per domain and label")
     parser.add_argument("--folder", type=Path, help="keep the simulated machine here")
     parser.add_argument("--no-autoencoder", action="store_true")
+    parser.add_argument("--out", type=Path, help="also write the table here, as CSV")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         bench(args, args.folder or Path(temporary), Config())
@@ -72,7 +83,7 @@ def bench(args, folder, config) -> None:
     sizes = f"{len(machine.train)} training and {len(machine.test)} test clips"
     print(f"{sizes}, {config.threads} thread(s), config {config.hash()}")
     print("\n| stage | wall s | processor s | peak GB | |\n|---|---|---|---|---|")
-    whole = process_time()
+    whole, wall = process_time(), perf_counter()
     stage("features of one clip", lambda: features_speed(machine.train, config), lambda v, s: f"{v:.0f} x real time, one core")
     stage("read and spectra", lambda: [fitting.spectra(c) for c in machine.train])
     front, ridges = stage("train MSM, fit ridge", lambda: fit_front(fitting))
@@ -96,7 +107,7 @@ def bench(args, folder, config) -> None:
         lambda: [detector.score(fitting.spectra(c)) for c in machine.test],
         lambda v, s: f"{1000 * s / len(v):.0f} ms a clip, reading included",
     )
-    print(f"| whole | | {process_time() - whole:.0f} | | |")
+    stage.add("whole", round(perf_counter() - wall, 1), round(process_time() - whole, 1), "", sizes)
     if not args.no_autoencoder:
         near = [fitting.spectra(c)["near", "slow"] for c in machine.train]
         domains = [c.domain for c in machine.train]
@@ -105,6 +116,9 @@ def bench(args, folder, config) -> None:
             lambda: baseline.fit(near, domains, 0, epochs=2),
             lambda v, s: f"100 epochs: about {50 * s:.0f} s",
         )
+    if args.out:
+        columns = ["stage", "wall s", "processor s", "peak GB", "note"]
+        write_text(args.out, pd.DataFrame(stage.rows, columns=columns).to_csv(index=False))
 
 
 if __name__ == "__main__":

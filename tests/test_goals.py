@@ -97,6 +97,8 @@ def test_goals_are_written_where_there_is_a_study_and_only_there(tables, tmp_pat
     text = (tmp_path / "goals.md").read_text()
     assert "**reached** +10.0 [+9.0, +12.0]" in text and "| `texture` | 70.0 | 70.0 | 70.0 | +10.0 [+9.0, +12.0] |" in text
     assert "| fan, simulated | 8.0 [2.0, 15.0] | 8.0 [2.0, 15.0] |" in text
+    speed = pd.DataFrame({"stage": ["read", "whole"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
+    assert goals.speed_markdown(speed).splitlines()[2:] == ["| read | 1.5 | 0.5 |", "| whole | 9.0 |  |"]
     assert "| mean, simulated, target alone | 8.0" in text and "fan, simulated, target" not in text
 
 
