@@ -32,12 +32,14 @@ NUMBERED = {  # families along an axis, and what the axis says
     "n_0": "n_0: weight of the source scale (recordings)",
     "rank": "rank of the nuisance subspace (directions)",
     "window": "length of a window (s)",
+    "hop": "frames between the windows of a scored clip",
 }
 TITLES = {
     "objective": "training objectives, embedding alone",
     "embedding": "what of the MSM is scored, alone",
     "mask": "mask ratio, MSM embedding alone",
     "window": "length of a window",
+    "hop": "windows of a scored clip",
     "blocks": "blocks dropped",
     "balance": "block balance, under concatenation",
     "fusion": "fusion of the blocks",

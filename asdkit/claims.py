@@ -83,7 +83,7 @@ def verdict(claim: Claim, gains: list[Gain]) -> str:
 
 def difference(tables, base, data, family: str, better, worse, metric="omega") -> list[Gain]:
     """Points by which one side is ahead. `better` or `worse` is the family's reference, the other side some of its variants."""
-    rows = _mean_rows(tables, base, data, family, metric)
+    rows = mean_rows(tables, base, data, family, metric)
     if rows.empty:
         return []
     lost = better == rows["reference"].iloc[0]
@@ -93,11 +93,12 @@ def difference(tables, base, data, family: str, better, worse, metric="omega") -
 
 def level(tables, base, data, family: str, variant: str) -> list[Gain]:
     """Omega x100 of one variant, mean over machines."""
-    rows = _mean_rows(tables, base, data, family, "omega")
+    rows = mean_rows(tables, base, data, family, "omega")
     return [_gain(r[["value", "value_lo", "value_hi"]], 100, r["seeds"]) for _, r in rows[rows.index == variant].iterrows()]
 
 
-def _mean_rows(tables, base, data, family, metric):
+def mean_rows(tables, base, data, family, metric):
+    """Rows of one family's means over the machines of one kind of data, by variant."""
     t = tables["differences"]
     chosen = (t["base"] == base) & (t["data"] == data) & (t["family"] == family) & (t["metric"] == metric)
     return t[chosen & (t["machine"] == "mean")].set_index("variant")
@@ -134,19 +135,19 @@ def unconditioned(tables, base, data) -> list[Gain]:
 
 def shrinkage(tables, base, data) -> list[Gain]:
     """Target AUC with shrinkage minus that without."""
-    rows = _mean_rows(tables, base, data, "n_0", "auc_target")
+    rows = mean_rows(tables, base, data, "n_0", "auc_target")
     return [] if rows.empty else difference(tables, base, data, "n_0", rows["reference"].iloc[0], ("0",), "auc_target")
 
 
 def top_windows(tables, base, data) -> list[Gain]:
     """The mean of the highest windows minus the mean and the maximum of all."""
-    rows = _mean_rows(tables, base, data, "aggregate", "omega")
+    rows = mean_rows(tables, base, data, "aggregate", "omega")
     return [] if rows.empty else difference(tables, base, data, "aggregate", rows["reference"].iloc[0], ("mean", "max"))
 
 
 def masking(tables, base, data) -> list[Gain]:
     """A mask ratio of 0.6 minus none."""
-    rows = _mean_rows(tables, base, data, "mask", "omega")
+    rows = mean_rows(tables, base, data, "mask", "omega")
     return [] if rows.empty or rows["reference"].iloc[0] != "0.6" else difference(tables, base, data, "mask", "0.6", ("0",))
 
 

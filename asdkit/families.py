@@ -49,6 +49,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         "embedding": {"embedding": trap["msm"], "residual": trap["msm-residual"], "untrained": trap["untrained"]},
         "mask": _levels(alone, "mask_ratio", (0.0, 0.3, 0.6, 0.75)),
         "window": {f"{w * HOP / SAMPLE_RATE:g}": _window(base, w) for w in dict.fromkeys((base.width, 40, 80, 160))},
+        "hop": _levels(base, "test_hop", (8, 16, 20, 40)),
         "blocks": _without(base),
         "balance": {"balanced": replace(joined, balance=True), "not balanced": replace(joined, balance=False)},
         "fusion": {"concatenate": joined, "mean": replace(base, fusion="mean"), "maximum": replace(base, fusion="max")},

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from asdkit.ablation import GAP
 from asdkit.artefacts import write_text
-from asdkit.claims import CONTROLS, Gain
+from asdkit.claims import CONTROLS, Gain, difference, mean_rows
+from asdkit.config import Config
+from asdkit.runs import AUTOENCODER
 
 REACHED, MISSED, UNDECIDED = "reached", "not reached", "undecided"
 DATA = ("simulated", "real", "all")
-BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # that the default joins
-AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")
 
 
 class Goal(NamedTuple):
@@ -33,13 +34,10 @@ def ahead(better: str, worse: tuple[str, ...], family: str, table: str = "study"
     """Points by which the family's reference is ahead of systems; with `best`, only of the one with the highest mean."""
 
     def measure(tables, data) -> list[Gain]:
-        t = tables.get(table)
-        if t is None:
-            return []
-        chosen = (t["family"] == family) & (t["reference"] == better) & (t["base"] == "asdkit") & (t["metric"] == "omega")
-        rows = t[chosen & (t["data"] == data) & (t["machine"] == "mean") & t["variant"].isin(worse)]
-        rows = rows.nlargest(1, "value") if best else rows
-        return [Gain(-100 * r["difference"], -100 * r["hi"], -100 * r["lo"], r["seeds"]) for _, r in rows.iterrows()]
+        known = {"differences": tables[table]}
+        values = mean_rows(known, "asdkit", data, family, "omega")["value"]
+        found = [name for name in worse if name in values.index]
+        return difference(known, "asdkit", data, family, better, found and [max(found, key=values.get)] if best else found)
 
     return measure
 
@@ -47,7 +45,7 @@ def ahead(better: str, worse: tuple[str, ...], family: str, table: str = "study"
 def domain_gap(tables, data) -> list[Gain]:
     """Target AUC minus source AUC of the default."""
     t = tables["study"]
-    chosen = (t["family"] == "machines") & (t["variant"] == "asdkit") & (t["metric"] == "auc_target - auc_source")
+    chosen = (t["family"] == "machines") & (t["variant"] == "asdkit") & (t["metric"] == GAP)
     rows = t[chosen & (t["data"] == data) & (t["machine"] == "mean")]
     return [Gain(*(100 * r[c] for c in ("value", "value_lo", "value_hi")), r["seeds"]) for _, r in rows.iterrows()]
 
@@ -65,7 +63,7 @@ GOALS = (
     Goal("trained MSM over log-mel statistics", 3, ahead("msm", ("logmel-near",), "msm")),
     Goal("Far-conditioning over alpha 0", 3, ahead("far", ("none",), "conditioning", "differences")),
     Goal("Far-conditioning over each of its controls", 3, ahead("far", CONTROLS, "conditioning", "differences")),
-    Goal("fusion over the block that is best on the mean", 0, ahead("asdkit", BLOCKS, "machines", best=True)),
+    Goal("fusion over the block that is best on the mean", 0, ahead("asdkit", Config().blocks, "machines", best=True)),
     Goal("system over the official autoencoder's better score", 12, ahead("asdkit", AUTOENCODER, "autoencoder", best=True)),
     Goal("system over log-mel statistics", 8, ahead("asdkit", ("logmel-near",), "machines")),
     Goal("target AUC minus source AUC", -5, domain_gap),
