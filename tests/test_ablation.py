@@ -17,7 +17,7 @@ from asdkit.simulate import simulate
 
 ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
 VARIED = {
-    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"}, "blocks": {"blocks"},
+    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"}, "hop": {"test_hop"}, "blocks": {"blocks"},
     "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
     "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
     "aggregate": {"aggregate"},
@@ -39,7 +39,7 @@ def test_a_family_changes_what_its_name_says(base):
     for family in VARIED:
         reference, *others = found[family].values()
         assert others and all(differing(reference, other) <= VARIED[family] for other in others), family
-    for family in ("window", "n_0", "k", "alpha", "blocks"):
+    for family in ("window", "hop", "n_0", "k", "alpha", "blocks"):
         assert next(iter(found[family].values())) == base, family
 
 
