@@ -17,7 +17,8 @@ from asdkit.simulate import simulate
 
 ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
 VARIED = {
-    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"}, "hop": {"test_hop"}, "blocks": {"blocks"},
+    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"},
+    "hop": {"test_hop"}, "blocks": {"blocks"},
     "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
     "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
     "aggregate": {"aggregate"},
