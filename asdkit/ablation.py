@@ -87,12 +87,12 @@ def _measured(evaluation, key):
     return (*point, metrics.omega(point), *metrics.interval(metrics.omega(boots, axis=1)), seconds)
 
 
-def samples(evaluation: Evaluation, config: Config, machines: Sequence[str], seeds: Sequence[int], metric: str) -> np.ndarray:
-    """A metric, mean over machines and seeds: first the estimate, then its bootstrap resamples. NaN without labels.
+def samples(evaluation: Evaluation, system: str, machines: Sequence[str], seeds: Sequence[int], metric: str) -> np.ndarray:
+    """A metric of one system, mean over machines and seeds: the estimate, then its bootstrap resamples. NaN without labels.
 
     `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
     """
-    keys = [(machine, config.hash(), seed) for machine in machines for seed in seeds]
+    keys = [(machine, system, seed) for machine in machines for seed in seeds]
     values = [_column(np.vstack([evaluation.points[k], evaluation.boots[k]]), metric) for k in keys if k in evaluation.points]
     values = [v for v in values if not np.isnan(v[0])]  # machines that were tested in this domain
     return np.mean(values, axis=0) if values else np.full(2, np.nan)
@@ -122,11 +122,12 @@ def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
 
 
 def ablation_differences(
-    evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2), names=METRICS, grouped=groups
+    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS, grouped=groups
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
-    `names` are metrics that `samples` knows, `grouped` says over which machines means are taken.
+    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics that
+    `samples` knows, `grouped` says over which machines means are taken.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def ablation_differences(
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
             for metric in names:
-                value, below = (samples(evaluation, c, members, seeds, metric) for c in (row.config, row.reference_config))
+                value, below = (samples(evaluation, system, members, seeds, metric) for system in row.systems)
                 found.append((*head, metric, len(seeds), len(members), *estimate(value), *estimate(value - below)))
     numbers = ["seeds", "machines", "value", "value_lo", "value_hi", "difference", "lo", "hi"]
     head = ["base", "family", "data", "machine", "variant", "reference", "metric"]
@@ -171,7 +172,7 @@ def _costs(evaluation, alphas, members, seeds, head):
     """Rows of one kind of data, "mean" last."""
 
     def at(alpha, names):
-        return samples(evaluation, alphas[alpha], names, seeds, "omega")
+        return samples(evaluation, alphas[alpha].hash(), names, seeds, "omega")
 
     found, costs = [], []
     for name in members:

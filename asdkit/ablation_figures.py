@@ -41,6 +41,7 @@ TITLES = {
     "window": "length of a window",
     "hop": "windows of a scored clip",
     "blocks": "blocks dropped",
+    "modulation": "resolution of the modulation block, alone",
     "balance": "block balance, under concatenation",
     "fusion": "fusion of the blocks",
     "knn": "scoring of the neighbours",

@@ -196,13 +196,11 @@ def needs_ridge(config: Config) -> bool:
 def make_examples(spectra: list[Spectra], clips: Sequence[Clip], config: Config) -> tuple[dict[str, BandScaler], Examples]:
     """Band scalers of every channel of one machine, and what a network sees of its training clips."""
     scalers = {c: BandScaler.fit([s[c, "slow"] for s in spectra]) for c in ("near", "far", "residual")}
-    far = [scalers["far"](s["far", "slow"]) for s in spectra] if config.objective == "far-to-near" else []
-    n_channels = len(config.msm_train_channels)
     return scalers, Examples(
         name=str(clips[0].path.parent),
-        spectrograms=[scalers[c](s[c, "slow"]) for c in config.msm_train_channels for s in spectra],
-        far=far * n_channels,
-        classes=[class_name(c) for c in clips] * n_channels,
+        spectrograms=[scalers["near"](s["near", "slow"]) for s in spectra],
+        far=[scalers["far"](s["far", "slow"]) for s in spectra] if config.objective == "far-to-near" else [],
+        classes=[class_name(c) for c in clips],
     )
 
 

@@ -36,10 +36,8 @@ class Config:
 
     # encoder: the masked spectrogram model, or the same network under another objective
     objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = "msm"
-    msm_train_channels: tuple[Channel, ...] = ("near",)  # crops come from these
-    msm_channel: Channel = "near"  # whose embedding is scored
+    msm_channel: Channel = "near"  # whose embedding is scored; networks are trained on near
     mask_ratio: float = 0.6  # share of patches that "msm" hides, [0, 1)
-    random_crops: bool = False  # True: a crop starts at any frame; False: the training windows
     readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
     nets: int = 1  # networks of different seed whose embeddings are concatenated
@@ -135,9 +133,8 @@ class Config:
 
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"),
-    texture_channel="near", logmel_channel="near", objective="msm",
-    msm_train_channels=("near",), msm_channel="near", mask_ratio=0.6, random_crops=False, readout="bottleneck", bottleneck=128,
-    nets=1, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
+    texture_channel="near", logmel_channel="near", objective="msm", msm_channel="near", mask_ratio=0.6, readout="bottleneck",
+    bottleneck=128, nets=1, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
     modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
     control="none", fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
@@ -192,8 +189,8 @@ def _check_ranges(config):
 
 
 _ENCODER = (
-    "width", "train_hop", "objective", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps",
-    "batch_size", "learning_rate", "threads", "ridge_penalty",
+    "width", "train_hop", "objective", "mask_ratio", "bottleneck", "nets", "steps", "batch_size", "learning_rate", "threads",
+    "ridge_penalty",
 )  # fmt: skip
 _RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
 _BLOCK = {

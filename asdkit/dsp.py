@@ -14,6 +14,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from asdkit.spectrogram import power
+
 
 def cancel_far(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> torch.Tensor:
     """Remove from near what one complex coefficient per frequency predicts from far (the `complex` ridge residual).
@@ -35,7 +37,7 @@ def cancel_far(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> 
     -----
     A far channel that is silent removes nothing.
     """
-    far_power = torch.view_as_real(far).square().sum(-1).mean(-1)
+    far_power = power(far).mean(-1)
     cross = (near * far.conj()).mean(-1)
     ridge = far_power + penalty * far_power.mean()
     return near - (cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny))[:, None] * far
@@ -136,8 +138,7 @@ def modulation(windows: torch.Tensor, frame_rate: float) -> torch.Tensor:
     """
     width = windows.shape[-1]
     centred = (windows - windows.mean(-1, keepdim=True)) * torch.hann_window(width)
-    power = torch.view_as_real(torch.fft.rfft(centred)).square().sum(-1)
-    pooled = power @ _pooling(width, frame_rate) / width
+    pooled = power(torch.fft.rfft(centred)) @ _pooling(width, frame_rate) / width
     return (10 * (pooled + 1e-3).log10()).flatten(1)  # 1e-3 dB^2: a constant envelope has a finite descriptor
 
 

@@ -34,6 +34,11 @@ class Row(NamedTuple):
     reference: str  # the family's first variant
     reference_config: Config
 
+    @property
+    def systems(self) -> tuple[str, str]:
+        """What the variant and its reference are called in a run: the hashes of their configurations."""
+        return self.config.hash(), self.reference_config.hash()
+
 
 def families(base: Config) -> dict[str, dict[str, Config]]:
     """Variants of one configuration by family; the first of a family is what the others are compared with.
@@ -51,6 +56,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         "window": {f"{w * HOP / SAMPLE_RATE:g}": _window(base, w) for w in dict.fromkeys((base.width, 40, 80, 160))},
         "hop": _levels(base, "test_hop", (8, 16, 20, 40)),
         "blocks": _without(base),
+        "modulation": _choices(replace(base, blocks=("modulation",)), "modulation", ("slow", "fast", "both")),
         "balance": {"balanced": replace(joined, balance=True), "not balanced": replace(joined, balance=False)},
         "fusion": {"concatenate": joined, "mean": replace(base, fusion="mean"), "maximum": replace(base, fusion="max")},
         "knn": _choices(base, "backend", ("domain", "pooled", "unscaled", "local-density", "varmin", "minimum")),

@@ -109,8 +109,8 @@ class Fitting:
         return scalers, [own, *map(self.examples_of, self.pooled)]
 
     def examples_of(self, clips: tuple[Clip, ...]) -> Examples:
-        """Another machine's; only the channels that networks are trained on are kept."""
-        key = ("spectra", "examples", clips[0].place, self.config.hash("width", "ridge_penalty", "msm_train_channels"))
+        """Another machine's; only the channel that networks are trained on is kept."""
+        key = ("spectra", "examples", clips[0].place, self.config.hash("width", "ridge_penalty"))
         return self.memo(key, lambda: make_examples([read_spectra(c, self.config, ()) for c in clips], clips, self.config)[1])
 
     def blocks(self, front: FrontEnd, clip: Clip, hop: int, ridge: Ridge | None = None) -> dict[str, torch.Tensor]:

@@ -45,14 +45,14 @@ SUB_CLUSTERS = 16  # centres of one class
 
 @dataclass(frozen=True)
 class Examples:
-    """What a network sees of one machine's training clips; one entry per clip and training channel.
+    """What a network sees of one machine's training clips; one entry a clip.
 
     Parameters
     ----------
     name : str
         Of the machine; no two alike.
     spectrograms : sequence of (n_mels, n_frames)
-        Standardised log-mels of the training channels.
+        Standardised log-mels of near.
     far : sequence of (n_mels, n_frames)
         The same clips' far channel; for "far-to-near" only.
     classes : sequence of str
@@ -91,7 +91,7 @@ def train_objective(
     Returns
     -------
     model : MSM
-        In evaluation mode, BatchNorm calibrated on unmasked, unmixed windows of the training channels, on the CPU.
+        In evaluation mode, BatchNorm calibrated on unmasked, unmixed windows of near, on the CPU.
     losses : list of float
 
     Raises

@@ -69,9 +69,13 @@ def log_mel(spec: torch.Tensor, n_mels: int = 128, sample_rate: int = 16000) -> 
     Shape: (..., n_bins, n_frames) complex -> (..., n_mels, n_frames), dB.
     """
     n_fft = 2 * (spec.shape[-2] - 1)
-    power = torch.view_as_real(spec).square().sum(-1)
-    mel = mel_filterbank(n_mels, n_fft, sample_rate).to(power.device) @ power
+    mel = mel_filterbank(n_mels, n_fft, sample_rate).to(spec.device) @ power(spec)
     return mel.clamp_(min=FLOOR).log10_().mul_(10)
+
+
+def power(spec: torch.Tensor) -> torch.Tensor:
+    """Squared magnitude of an STFT, without the square root of ``abs()``. Shape: (..., n_bins, n_frames) -> the same, real."""
+    return (spec.real.square() + spec.imag.square()).contiguous()
 
 
 def window_starts(n_frames: int, width: int, hop: int) -> np.ndarray:

@@ -157,7 +157,6 @@ def _describe_encoder(config: Config, knn: str) -> dict:
     far = f"removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
     pooled = config.objective in POOLED
     return dict(
-        data_augmentation="random crops" if config.random_crops else None,
         embeddings=network,
         machine_learning_method=f"{network}; {knn}",
         domain_generalization_method=f"{knn}; {far}" if _conditioned(config) else knn,

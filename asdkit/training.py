@@ -75,7 +75,7 @@ def train(
 
 
 class Crops:
-    """Draws windows from spectrograms: at any frame, or at the fixed starts of the training windows.
+    """Draws training windows from spectrograms.
 
     Parameters
     ----------
@@ -87,9 +87,8 @@ class Crops:
     """
 
     def __init__(self, spectrograms: Sequence[torch.Tensor], config: Config, seed: int, weights: np.ndarray | None = None):
-        self.spectrograms, self.width, self.starts, self.weights = spectrograms, config.width, None, weights
-        if not config.random_crops:
-            self.starts = [window_starts(s.shape[1], config.width, config.train_hop) for s in spectrograms]
+        self.spectrograms, self.width, self.weights = spectrograms, config.width, weights
+        self.starts = [window_starts(s.shape[1], config.width, config.train_hop) for s in spectrograms]
         self.seed, self.rng = seed, np.random.default_rng(seed)
 
     def __call__(self, n: int) -> torch.Tensor:
@@ -102,7 +101,7 @@ class Crops:
             clips = self.rng.integers(len(self.spectrograms), size=n)
         else:
             clips = self.rng.choice(len(self.spectrograms), size=n, p=self.weights)
-        return clips, np.array([self._start(i) for i in clips])
+        return clips, np.array([self.rng.choice(self.starts[i]) for i in clips])
 
     def cut(self, clips: np.ndarray, starts: np.ndarray, spectrograms: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         """Windows at these places, (n, n_mels, width), of these or of other spectrograms of the same clips."""
@@ -114,10 +113,6 @@ class Crops:
         fresh = copy.copy(self)
         fresh.rng = np.random.default_rng(self.seed)
         return fresh
-
-    def _start(self, i: int) -> int:
-        room = self.spectrograms[i].shape[1] - self.width
-        return self.rng.integers(room + 1) if self.starts is None else self.rng.choice(self.starts[i])
 
 
 class Masked(nn.Module):

@@ -1,10 +1,10 @@
 """Time and memory of one full-size machine, stage by stage.
 
-    python benchmarks/machine.py [--clips 990] [--test 50] [--folder DIR] [--no-autoencoder] [--out CSV]
+    python benchmarks/machine.py [--clips 990] [--test 50] [--threads 1 2] [--folder DIR] [--no-autoencoder] [--out CSV]
 
 Simulates one machine (990 + 10 training and 4 x 50 test clips of 10 s), then times each stage of the default system in this
-one process, with the threads that its configuration names. The official autoencoder is timed over two epochs and
-extrapolated to its hundred. Run it with half the clips to see how stages grow.
+one process, with one thread and again with two. The official autoencoder is timed over two epochs and extrapolated to its
+hundred. Run it with half the clips to see how stages grow.
 """
 
 import argparse
@@ -27,13 +27,15 @@ from asdkit.knn import fit_knn
 from asdkit.pipeline import Detector, fit_balancer, fit_front, fit_uncalibrated, join, standardise_spaces
 from asdkit.recordings import index_machine, read_clip
 from asdkit.simulate import simulate
+from asdkit.spectrogram import stft
 
 
 class Stages:
-    """Prints a row a stage: wall and processor seconds, and the peak memory of the process so far; keeps the rows."""
+    """Prints a row a stage: threads, wall and processor seconds, and the peak memory of the process so far; keeps the rows."""
 
     def __init__(self):
         self.rows = []
+        print("| threads | stage | wall s | processor s | peak GB | |\n|---|---|---|---|---|---|")
 
     def __call__(self, name, function, note=lambda value, seconds: ""):
         start, used = perf_counter(), process_time()
@@ -45,20 +47,26 @@ class Stages:
 
     def add(self, *row):
         """Print and keep one row."""
-        print("|", *(f"{cell} |" for cell in row), flush=True)
-        self.rows.append(row)
+        self.rows.append((torch.get_num_threads(), *row))
+        print("|", *(f"{cell} |" for cell in self.rows[-1]), flush=True)
 
 
-def features_speed(clips, config, n=40) -> float:
-    """Times real time at which one core reads nothing and extracts every spectrum and descriptor of stereo clips."""
-    front = Fitting(clips, Config(blocks=("ridge-complex", "ridge-log-mel", "modulation")), 0, Memo(), ())
-    ridge = fit_front(Fitting(clips[:5], front.config, 0, Memo(), ()))[0]
+def features_speed(clips, n=40) -> str:
+    """How long the STFTs of n clips take, their log-mels and complex residuals, and the DSP blocks, reading excluded."""
+    config = Config(blocks=tuple(b for b in Config().blocks if b != "msm"))
+    front = fit_front(Fitting(clips[:5], config, 0, Memo(), ()))[0]
     samples = [read_clip(c.path) for c in clips[:n]]
-    torch.set_num_threads(1)
-    start = perf_counter()
-    for x in samples:
-        ridge.describe(extract(x, config.ridge_penalty, fast_channels(config)), config.train_hop)
-    return sum(x.shape[1] for x in samples) / 16000 / (perf_counter() - start)
+
+    def per_clip(function, xs) -> tuple[float, list]:
+        function(xs[0])
+        start = perf_counter()
+        found = [function(x) for x in xs]
+        return 1000 * (perf_counter() - start) / len(xs), found
+
+    stfts, _ = per_clip(stft, [torch.from_numpy(x) for x in samples])
+    spectra, found = per_clip(lambda x: extract(x, config.ridge_penalty), samples)
+    blocks, _ = per_clip(lambda s: front.describe(s, config.test_hop), found)
+    return f"ms a clip: STFTs {stfts:.1f}, with log-mels and residual {spectra:.1f}, DSP blocks {blocks:.1f}"
 
 
 def main() -> None:
@@ -67,24 +75,28 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=990, help="source training clips")
     parser.add_argument("--test", type=int, default=50, help="test clips per domain and label")
     parser.add_argument("--folder", type=Path, help="keep the simulated machine here")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="one round for each")
     parser.add_argument("--no-autoencoder", action="store_true")
     parser.add_argument("--out", type=Path, help="also write the table here, as CSV")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        bench(args, args.folder or Path(temporary), Config())
+        folder, stage = args.folder or Path(temporary), Stages()
+        simulate(folder, ["fan"], n_source=args.clips, n_target=10, n_test=args.test, jobs=2)
+        for threads in args.threads:
+            torch.set_num_threads(threads)
+            bench(index_machine(folder / "fan"), Config(threads=threads), stage, not args.no_autoencoder)
+    if args.out:
+        columns = ["threads", "stage", "wall s", "processor s", "peak GB", "note"]
+        write_text(args.out, pd.DataFrame(stage.rows, columns=columns).to_csv(index=False))
 
 
-def bench(args, folder, config) -> None:
-    """The table."""
-    simulate(folder, ["fan"], n_source=args.clips, n_target=10, n_test=args.test, jobs=2)
-    machine, stage, memo = index_machine(folder / "fan"), Stages(), Memo()
-    torch.set_num_threads(config.threads)
+def bench(machine, config: Config, stage: Stages, autoencoder: bool) -> None:
+    """The stages of one machine."""
+    memo = Memo()
     fitting = Fitting(machine.train, config, 0, memo, tuple(fast_channels(config)))
     sizes = f"{len(machine.train)} training and {len(machine.test)} test clips"
-    print(f"{sizes}, {config.threads} thread(s), config {config.hash()}")
-    print("\n| stage | wall s | processor s | peak GB | |\n|---|---|---|---|---|")
     whole, wall = process_time(), perf_counter()
-    stage("features of one clip", lambda: features_speed(machine.train, config), lambda v, s: f"{v:.0f} x real time, one core")
+    stage("features of 40 clips", lambda: features_speed(machine.train), lambda v, s: v)
     stage("read and spectra", lambda: [fitting.spectra(c) for c in machine.train])
     front, ridges = stage("train MSM, fit ridge", lambda: fit_front(fitting))
     blocks = stage(
@@ -108,7 +120,7 @@ def bench(args, folder, config) -> None:
         lambda v, s: f"{1000 * s / len(v):.0f} ms a clip, reading included",
     )
     stage.add("whole", round(perf_counter() - wall, 1), round(process_time() - whole, 1), "", sizes)
-    if not args.no_autoencoder:
+    if autoencoder:
         near = [fitting.spectra(c)["near", "slow"] for c in machine.train]
         domains = [c.domain for c in machine.train]
         stage(
@@ -116,9 +128,6 @@ def bench(args, folder, config) -> None:
             lambda: baseline.fit(near, domains, 0, epochs=2),
             lambda v, s: f"100 epochs: about {50 * s:.0f} s",
         )
-    if args.out:
-        columns = ["stage", "wall s", "processor s", "peak GB", "note"]
-        write_text(args.out, pd.DataFrame(stage.rows, columns=columns).to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ import torch
 from asdkit import ablation, metrics, runs
 from asdkit.artefacts import write_text
 from asdkit.config import Config, systems
-from asdkit.families import Row
 from asdkit.recordings import Clip, Machine
 from asdkit.results import Evaluation, read_parts
 from asdkit.simulate import MACHINES, simulate
@@ -198,19 +197,24 @@ def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
     return Evaluation(parts, level.machines)
 
 
-class Named(str):
-    """A system's name where a table asks a configuration for its hash."""
+class Pair(NamedTuple):
+    """A row of a table: a system and its reference, by the names that they have in a run."""
 
-    def hash(self) -> str:
-        """The name."""
-        return str(self)
+    base: str
+    family: str
+    variant: str
+    reference: str
+
+    @property
+    def systems(self) -> tuple[str, str]:
+        """Both names."""
+        return self.variant, self.reference
 
 
 def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     """Metrics of every system and its differences to a reference: each machine, and the mean of each kind of data."""
     families = {study: list(level.systems)} | ({"msm": ["msm", "msm-untrained", "logmel-near"]} if study == "machines" else {})
-    told = [(family, Named(name), Named(names[0])) for family, names in families.items() for name in names]
-    rows = [Row("asdkit", family, name, name, reference, reference) for family, name, reference in told]
+    rows = [Pair("asdkit", family, name, names[0]) for family, names in families.items() for name in names]
     table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS, with_all)
     return table.assign(level=level.name)
 

@@ -18,7 +18,7 @@ from asdkit.simulate import simulate
 ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
 VARIED = {
     "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"},
-    "hop": {"test_hop"}, "blocks": {"blocks"},
+    "hop": {"test_hop"}, "blocks": {"blocks"}, "modulation": {"modulation"},
     "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
     "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
     "aggregate": {"aggregate"},
@@ -177,9 +177,9 @@ def test_machines_without_labels_have_scores_and_no_metric(fast):
 def test_a_metric_of_one_domain_skips_machines_without_it():
     config, evaluation = Config(), Told({("real-a", Config().hash()): 0.6, ("real-b", Config().hash()): 0.8})
     evaluation.points["real-b", config.hash(), 0] = np.array([0.8, np.nan, 0.8])
-    values = ablation.samples(evaluation, config, ["real-a", "real-b"], (0,), "auc_target")
+    values = ablation.samples(evaluation, config.hash(), ["real-a", "real-b"], (0,), "auc_target")
     assert values[0] == pytest.approx(0.6)
-    assert ablation.samples(evaluation, config, ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
+    assert ablation.samples(evaluation, config.hash(), ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
 
 
 # the trap and the map

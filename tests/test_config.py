@@ -10,17 +10,14 @@ from asdkit.recordings import InputError
 
 OTHER = dict(
     width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), texture_channel="residual", logmel_channel="far",
-    objective="autoencoder",
-    msm_train_channels=("near", "residual"),
-    msm_channel="residual", mask_ratio=0.5, random_crops=True, readout="last-map", bottleneck=64, nets=2, steps=7, batch_size=8,
-    learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
+    objective="autoencoder", msm_channel="residual", mask_ratio=0.5, readout="last-map", bottleneck=64, nets=2, steps=7,
+    batch_size=8, learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
     modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
     backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="max", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
 SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
 ENCODER = SPECTRA | {
-    "train_hop", "objective", "msm_train_channels", "mask_ratio", "random_crops", "bottleneck", "nets", "steps", "batch_size",
-    "learning_rate", "threads",
+    "train_hop", "objective", "mask_ratio", "bottleneck", "nets", "steps", "batch_size", "learning_rate", "threads",
 }  # fmt: skip
 DEPENDS = {
     "nets": ENCODER,
@@ -46,7 +43,7 @@ def test_report_is_the_literal_reading():
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8,
         "blocks": ["msm", "ridge-log-mel", "modulation"], "texture_channel": "near", "logmel_channel": "near",
-        "objective": "msm", "msm_train_channels": ["near"], "msm_channel": "near", "mask_ratio": 0.6, "random_crops": False,
+        "objective": "msm", "msm_channel": "near", "mask_ratio": 0.6,
         "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
@@ -109,7 +106,7 @@ def test_a_file_names_some_options_and_leaves_the_rest(tmp_path):
         ('{"blocks": 3}', "found blocks = 3, expected"),
         ('{"blocks": [["msm"]]}', "found blocks = .*expected"),
         ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),
-        ('{"msm_train_channels": "near"}', "found msm_train_channels = 'near', expected near, far, residual"),
+        ('{"modulation_channels": "near"}', "found modulation_channels = 'near', expected near, far, residual"),
         ('{"backend": ["domain"]}', "found backend = .*expected domain"),
         ('{"backend": "value"}', "found backend = 'value' with blocks = .*expected"),
         ('{"objective": "far-to-near", "blocks": ["msm-residual"]}', "found block msm-residual with objective = 'far-to-near'"),

@@ -109,12 +109,8 @@ def test_shapes_and_readouts():
 
 
 def test_crops_are_windows_of_the_clips(spectrograms):
-    for random_crops in (True, False):
-        config = Config(width=16, train_hop=22, random_crops=random_crops)
-        crops = Crops(spectrograms, config, seed=0)(40)
-        allowed = range(45) if random_crops else (0, 22, 44)
-        known = {spectrograms[i][:, s : s + 16].numpy().tobytes(): s for i in range(12) for s in allowed}
-        assert all(c.numpy().tobytes() in known for c in crops)
+    crops = Crops(spectrograms, Config(width=16, train_hop=22), seed=0)(40)
+    known = {spectrograms[i][:, s : s + 16].numpy().tobytes(): s for i in range(12) for s in (0, 22, 44)}
     assert {known[c.numpy().tobytes()] for c in crops} == {0, 22, 44}
 
 
