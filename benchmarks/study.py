@@ -8,8 +8,8 @@
 `noise-1`   noise from one place (`noise-3`: from three), from 25 dB above the machine to 10 dB below it, and on real machines
 `far`       how close the far microphone stands to the machine
 `targets`   3, 10 and 30 training clips of the target domain, and how their scale is shrunk
-`steps`     10 and 50 training steps of the masked model; on real machines 200, too (not in the stored table)
-`clips`     100 to 3,000 training clips (the stored table ends at 1,000)
+`steps`     10 and 50 training steps of the masked model; on real machines 200, too
+`clips`     100 to 3,000 training clips
 
 The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks; one for the
 autoencoder and for false alarms on simulated machines. What `--out` holds is not computed again.

@@ -81,6 +81,17 @@ def test_each_goal_reads_its_own_rows(tables):
     assert told.loc["target AUC minus source AUC", ["value", "verdict"]].tolist() == [pytest.approx(-5), UNDECIDED]
     assert told.loc["with far over without, any machine in any noise", ["lo", "comparisons"]].tolist() == [pytest.approx(-1), 3]
     assert "system over the official autoencoder's better score" not in told.index  # not in these tables
+    alarms = told.loc["false alarms, doublings or halvings from the rate asked"]  # 8 % [2, 15] for 1 % and for 10 %
+    assert alarms[["value", "lo", "hi"]].tolist() == pytest.approx([-3, -np.log2(15), -1]) and alarms["comparisons"] == 2
+
+
+def test_a_rate_that_was_asked_for_reaches_the_goal_and_none_at_all_does_not():
+    table = alarms().query("machine == 'mean' and domain == 'all' and requested == 0.1")
+    kept, silent = (goals.false_alarms({"alarms": table.assign(**rates)}, "simulated") for rates in (
+        dict(rate=0.09, lo=0.06, hi=0.15), dict(rate=0.0, lo=0.0, hi=0.0)
+    ))  # fmt: skip
+    assert kept[0].hi == 0 and verdict(Goal("", -1, None), kept)[1] == REACHED
+    assert silent[0].lo == pytest.approx(-np.log2(100)) and verdict(Goal("", -1, None), silent)[1] == MISSED
 
 
 def test_of_the_blocks_the_best_on_the_mean_counts(tables):
