@@ -101,11 +101,11 @@ class BandScaler:
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What is fitted before any window is described: band scalers and networks of the MSM, the log-mel ridge."""
+    """What is fitted before any window is described: band scalers and network of the MSM, the log-mel ridge."""
 
     config: Config
     scalers: dict[str, BandScaler]  # by channel
-    nets: tuple[MSM, ...]
+    net: MSM | None
     ridge: dsp.Ridge | None
 
     def describe(self, spectra: Spectra, hop: int, ridge: dsp.Ridge | None = None, names=None) -> dict[str, torch.Tensor]:
@@ -139,20 +139,20 @@ class FrontEnd:
 
     @torch.no_grad()
     def embed(self, spectra, starts, channel: str) -> torch.Tensor:
-        """MSM embedding of one channel's unmasked windows, networks side by side: (n_windows, dim)."""
+        """MSM embedding of one channel's unmasked windows: (n_windows, bottleneck)."""
         x = cut_windows(self.scalers[channel](spectra[channel, "slow"]), starts, self.config.width)
-        return torch.cat([net.embed(x, self.config.readout) for net in self.nets], dim=1)
+        return self.net.embed(x)
 
     @torch.no_grad()
     def error(self, spectra, starts) -> torch.Tensor:
-        """The model's own residual, averaged over networks: (n_windows, 1).
+        """The model's own residual: (n_windows, 1).
 
         Of the MSM, each of as many masks as it takes to hide every patch once is applied to every window, so that it is
         deterministic; of the autoencoder nothing is hidden.
         """
         channel = self.config.msm_channel
         x = cut_windows(self.scalers[channel](spectra[channel, "slow"]), starts, self.config.width)
-        errors = [masked_error(net, x, hidden.expand(len(x), -1, -1)) for net in self.nets for hidden in self.masks(net.grid)]
+        errors = [masked_error(self.net, x, hidden.expand(len(x), -1, -1)) for hidden in self.masks(self.net.grid)]
         return torch.stack(errors).mean(0)[:, None]
 
     def masks(self, grid: tuple[int, int]) -> list[torch.Tensor]:
@@ -204,10 +204,14 @@ def make_examples(spectra: list[Spectra], clips: Sequence[Clip], config: Config)
     )
 
 
-def fit_nets(machines: Sequence[Examples], config: Config, seed: int, description: str = "") -> tuple[MSM, ...]:
-    """`config.nets` networks of different seed; the first of `machines` is the one that will be scored."""
-    seeds = np.random.SeedSequence(seed).generate_state(config.nets)
-    return tuple(train_objective(machines, config, int(s), description)[0] for s in seeds)
+def fit_net(machines: Sequence[Examples], config: Config, seed: int, description: str = "") -> MSM:
+    """The network; the first of `machines` is the one that will be scored."""
+    return train_objective(machines, config, network_seed(seed), description)[0]
+
+
+def network_seed(seed: int) -> int:
+    """Seed of a network's weights, crops and masks in a run of this seed."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
 
 
 def fit_ridges(spectra: list[Spectra], folds: np.ndarray, config: Config) -> tuple[dsp.Ridge, list[dsp.Ridge]]:

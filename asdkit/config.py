@@ -38,10 +38,8 @@ class Config:
     objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = "msm"
     msm_channel: Channel = "near"  # whose embedding is scored; networks are trained on near
     mask_ratio: float = 0.6  # share of patches that "msm" hides, [0, 1)
-    readout: Literal["bottleneck", "last-map"] = "bottleneck"  # last-map: last convolutional map, averaged over time
     bottleneck: int = 128  # units
-    nets: int = 1  # networks of different seed whose embeddings are concatenated
-    steps: int = 50  # gradient steps of each network; 0 leaves the encoder untrained
+    steps: int = 50  # gradient steps; 0 leaves the encoder untrained
     batch_size: int = 64  # windows
     learning_rate: float = 2e-3  # peak of a one-cycle schedule
 
@@ -96,6 +94,10 @@ class Config:
         near = {f.name: ("near",) if f.name.endswith("s") else "near" for f in fields(self) if "_channel" in f.name}
         return replace(self, blocks=blocks, rank=0, **near)
 
+    def quick(self) -> Config:
+        """The same with token training: to see that everything runs, not for results."""
+        return replace(self, steps=min(self.steps, 10))
+
     @classmethod
     def from_dict(cls, values: dict) -> Config:
         """Defaults with `values` in their place; lists become tuples.
@@ -133,8 +135,8 @@ class Config:
 
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"),
-    texture_channel="near", logmel_channel="near", objective="msm", msm_channel="near", mask_ratio=0.6, readout="bottleneck",
-    bottleneck=128, nets=1, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
+    texture_channel="near", logmel_channel="near", objective="msm", msm_channel="near", mask_ratio=0.6,
+    bottleneck=128, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
     modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
     control="none", fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
@@ -172,7 +174,7 @@ _RANGES = {
     "steps": (0, 10**9), "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100),
     "learning_rate": (1e-12, 10),
 }  # fmt: skip
-_AT_LEAST_ONE = ("width", "train_hop", "test_hop", "bottleneck", "nets", "batch_size", "k", "standardise_clips", "threads")
+_AT_LEAST_ONE = ("width", "train_hop", "test_hop", "bottleneck", "batch_size", "k", "standardise_clips", "threads")
 
 
 def _check_ranges(config):
@@ -189,12 +191,12 @@ def _check_ranges(config):
 
 
 _ENCODER = (
-    "width", "train_hop", "objective", "mask_ratio", "bottleneck", "nets", "steps", "batch_size", "learning_rate", "threads",
+    "width", "train_hop", "objective", "mask_ratio", "bottleneck", "steps", "batch_size", "learning_rate", "threads",
     "ridge_penalty",
 )  # fmt: skip
 _RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
 _BLOCK = {
-    "msm": (*_ENCODER, "msm_channel", "readout"),
+    "msm": (*_ENCODER, "msm_channel"),
     "msm-residual": (*_ENCODER, "msm_channel"),
     "ridge-complex": ("width", "ridge_penalty"),
     "ridge-log-mel": _RIDGE,
@@ -211,11 +213,11 @@ _SCORING = (
 def part_hash(config: Config, part: str) -> str:
     """Identifies what a part of the pipeline depends on, so that systems share what they have in common.
 
-    `part` is "nets" (the trained networks), "ridges" (the log-mel ridge), the name of a block, or "embedding" (all blocks,
+    `part` is "net" (the trained network), "ridges" (the log-mel ridge), the name of a block, or "embedding" (all blocks,
     conditioned; whatever is done with them then).
     """
     embedding = (f.name for f in fields(Config) if f.name not in _SCORING)
-    return config.hash(*{"nets": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
+    return config.hash(*{"net": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
 
 
 def systems(base: Config) -> dict[str, Config]:

@@ -128,12 +128,7 @@ def plan(bases: dict[str, Config], names: Iterable[str] | None = None, quick: bo
     rows = []
     for base, of_base in known.items():
         for family in (f for f in of_base if f in (names or (REPORT_FAMILIES if base == "report" else every))):
-            configs = {v: _quick(c) if quick else c for v, c in of_base[family].items()}
+            configs = {v: c.quick() if quick else c for v, c in of_base[family].items()}
             first = next(iter(configs.items()))
             rows += [Row(base, family, *each, *first) for each in configs.items()]
     return rows
-
-
-def _quick(config):
-    """Token training, as in `asdkit run --quick`."""
-    return replace(config, steps=min(config.steps, 10), nets=1)

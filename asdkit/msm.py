@@ -5,7 +5,7 @@ Legend
 x : (batch, n_mels, width) standardised log-mel windows. Patches are 16 mel bands x 8 frames.
 hidden : (batch, n_mels / 16, width / 8) bool, True where a patch is hidden from the encoder.
 map : (batch, CHANNELS[-1], n_mels / 16, width / 8) the last convolutional map, one column per patch.
-embedding : (batch, bottleneck), or (batch, CHANNELS[-1] * n_mels / 16) for the readout "last-map".
+embedding : (batch, bottleneck).
 
 The nearest published relative is SparK (Tian et al., ICLR 2023): mask ratio 0.6, loss on hidden cells only.
 """
@@ -47,19 +47,16 @@ class MSM(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruct windows. Shape: (batch, n_mels, width) -> the same."""
-        return self.decode(self.to_bottleneck(self.encoder(x[:, None]).flatten(1)))
+        return self.decode(self.embed(x))
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
         """Windows from bottleneck vectors. Shape: (batch, bottleneck) -> (batch, n_mels, width)."""
         columns = self.from_bottleneck(latent).view(len(latent), CHANNELS[-1], *self.grid)
         return unpatchify(self.to_patches(columns))
 
-    def embed(self, x: torch.Tensor, readout: str = "bottleneck") -> torch.Tensor:
-        """Embedding of unmasked windows. Shape: (batch, n_mels, width) -> (batch, dim)."""
-        last_map = self.encoder(x[:, None])
-        if readout == "last-map":
-            return last_map.mean(-1).flatten(1)  # time averaged, frequency kept
-        return self.to_bottleneck(last_map.flatten(1))
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Embedding of unmasked windows. Shape: (batch, n_mels, width) -> (batch, bottleneck)."""
+        return self.to_bottleneck(self.encoder(x[:, None]).flatten(1))
 
 
 def unpatchify(patches: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from asdkit.blocks import BandScaler, FrontEnd, Spectra, fast_channels, fit_nets, fit_ridges, needs_msm, needs_ridge
+from asdkit.blocks import BandScaler, FrontEnd, Spectra, fast_channels, fit_net, fit_ridges, needs_msm, needs_ridge
 from asdkit.calibration import calibrate
 from asdkit.conditioning import fit_conditioner
 from asdkit.config import Config, part_hash
@@ -130,24 +130,24 @@ def fit_uncalibrated(fitting: Fitting) -> Detector:
 
 
 def fit_front(fitting: Fitting) -> tuple[FrontEnd, list[Ridge | None]]:
-    """Networks and ridge; for each training clip the ridge fitted without its fold of recordings."""
-    config, scalers, nets, ridge, ridges = fitting.config, {}, (), None, [None] * len(fitting.clips)
+    """Network and ridge; for each training clip the ridge fitted without its fold of recordings."""
+    config, scalers, net, ridge, ridges = fitting.config, {}, None, None, [None] * len(fitting.clips)
     spectra = [fitting.spectra(c) for c in fitting.clips]
     if needs_msm(config):
-        key = ("nets", part_hash(config, "nets"), fitting.seed, fitting.key)
-        scalers, nets = fitting.memo(key, lambda: train_nets(fitting))
+        key = ("net", part_hash(config, "net"), fitting.seed, fitting.key)
+        scalers, net = fitting.memo(key, lambda: train_net(fitting))
     if needs_ridge(config):
         folds = fold_recordings(fitting, config.ridge_folds)
         key = ("ridges", part_hash(config, "ridges"), fitting.key)
         ridge, by_fold = fitting.memo(key, lambda: fit_ridges(spectra, folds, config))
         ridges = [by_fold[fold] for fold in folds]
-    return FrontEnd(config, scalers, nets, ridge), ridges
+    return FrontEnd(config, scalers, net, ridge), ridges
 
 
-def train_nets(fitting: Fitting) -> tuple[dict[str, BandScaler], tuple[MSM, ...]]:
-    """Band scalers and networks."""
+def train_net(fitting: Fitting) -> tuple[dict[str, BandScaler], MSM]:
+    """Band scalers and network."""
     scalers, machines = fitting.examples()
-    return scalers, fit_nets(machines, fitting.config, fitting.seed, fitting.description)
+    return scalers, fit_net(machines, fitting.config, fitting.seed, fitting.description)
 
 
 def fit_balancer(fitting: Fitting, front: FrontEnd, raw: dict[str, torch.Tensor], recordings: np.ndarray) -> Balancer:

@@ -132,7 +132,7 @@ def choose_systems(config: Config, names: Iterable[str] | None, quick: bool = Fa
     """The systems of a run by name; None in place of a configuration for the autoencoder's two."""
     known = systems(config)
     if quick:
-        known = {name: replace(c, steps=min(c.steps, 10), nets=1) for name, c in known.items()}
+        known = {name: c.quick() for name, c in known.items()}
     if unknown := set(names or ()) - set(known) - {"autoencoder"}:
         raise InputError(f"systems: found {', '.join(sorted(unknown))}; expected {', '.join([*known, 'autoencoder'])}")
     chosen = {name: known[name] for name in names or known if name in known}

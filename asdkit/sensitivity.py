@@ -336,7 +336,7 @@ def embeddings_over_training(
 
     def watch(step, snapshot):
         if step in moments:
-            embeddings[step] = embed(counterfactuals, describe_front(FrontEnd(config, scalers, (snapshot(),), None)))
+            embeddings[step] = embed(counterfactuals, describe_front(FrontEnd(config, scalers, snapshot(), None)))
 
     return train_objective(machines, config, seed, watch=watch)[1], embeddings
 

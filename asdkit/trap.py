@@ -29,7 +29,7 @@ from asdkit import runs
 from asdkit import sensitivity as measure
 from asdkit.ablation import ROUND, estimate, simulation
 from asdkit.artefacts import write_text
-from asdkit.blocks import FrontEnd
+from asdkit.blocks import FrontEnd, network_seed
 from asdkit.config import Config, part_hash
 from asdkit.families import Row
 from asdkit.fitting import Fitting, Memo
@@ -91,14 +91,14 @@ def _twins(machine, n_scenes, config):
 
 
 def _objective(machine, config: Config, seed: int, memo: Memo, others, twins, n_points: int) -> dict:
-    """One objective; of several networks the first, which is the one that a fit trains first."""
+    """One objective: the network that a fit trains."""
     if config.blocks == ("logmel",):
-        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FrontEnd(config, {}, (), None), "logmel"))}
+        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FrontEnd(config, {}, None, None), "logmel"))}
     else:
         fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, (), others=others)
         scalers, examples = fitting.examples()
-        first = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        losses, embeddings = measure.embeddings_over_training(examples, scalers, config, twins, first, n_points)
+        own_seed = network_seed(seed)
+        losses, embeddings = measure.embeddings_over_training(examples, scalers, config, twins, own_seed, n_points)
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(

@@ -20,7 +20,7 @@ from time import process_time
 import numpy as np
 
 STAGES = (  # class and function of asdkit.pipeline, column; what one calls of another is counted with it
-    ("Fitting", "spectra", "read"), ("Fitting", "blocks", "describe"), ("", "train_nets", "train"), ("", "fit_ridges", "ridge"),
+    ("Fitting", "spectra", "read"), ("Fitting", "blocks", "describe"), ("", "train_net", "train"), ("", "fit_ridges", "ridge"),
     ("", "fit_balancer", "condition"), ("", "fit_knn", "kNN"), ("", "standardise_spaces", "standardise"),
     ("", "calibrate", "decide"),
 )  # fmt: skip

@@ -54,7 +54,7 @@ def tiny_config():
     """A configuration that trains in a second or two; everything is switched on."""
     from asdkit.config import Config
 
-    small = dict(nets=1, steps=3, batch_size=16, bottleneck=16, test_hop=16)
+    small = dict(steps=3, batch_size=16, bottleneck=16, test_hop=16)
     small["false_alarm"] = 0.25  # pump: one fold held out; valve: each
     return Config(**small, modulation="both", modulation_channels=("residual",), alpha=0.7, rank=3)
 

@@ -16,7 +16,7 @@ from asdkit.recordings import InputError, Reading, index_data
 def fitted(tiny_data, tiny_config):
     """Score fusion: more than one space, everything in use."""
     train = index_data(tiny_data)[1].train
-    return pipeline.fit(train, replace(tiny_config, fusion="max", backend="minimum", nets=2))
+    return pipeline.fit(train, replace(tiny_config, fusion="max", backend="minimum"))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_round_trip_is_exact(fitted, model):
     before, after = leaves(fitted), leaves(load(model))
     assert before.keys() == after.keys() and len(before) > 100
     assert [place for place in before if not same(before[place], after[place])] == []
-    assert not any(net.training for net in load(model).front.nets)
+    assert not load(model).front.net.training
 
 
 def test_saving_again_replaces_and_leaves_nothing_else(fitted, model):
@@ -83,7 +83,7 @@ def edit(model, change):
 
 def wide(head, width):
     """A network of another width than its weights."""
-    net = head["model"]["fields"]["front"]["fields"]["nets"][0]
+    net = head["model"]["fields"]["front"]["fields"]["net"]
     assert net["class"] == "MSM"
     net["width"] = width
 

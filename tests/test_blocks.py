@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from asdkit import blocks, dsp
-from asdkit.blocks import BandScaler, FrontEnd, extract, fit_nets, fit_ridges, make_examples, read_spectra, striped
+from asdkit.blocks import BandScaler, FrontEnd, extract, fit_net, fit_ridges, make_examples, read_spectra, striped
 from asdkit.config import Config
 from asdkit.msm import masked_error
 from asdkit.recordings import Clip
@@ -18,7 +18,7 @@ from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
 ALL = ("near", "far", "residual")
 CONFIG = Config(
     blocks=("msm", "msm-residual", "ridge-complex", "ridge-log-mel", "modulation", "texture", "logmel"), steps=1, batch_size=4,
-    bottleneck=8, nets=2, modulation="both", modulation_channels=ALL,
+    bottleneck=8, modulation="both", modulation_channels=ALL,
 )  # fmt: skip
 CLIPS = [Clip(Path(f"fan/train/{i}.wav")) for i in range(4)]
 
@@ -37,8 +37,8 @@ def spectra():
 @pytest.fixture(scope="module")
 def front(spectra):
     scalers, examples = make_examples(spectra, CLIPS, CONFIG)
-    nets = fit_nets([examples], CONFIG, seed=0)
-    return FrontEnd(CONFIG, scalers, nets, fit_ridges(spectra, np.zeros(4, dtype=int), CONFIG)[0])
+    net = fit_net([examples], CONFIG, seed=0)
+    return FrontEnd(CONFIG, scalers, net, fit_ridges(spectra, np.zeros(4, dtype=int), CONFIG)[0])
 
 
 def test_spectra_are_those_of_the_channels(spectra):
@@ -63,7 +63,7 @@ def test_every_length_of_clip_has_all_blocks(front, n_samples):
     n_fast = len(dsp.modulation_bands(316, 125.0))
     modulation = 3 * (6 * 128 + n_fast * 32)
     expected = {
-        "msm": 16, "msm-residual": 1, "ridge-complex": 256, "ridge-log-mel": 384, "modulation": modulation, "texture": 96,
+        "msm": 8, "msm-residual": 1, "ridge-complex": 256, "ridge-log-mel": 384, "modulation": modulation, "texture": 96,
         "logmel": 256,
     }  # fmt: skip
     assert {name: block.shape[1] for name, block in found.items()} == expected
@@ -83,8 +83,8 @@ def test_blocks_equal_the_steps_written_out(front, spectra):
     torch.testing.assert_close(found["modulation"][:, : modulation.shape[1]], modulation)
     x = cut_windows(front.scalers["near"](s["near", "slow"]), starts, 80)
     with torch.no_grad():
-        torch.testing.assert_close(found["msm"], torch.cat([net.embed(x) for net in front.nets], dim=1))
-        errors = [masked_error(net, x, m.expand(len(x), -1, -1)) for net in front.nets for m in striped((8, 10))]
+        torch.testing.assert_close(found["msm"], front.net.embed(x))
+        errors = [masked_error(front.net, x, m.expand(len(x), -1, -1)) for m in striped((8, 10))]
     torch.testing.assert_close(found["msm-residual"][:, 0], torch.stack(errors).mean(0))
 
 
@@ -122,8 +122,11 @@ def test_the_ridge_of_a_fold_never_saw_it(spectra):
         torch.testing.assert_close(ridge.weights, refitted(rest).weights)
 
 
-def test_networks_differ_by_seed(front):
-    assert not torch.equal(*(net.to_bottleneck.weight for net in front.nets))
+def test_networks_differ_by_seed(front, spectra):
+    scalers, examples = make_examples(spectra, CLIPS, CONFIG)
+    weights = [fit_net([examples], CONFIG, seed).to_bottleneck.weight for seed in (0, 0, 1)]
+    assert torch.equal(front.net.to_bottleneck.weight, weights[0])
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 @pytest.mark.parametrize("n_samples", [1, 700, 40447])

@@ -10,18 +10,18 @@ from asdkit.recordings import InputError
 
 OTHER = dict(
     width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), texture_channel="residual", logmel_channel="far",
-    objective="autoencoder", msm_channel="residual", mask_ratio=0.5, readout="last-map", bottleneck=64, nets=2, steps=7,
+    objective="autoencoder", msm_channel="residual", mask_ratio=0.5, bottleneck=64, steps=7,
     batch_size=8, learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
     modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
     backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="max", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
 SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
 ENCODER = SPECTRA | {
-    "train_hop", "objective", "mask_ratio", "bottleneck", "nets", "steps", "batch_size", "learning_rate", "threads",
+    "train_hop", "objective", "mask_ratio", "bottleneck", "steps", "batch_size", "learning_rate", "threads",
 }  # fmt: skip
 DEPENDS = {
-    "nets": ENCODER,
-    "msm": ENCODER | {"msm_channel", "readout"},
+    "net": ENCODER,
+    "msm": ENCODER | {"msm_channel"},
     "msm-residual": ENCODER | {"msm_channel"},
     "ridges": SPECTRA | {"context", "ridge_folds"},
     "ridge-complex": SPECTRA,
@@ -44,7 +44,7 @@ def test_report_is_the_literal_reading():
         "width": 80, "train_hop": 40, "test_hop": 8,
         "blocks": ["msm", "ridge-log-mel", "modulation"], "texture_channel": "near", "logmel_channel": "near",
         "objective": "msm", "msm_channel": "near", "mask_ratio": 0.6,
-        "readout": "bottleneck", "bottleneck": 128, "nets": 1, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
+        "bottleneck": 128, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
         "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none",

@@ -88,7 +88,7 @@ def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_confi
     shapes = {(c, r): (rows[r][0], rows[r][2]) for c in ("near", "residual") for r in resolutions}
     plain = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in shapes.items()}
     plain.setdefault(("near", "slow"), torch.zeros(128, 160))
-    front = pipeline.FrontEnd(config, {}, (), None)
+    front = pipeline.FrontEnd(config, {}, None, None)
     before = front.describe(plain, 40)["modulation"]
     bands = block_bands("modulation", config, before.shape[1])
     n_bands = len(bands.hz)

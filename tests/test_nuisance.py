@@ -119,10 +119,10 @@ def test_displacement_shares_are_those_of_the_subspace():
 def test_pairs_and_decoded_steps():
     """A step along a direction is the decoder's difference, in the bands' own dB; test windows use the training scalers."""
     torch.manual_seed(0)
-    config = replace(Config(), blocks=("msm",), bottleneck=6, readout="bottleneck", width=80, train_hop=40, nets=1)
+    config = replace(Config(), blocks=("msm",), bottleneck=6, width=80, train_hop=40)
     net = MSM(80, 6).eval()
     bands = {c: BandScaler(torch.zeros(128, 1), torch.full((128, 1), 2.0)) for c in ("near", "far")}
-    front = FrontEnd(config, bands, (net,), None)
+    front = FrontEnd(config, bands, net, None)
     spectra = [{(c, "slow"): torch.randn(128, 160) for c in ("near", "far")} for _ in range(4)]
     pairs = nuisance.embed_pairs(front, spectra, list("aabc"))
     assert pairs.near.shape == pairs.far.shape == (12, 6) and pairs.recordings.tolist() == [0] * 6 + [1] * 3 + [2] * 3

@@ -306,7 +306,7 @@ def test_the_autoencoder_is_scored_by_its_whole_residual(tiny_data, tiny):
     x = front.scalers["near"](spectra["near", "slow"])
     windows = x.unfold(-1, 80, 1)[:, [0, x.shape[1] - 80]].transpose(0, 1)
     with torch.no_grad():
-        expected = (front.nets[0](windows) - windows).square().mean((1, 2))
+        expected = (front.net(windows) - windows).square().mean((1, 2))
     torch.testing.assert_close(found[[0, -1], 0], expected)
 
 
@@ -330,7 +330,7 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, tiny, tmp_pat
 def _weights(folder):
     from safetensors.torch import load_file
 
-    return [v for k, v in sorted(load_file(folder / "tensors.safetensors").items()) if "nets" in k]
+    return [v for k, v in sorted(load_file(folder / "tensors.safetensors").items()) if "net" in k]
 
 
 def _scores(path):

@@ -174,7 +174,7 @@ def test_a_front_end_and_its_network_describe_alike(fan):
     spectra = list(fan.spectra[:3])
     scalers, own = make_examples(spectra, [Clip(path) for path in _paths()], config)
     net = train_objective([own], config, 0)[0]
-    front = sensitivity.describe_front(FrontEnd(config, scalers, (net,), None), hop=4)
+    front = sensitivity.describe_front(FrontEnd(config, scalers, net, None), hop=4)
     function = sensitivity.describe_windows(net.embed, scalers["near"], hop=4)
     torch.testing.assert_close(front(spectra[0]), function(spectra[0]))
 
@@ -211,7 +211,7 @@ def test_sensitivity_over_training(fan, objective):
     model, losses = train_objective(machines, config, 0)
     by_step = table.groupby("step")["loss"].first()
     assert by_step.tolist() == pytest.approx([losses[0], np.mean(losses[2:4]), losses[5]])
-    last = sensitivity.describe_front(FrontEnd(config, scalers, (model,), None))
+    last = sensitivity.describe_front(FrontEnd(config, scalers, model, None))
     expected = sensitivity.sensitivity(displacements(fan.twins, embed(fan, last)), 10)
     found = table[table["step"] == 6].drop(columns=["step", "loss"]).reset_index(drop=True)
     assert found["sensitivity"].tolist() == pytest.approx(expected["sensitivity"].tolist(), rel=0.2)

@@ -41,12 +41,12 @@ def write_part(run, machine, files, seed=0, system="asdkit", config=None, **chan
     return part
 
 
-def write_model(run, machine, nets=2, system="asdkit", seed=0):
+def write_model(run, machine, system="asdkit", seed=0):
     from safetensors.torch import save_file
 
     folder = run / machine / "models" / f"{system}-{seed}"
     folder.mkdir(parents=True)
-    state = {f"/front/nets/{i}/{k}": v for i in range(nets) for k, v in MSM(80, 16).state_dict().items()}
+    state = {f"/front/net/{k}": v for k, v in MSM(80, 16).state_dict().items()}
     save_file(state, folder / "tensors.safetensors")
 
 
@@ -124,7 +124,7 @@ def test_development_results_are_the_official_metric_in_percent(original_run, fo
 
 
 def test_parameters_are_the_weights_of_the_stored_networks(folder):
-    expected = 2 * sum(p.numel() for p in MSM(80, 16).parameters())
+    expected = sum(p.numel() for p in MSM(80, 16).parameters())
     assert read_meta(folder)["system"]["complexity"]["total_parameters"] == expected
 
 
