@@ -260,7 +260,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def _cell(row) -> str:
     sign, percent = ("" if row["claim"].startswith("chance") else "+"), " %" if row["unit"] == "%" else ""
-    number = f"{row['value']:{sign}.1f}{percent} [{row['lo']:{sign}.1f}, {row['hi']:{sign}.1f}]"
+    number = f"{row['value']:{sign}z.1f}{percent} [{row['lo']:{sign}z.1f}, {row['hi']:{sign}z.1f}]"
     return f"**{row['verdict']}** {number}" + (f", weakest of {row['comparisons']}" if row["comparisons"] > 1 else "")
 
 

@@ -65,8 +65,8 @@ def false_alarms(tables, data) -> list[Gain]:
 
     A rate below 0.1 % counts as 0.1 %.
     """
-    t = tables.get("alarms", pd.DataFrame(columns=["data", "machine", "domain"]))
-    rows = t[(t["data"] == data) & (t["machine"] == "mean") & (t["domain"] == "all")]
+    t = tables.get("alarms", pd.DataFrame(columns=["data", "machine", "domain", "clips"]))
+    rows = t[(t["data"] == data) & (t["machine"] == "mean") & (t["domain"] == "all") & (t["clips"] == "normal")]
     found = []
     for _, r in rows.iterrows():
         value, *ends = (-abs(np.log2(max(r[c], 1e-3) / r["requested"])) for c in ("rate", "lo", "hi"))
@@ -119,20 +119,20 @@ def markdown(table: pd.DataFrame) -> str:
 def _cell(row) -> str:
     note = f", weakest of {row['comparisons']}" if row["comparisons"] > 1 else ""
     seeds = ", one seed" if row["seeds"] == 1 else ""
-    return f"**{row['verdict']}** {row['value']:+.1f} [{row['lo']:+.1f}, {row['hi']:+.1f}]{note}{seeds}"
+    return f"**{row['verdict']}** {row['value']:+z.1f} [{row['lo']:+z.1f}, {row['hi']:+z.1f}]{note}{seeds}"
 
 
 def alarms_markdown(table: pd.DataFrame) -> str:
-    """False-alarm rates in per cent, a column a requested rate: each machine, and the mean over machines by domain."""
-    rates = sorted(set(table["requested"]))
-    lines = [f"| normal test clips of | {' | '.join(f'asked {100 * r:g} %' for r in rates)} |", "|" + "---|" * (1 + len(rates))]
+    """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
+    columns = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")]
+    heads = [f"asked {100 * rate:g} %" if clips == "normal" else "faults heard" for rate, clips in columns]
+    lines = [f"| test clips of | {' | '.join(heads)} |", "|" + "---|" * (1 + len(columns))]
     for (data, machine, domain), rows in table.groupby(["data", "machine", "domain"], sort=False):
         if machine == "mean" or domain == "all":
-            told = {
-                r["requested"]: f"{100 * r['rate']:.1f} [{100 * r['lo']:.1f}, {100 * r['hi']:.1f}]" for _, r in rows.iterrows()
-            }
+            per_cent = 100 * rows.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
+            told = {column: f"{rate:.1f} [{lo:.1f}, {hi:.1f}]" for column, rate, lo, hi in per_cent.itertuples()}
             where = f"{machine}, {data}" + ("" if domain == "all" else f", {domain} alone")
-            lines.append(f"| {where} | {' | '.join(told.get(r, '') for r in rates)} |")
+            lines.append(f"| {where} | {' | '.join(told.get(column, '') for column in columns)} |")
     return "\n".join(lines)
 
 
@@ -155,7 +155,7 @@ def systems_markdown(table: pd.DataFrame) -> str:
         minus = (
             ""
             if system == "asdkit"
-            else f"{-100 * last['difference']:+.1f} [{-100 * last['hi']:+.1f}, {-100 * last['lo']:+.1f}]"
+            else f"{-100 * last['difference']:+z.1f} [{-100 * last['hi']:+z.1f}, {-100 * last['lo']:+z.1f}]"
         )
         lines.append(f"| `{system}` | {' | '.join(cells)} | {minus} |")
     return "\n".join(lines)

@@ -144,7 +144,7 @@ def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
 
 def cell(value: float, low: float, high: float, sign: str = "") -> str:
     """A value and its interval as text."""
-    return "no labels" if np.isnan(value) else f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return "no labels" if np.isnan(value) else f"{value:{sign}z.1f} [{low:{sign}z.1f}, {high:{sign}z.1f}]"
 
 
 def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -3,7 +3,7 @@
 Legend
 ------
 study : rows like those of ``differences.csv``, of one study (`family`), with the step along its axis in `level`.
-alarms : one row a machine, domain and requested rate. Bars are 95 % intervals over recordings.
+alarms : one row a machine, domain, label of the clips and requested rate. Bars are 95 % intervals over recordings.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def alarms(table: pd.DataFrame) -> Figure:
     table : DataFrame
         ``alarms.csv``.
     """
-    table = table[table["machine"] != "mean"]
+    table = table[(table["machine"] != "mean") & (table["clips"] == "normal")]
     domains, machines = ("source", "target", "all"), list(dict.fromkeys(zip(table["data"], table["machine"])))
     fig = Figure(figsize=(7.2, 3.4), layout="constrained")
     axes = fig.subplots(1, 3, sharey=True)

@@ -50,13 +50,16 @@ def tables():
 
 def alarms():
     key = [
-        ("full", "simulated", m, d, r)
+        ("full", "simulated", m, d, c, r)
         for m in ("fan", "valve", "mean")
         for d in ("source", "target", "all")
+        for c in ("normal", "anomalous")
         for r in (0.01, 0.1)
     ]
-    table = pd.DataFrame(key, columns="level data machine domain requested".split())
-    return table.assign(seeds=3, rate=0.08, lo=0.02, hi=0.15)
+    table = pd.DataFrame(key, columns="level data machine domain clips requested".split())
+    table = table.assign(seeds=3, rate=0.08, lo=0.02, hi=0.15)
+    table.loc[table["clips"] == "anomalous", "rate"] = 0.7
+    return table
 
 
 @pytest.mark.parametrize("gains, expected", [
@@ -86,12 +89,21 @@ def test_each_goal_reads_its_own_rows(tables):
 
 
 def test_a_rate_that_was_asked_for_reaches_the_goal_and_none_at_all_does_not():
-    table = alarms().query("machine == 'mean' and domain == 'all' and requested == 0.1")
+    table = alarms().query("machine == 'mean' and domain == 'all' and clips == 'normal' and requested == 0.1")
     kept, silent = (goals.false_alarms({"alarms": table.assign(**rates)}, "simulated") for rates in (
         dict(rate=0.09, lo=0.06, hi=0.15), dict(rate=0.0, lo=0.0, hi=0.0)
     ))  # fmt: skip
     assert kept[0].hi == 0 and verdict(Goal("", -1, None), kept)[1] == REACHED
     assert silent[0].lo == pytest.approx(-np.log2(100)) and verdict(Goal("", -1, None), silent)[1] == MISSED
+
+
+def test_false_alarms_are_told_beside_the_faults_that_are_heard():
+    lines = goals.alarms_markdown(alarms()).splitlines()
+    assert lines[0] == "| test clips of | asked 1 % | faults heard | asked 10 % | faults heard |"
+    assert lines[2] == "| fan, simulated |" + 2 * " 8.0 [2.0, 15.0] | 70.0 [2.0, 15.0] |"
+    assert [line.split(" | ")[0] for line in lines[4:]] == [
+        "| mean, simulated, source alone", "| mean, simulated, target alone", "| mean, simulated"
+    ]  # fmt: skip
 
 
 def test_of_the_blocks_the_best_on_the_mean_counts(tables):
@@ -107,10 +119,9 @@ def test_goals_are_written_where_there_is_a_study_and_only_there(tables, tmp_pat
     goals.write(tables, tmp_path)
     text = (tmp_path / "goals.md").read_text()
     assert "**reached** +10.0 [+9.0, +12.0]" in text and "| `texture` | 70.0 | 70.0 | 70.0 | +10.0 [+9.0, +12.0] |" in text
-    assert "| fan, simulated | 8.0 [2.0, 15.0] | 8.0 [2.0, 15.0] |" in text
     speed = pd.DataFrame({"stage": ["read", "whole"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
     assert goals.speed_markdown(speed).splitlines()[2:] == ["| read | 1.5 | 0.5 |", "| whole | 9.0 |  |"]
-    assert "| mean, simulated, target alone | 8.0" in text and "fan, simulated, target" not in text
+    assert goals.alarms_markdown(tables["alarms"]) in text
 
 
 def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(tables, tmp_path):
@@ -131,5 +142,6 @@ def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(ta
 def test_readme_tells_the_goals_of_the_stored_tables():
     tables = read_tables(ROOT / "figures" / "tables")
     readme, stored = ((ROOT / name).read_text() for name in ("README.md", "figures/goals.md"))
-    for text in (goals.markdown(goals.goals_table(tables)), goals.systems_markdown(tables["study"])):
+    told = goals.markdown(goals.goals_table(tables)), goals.systems_markdown(tables["study"])
+    for text in (*told, goals.alarms_markdown(tables["alarms"])):
         assert text in stored and text in readme

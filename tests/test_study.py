@@ -69,15 +69,16 @@ def test_differences_are_paired_and_told_for_every_metric(study, level, evaluati
     assert (table.loc[("pump", "0.25"), "difference"] == 0).all()
 
 
-def test_false_alarms_are_the_share_of_normal_clips_that_were_decided(study, level, evaluation):
-    told = study.alarms(level, evaluation)
+@pytest.mark.parametrize("label, clips", [(0, "normal"), (1, "anomalous")])
+def test_alarms_are_the_share_of_clips_that_were_decided(study, level, evaluation, label, clips):
+    told = study.alarms(level, evaluation).query("clips == @clips")
     table = told[told["machine"] == "pump"].set_index(["domain", "requested"]).sort_index()
     truth = evaluation.truth["real-pump"]
     for rate in (0.25, 0.5):
         decided = [
             d for seed in level.seeds
             for part in [evaluation.parts["real-pump", f"{rate:g}", seed]]
-            for name, d in zip(part["files"], part["decisions"]) if truth[name].label == 0
+            for name, d in zip(part["files"], part["decisions"]) if truth[name].label == label
         ]  # fmt: skip
         row = table.loc[("all", rate)]
         assert row["rate"] == pytest.approx(np.mean(decided), abs=1e-4) and row["lo"] <= row["rate"] <= row["hi"]
