@@ -42,6 +42,7 @@ TITLES = {
     "hop": "windows of a scored clip",
     "blocks": "blocks dropped",
     "modulation": "resolution of the modulation block, alone",
+    "whiten": "blocks that are whitened",
     "balance": "block balance, under concatenation",
     "fusion": "fusion of the blocks",
     "knn": "scoring of the neighbours",

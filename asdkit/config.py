@@ -58,6 +58,7 @@ class Config:
     control: Literal["none", "random", "near-pca", "other-recording"] = "none"  # negative controls of the subspace
 
     # fusion and kNN
+    whiten: tuple[str, ...] = ("texture",)  # of BLOCKS: those that are whitened, so that distances are Mahalanobis
     fusion: Literal["concatenate", "mean", "max"] = "mean"  # mean, max: of standardised block scores
     balance: bool = True  # divide each block by its median leave-one-recording-out distance
     backend: Literal["domain", "pooled", "unscaled", "local-density", "varmin", "minimum", "value"] = "domain"
@@ -138,7 +139,7 @@ _REPORT = dict(
     texture_channel="near", logmel_channel="near", objective="msm", msm_channel="near", mask_ratio=0.6,
     bottleneck=128, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
     modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
-    control="none", fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
+    control="none", whiten=(), fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
 
@@ -151,14 +152,14 @@ def _hints() -> dict:
 def _check_choice(name, value, hint):
     if get_args(hint) and hint is not None and getattr(hint, "__origin__", None) is Literal:
         allowed, values = get_args(hint), [value]
-    elif name == "blocks":
+    elif name in ("blocks", "whiten"):
         allowed, values = BLOCKS, value
     elif name.endswith("_channels"):
         allowed, values = get_args(Channel), value
     else:
         return _check_type(name, value, hint)
     once = isinstance(values, tuple | list) and all(v in allowed and values.count(v) == 1 for v in values)
-    if not values or not once:
+    if not once or not (values or name == "whiten"):
         raise InputError(f"config: found {name} = {value!r}, expected {', '.join(allowed)}")
 
 
@@ -216,6 +217,7 @@ def part_hash(config: Config, part: str) -> str:
     `part` is "net" (the trained network), "ridges" (the log-mel ridge), the name of a block, or "embedding" (all blocks,
     conditioned; whatever is done with them then).
     """
+    config = replace(config, whiten=tuple(b for b in config.blocks if b in config.whiten))
     embedding = (f.name for f in fields(Config) if f.name not in _SCORING)
     return config.hash(*{"net": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
 

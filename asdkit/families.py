@@ -57,6 +57,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         "hop": _levels(base, "test_hop", (8, 16, 20, 40)),
         "blocks": _without(base),
         "modulation": _choices(replace(base, blocks=("modulation",)), "modulation", ("slow", "fast", "both")),
+        "whiten": _whitened(base),
         "balance": {"balanced": replace(joined, balance=True), "not balanced": replace(joined, balance=False)},
         "fusion": {"concatenate": joined, "mean": replace(base, fusion="mean"), "maximum": replace(base, fusion="max")},
         "knn": _choices(base, "backend", ("domain", "pooled", "unscaled", "local-density", "varmin", "minimum")),
@@ -94,6 +95,12 @@ def _without(base):
     dropped |= {"DSP": tuple(b for b in base.blocks if b != "msm")} if "msm" in base.blocks else {}
     kept = {name: tuple(b for b in base.blocks if b not in drop) for name, drop in dropped.items()}
     return {"all": base, **{f"without {name}": replace(base, blocks=blocks) for name, blocks in kept.items() if blocks}}
+
+
+def _whitened(base):
+    """As it is; no block; every block; and each on its own."""
+    named = {"none": (), "all": base.blocks, **{name: (name,) for name in base.blocks}}
+    return {" and ".join(base.whiten) or "none": base, **{name: replace(base, whiten=blocks) for name, blocks in named.items()}}
 
 
 def _controls(on):

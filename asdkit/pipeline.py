@@ -153,7 +153,7 @@ def train_net(fitting: Fitting) -> tuple[dict[str, BandScaler], MSM]:
 def fit_balancer(fitting: Fitting, front: FrontEnd, raw: dict[str, torch.Tensor], recordings: np.ndarray) -> Balancer:
     """z-scores, the Far-conditioner of the MSM block, and the scale of each block."""
     config, conditioner = fitting.config, None
-    scalers = {name: Scaler.fit(x) for name, x in raw.items()}
+    scalers = {name: Scaler.fit(x, name in config.whiten) for name, x in raw.items()}
     if "msm" in raw and config.alpha > 0 and config.rank > 0:
         far_front = replace(front, config=replace(config, msm_channel="far", blocks=("msm",)))
         far_fitting = replace(fitting, config=far_front.config)
