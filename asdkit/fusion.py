@@ -42,7 +42,8 @@ class Scaler:
 def whitening(z: torch.Tensor) -> torch.Tensor:
     """Weights ``(C + SHRINKAGE I)^(-1/2)``, C the covariance of z-scored windows: distances become Mahalanobis distances.
 
-    Features that say the same no longer count as often as they say it. Shape: (n_windows, dim) -> (dim, dim).
+    Features that say the same no longer count as often as they say it. Of all square roots the symmetric one keeps each feature
+    closest to what it was, and so its band. Shape: (n_windows, dim) -> (dim, dim).
     """
     variances, directions = torch.linalg.eigh(z.double().T.cov(correction=0))
     return ((directions / (variances.clamp(min=0) + SHRINKAGE).sqrt()) @ directions.T).to(z.dtype)
@@ -50,7 +51,7 @@ def whitening(z: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Balancer:
-    """Makes raw blocks comparable: z-scored, whitened where asked, the MSM block conditioned on far, each divided by its scale."""
+    """Makes raw blocks comparable: z-scored, some whitened, the MSM block conditioned on far, each divided by its scale."""
 
     scalers: dict[str, Scaler]
     conditioner: FarConditioner | None  # of the "msm" block

@@ -18,7 +18,7 @@ from asdkit.simulate import simulate
 ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
 VARIED = {
     "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"},
-    "hop": {"test_hop"}, "blocks": {"blocks"}, "modulation": {"modulation"},
+    "hop": {"test_hop"}, "blocks": {"blocks"}, "modulation": {"modulation"}, "whiten": {"whiten"},
     "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
     "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
     "aggregate": {"aggregate"},
@@ -40,7 +40,7 @@ def test_a_family_changes_what_its_name_says(base):
     for family in VARIED:
         reference, *others = found[family].values()
         assert others and all(differing(reference, other) <= VARIED[family] for other in others), family
-    for family in ("window", "hop", "n_0", "k", "alpha", "blocks"):
+    for family in ("window", "hop", "n_0", "k", "alpha", "blocks", "whiten"):
         assert next(iter(found[family].values())) == base, family
 
 
@@ -53,6 +53,8 @@ def test_a_variant_is_what_its_name_says():
     assert found["conditioning"]["near-pca"].control == "near-pca"
     assert found["fusion"]["maximum"].fusion == "max" and found["balance"]["balanced"].fusion == "concatenate"
     assert found["objective"]["untrained"].steps == 0 and found["objective"]["machine-id"].objective == "machine-id"
+    assert found["whiten"]["none"].whiten == () and found["whiten"]["all"].whiten == Config().blocks
+    assert all(found["whiten"][name].whiten == (name,) for name in Config().blocks)
     for name, config in found["blocks"].items():
         gone = set(Config().blocks) - set(config.blocks)
         named = name.removeprefix("without ")

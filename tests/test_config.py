@@ -12,8 +12,9 @@ OTHER = dict(
     width=88, train_hop=20, test_hop=4, blocks=("ridge-complex",), texture_channel="residual", logmel_channel="far",
     objective="autoencoder", msm_channel="residual", mask_ratio=0.5, bottleneck=64, steps=7,
     batch_size=8, learning_rate=1e-3, ridge_penalty=0.5, context=1, ridge_folds=3, modulation_channels=("near",),
-    modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", fusion="max", balance=False,
-    backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="max", top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
+    modulation="both", alpha=0.25, rank=3, rank_rule="shuffled", subspace="cca", control="random", whiten=("msm",),
+    fusion="max", balance=False, backend="pooled", k=1, n_0=3.0, standardise_clips=50, aggregate="max", top=0.2,
+    false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
 SPECTRA = {"width", "ridge_penalty"}  # a short clip is tiled to the width; the residual channel depends on the penalty
 ENCODER = SPECTRA | {
@@ -47,7 +48,7 @@ def test_report_is_the_literal_reading():
         "bottleneck": 128, "steps": 50, "batch_size": 64, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
         "modulation_channels": ["near", "far"], "modulation": "slow",
-        "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none",
+        "alpha": 0.5, "rank": 8, "rank_rule": "fixed", "subspace": "pls", "control": "none", "whiten": [],
         "fusion": "concatenate", "balance": True, "backend": "domain", "k": 3, "n_0": 10.0, "standardise_clips": 200,
         "aggregate": "top", "top": 0.1, "false_alarm": 0.1, "holdout": 0.2, "threads": 1,
     }  # fmt: skip
@@ -106,6 +107,8 @@ def test_a_file_names_some_options_and_leaves_the_rest(tmp_path):
         ('{"blocks": 3}', "found blocks = 3, expected"),
         ('{"blocks": [["msm"]]}', "found blocks = .*expected"),
         ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),
+        ('{"whiten": ["textures"]}', "found whiten = .*expected msm, ridge"),
+        ('{"whiten": "texture"}', "found whiten = 'texture', expected msm, ridge"),
         ('{"modulation_channels": "near"}', "found modulation_channels = 'near', expected near, far, residual"),
         ('{"backend": ["domain"]}', "found backend = .*expected domain"),
         ('{"backend": "value"}', "found backend = 'value' with blocks = .*expected"),
@@ -161,5 +164,6 @@ def test_without_far_nothing_reads_far(config):
 def test_an_embedding_does_not_depend_on_what_scores_it():
     config, name = Config(), part_hash(Config(), "embedding")
     assert part_hash(replace(config, fusion="max", k=1, n_0=0.0, aggregate="top", false_alarm=0.2), "embedding") == name
-    for other in ({"alpha": 0.25}, {"control": "random"}, {"steps": 1}, {"blocks": ("msm",)}, {"threads": 2}):
+    assert part_hash(replace(config, whiten=(*config.whiten, "logmel")), "embedding") == name  # which has no such block
+    for other in ({"alpha": 0.25}, {"whiten": ()}, {"control": "random"}, {"steps": 1}, {"blocks": ("msm",)}, {"threads": 2}):
         assert part_hash(replace(config, **other), "embedding") != name

@@ -46,6 +46,33 @@ def test_scaler_centres_a_constant_feature_and_leaves_its_scale(value):
     assert scaler(moved)[:, 0].mean().item() == pytest.approx(1, abs=1e-2)  # a fault there is seen, not blown up
 
 
+def test_distances_of_a_whitened_block_are_mahalanobis():
+    from scipy.spatial.distance import mahalanobis
+
+    x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    x = 3 * x + torch.stack([x[:, 0], x[:, 0], x[:, 1], x[:, 4], x[:, 2]], dim=1)  # features that say the same
+    z = Scaler.fit(x)(x).double().numpy()
+    inverse = np.linalg.inv(np.cov(z.T, bias=True) + fusion.SHRINKAGE * np.eye(5))
+    white = Scaler.fit(x, whiten=True)(x)
+    for i, j in [(0, 1), (2, 200), (299, 5)]:
+        assert (white[i] - white[j]).norm().item() == pytest.approx(mahalanobis(z[i], z[j], inverse), rel=1e-4)
+
+
+def test_whitening_gives_a_feature_that_is_repeated_hardly_more_weight():
+    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    often = torch.cat([x[:, :1].repeat(1, 20), x[:, 1:]], dim=1)
+    moved = often.clone()
+    moved[:, :20] += 1
+    scalers = [Scaler.fit(often, whiten) for whiten in (False, True)]
+    plain, white = ((scaler(moved) - scaler(often)).norm(dim=1).mean() for scaler in scalers)
+    assert plain > 4 and 0.9 < white < 1.1
+
+
+def test_windows_that_are_all_the_same_whiten_to_zero():
+    x = torch.full((10, 3), 7.0)
+    assert torch.equal(Scaler.fit(x, whiten=True)(x), torch.zeros(10, 3))
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.floats(0.01, 100), st.integers(0, 99))
 def test_after_balance_the_median_distance_is_one(gain, seed):

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from asdkit import __version__, pipeline, results, runs
 from asdkit import config as config_module
@@ -249,6 +250,15 @@ def test_the_order_of_training_clips_changes_nothing(tiny_data, tiny_config):
     one, two = (pipeline.fit(clips, tiny_config) for clips in (train, shuffled))
     assert one.threshold == two.threshold
     assert one.balancer.scales == two.balancer.scales
+
+
+def test_the_blocks_that_are_named_are_whitened_and_no_others(tiny_data, tiny_config):
+    config = replace(tiny_config, blocks=("texture", "logmel"), whiten=("texture",))
+    detector = pipeline.fit(index_data(tiny_data)[0].train, config, decide=False)
+    assert {name: s.weights is not None for name, s in detector.balancer.scalers.items()} == {"texture": True, "logmel": False}
+    bank = detector.spaces["texture"].bank * detector.balancer.scales["texture"]
+    variances = torch.linalg.eigvalsh(bank.T.cov(correction=0))  # v / (v + SHRINKAGE) of the z-scores' v
+    assert variances[-1] > 0.95 and variances.max() < 1
 
 
 def test_two_jobs_equal_one(whole, tiny_data, tiny_config, tmp_path):
