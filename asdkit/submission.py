@@ -123,7 +123,9 @@ def _form(label: str, system: str, config: Config | None, n_parameters: int | No
 
 def _describe(config: Config) -> dict:
     """A configuration in the words of the form."""
-    knn, fused = f"k-nearest neighbours ({config.backend})", config.fusion != "concatenate" and len(config.blocks) > 1
+    mahalanobis = "".join(f", Mahalanobis distances of {b}" for b in config.blocks if b in config.whiten)
+    knn = f"k-nearest neighbours ({config.backend}){mahalanobis}"
+    fused = config.fusion != "concatenate" and len(config.blocks) > 1
     share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
     return dict(
         front_end="far microphone as noise reference" if _hears_far(config) else None,

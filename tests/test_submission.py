@@ -140,6 +140,12 @@ def test_far_is_named_only_where_it_is_heard():
     assert near["front_end"] is None and near.get("embeddings") is None and "far" in far["front_end"]
 
 
+def test_whitening_is_named_where_it_is_done():
+    described = (submission._describe(systems(Config())[name]) for name in ("texture", "ridge-complex"))
+    texture, ridge = (d["machine_learning_method"] for d in described)
+    assert "Mahalanobis distances of texture" in texture and "Mahalanobis" not in ridge
+
+
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
     for machine in (*EVALUATION, *DEVELOPMENT):
         files = UNLABELLED if machine in EVALUATION else LABELLED
