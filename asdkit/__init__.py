@@ -10,11 +10,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Clip": "recordings", "Machine": "recordings", "InputError": "recordings", "index_data": "recordings",
-    "index_folder": "recordings", "read_clip": "reading", "Reading": "reading", "Scene": "simulate", "render": "simulate",
+    "index_folder": "recordings", "read_clip": "recordings", "Reading": "recordings", "Scene": "simulate", "render": "simulate",
     "stft": "spectrogram", "log_mel": "spectrogram", "MSM": "msm", "train_msm": "training",
     "cancel_far": "dsp", "modulation": "dsp", "extract": "blocks", "FarConditioner": "conditioning",
     "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config", "systems": "config",
-    "Detector": "pipeline", "fit": "pipeline", "evaluate": "metrics", "bootstrap": "metrics", "run": "runs",
+    "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics", "run": "experiments.runs",
 }  # fmt: skip
 __all__ = ["__version__", *_PUBLIC]
 

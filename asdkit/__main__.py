@@ -1,5 +1,5 @@
 """``python -m asdkit`` is the ``asdkit`` command."""
 
-from asdkit.cli import main
+from asdkit.apps.cli import main
 
 raise SystemExit(main())

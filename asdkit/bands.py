@@ -17,9 +17,9 @@ import torch
 
 from asdkit.blocks import HOP, RESOLUTIONS, SPEED
 from asdkit.config import Config
+from asdkit.detector import Detector, join
 from asdkit.dsp import TEXTURE_BANDS, modulation_bands
 from asdkit.knn import DomainKNN, distances, leave_out, nearest_mean
-from asdkit.pipeline import Detector, join
 from asdkit.recordings import SAMPLE_RATE, InputError
 from asdkit.spectrogram import hz_to_mel, mel_to_hz
 

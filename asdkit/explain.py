@@ -23,9 +23,9 @@ from scipy.ndimage import uniform_filter1d
 from asdkit.bands import all_bands, band_distances, space_distances
 from asdkit.blocks import HOP, Spectra
 from asdkit.config import Config
-from asdkit.fusion import aggregate, top_count
-from asdkit.pipeline import Detector
+from asdkit.detector import Detector
 from asdkit.recordings import SAMPLE_RATE
+from asdkit.space import aggregate, top_count
 from asdkit.spectrogram import hz_to_mel, mel_to_hz, window_starts
 
 MAX_HEALTHY = 200  # bank windows that say what is usual in a band
@@ -154,7 +154,7 @@ class Explainer:
         ----------
         parts : iterable of (float, Spectra)
             Where each part begins, s, and its spectra: ``[(0.0, read_spectra(clip, config))]`` for a clip,
-            `asdkit.verdicts.Model.spectra` for a file.
+            `asdkit.apps.verdicts.Model.spectra` for a file.
         """
         detector, config, parts = self.detector, self.detector.config, list(parts)
         described = [detector.front.describe(spectra, config.test_hop) for _, spectra in parts]

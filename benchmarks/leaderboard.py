@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from asdkit.artefacts import write_text
+from asdkit.recordings.files import write
 
 
 def row(folder: Path, system: str, tried: int) -> dict:
@@ -42,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     known = pd.read_csv(args.out, dtype=str) if args.out.exists() else pd.DataFrame()
     table = pd.concat([known, pd.DataFrame([row(args.run, args.system, args.tried)])], ignore_index=True)
-    write_text(args.out, table.to_csv(index=False))
+    write(args.out, table.to_csv(index=False))
     print(table.to_string(index=False))
 
 

@@ -17,15 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit import baseline
-from asdkit.artefacts import write_text
 from asdkit.blocks import extract, fast_channels
 from asdkit.calibration import calibrate
 from asdkit.config import Config
+from asdkit.detector import Detector, fit_balancer, fit_front, fit_uncalibrated, join, standardise_spaces
+from asdkit.experiments import baseline
 from asdkit.fitting import Fitting, Memo
 from asdkit.knn import fit_knn
-from asdkit.pipeline import Detector, fit_balancer, fit_front, fit_uncalibrated, join, standardise_spaces
 from asdkit.recordings import index_machine, read_clip
+from asdkit.recordings.files import write
 from asdkit.simulate import simulate
 from asdkit.spectrogram import stft
 
@@ -87,7 +87,7 @@ def main() -> None:
             bench(index_machine(folder / "fan"), Config(threads=threads), stage, not args.no_autoencoder)
     if args.out:
         columns = ["threads", "stage", "wall s", "processor s", "peak GB", "note"]
-        write_text(args.out, pd.DataFrame(stage.rows, columns=columns).to_csv(index=False))
+        write(args.out, pd.DataFrame(stage.rows, columns=columns).to_csv(index=False))
 
 
 def bench(machine, config: Config, stage: Stages, autoencoder: bool) -> None:

@@ -19,7 +19,7 @@ from time import process_time
 
 import numpy as np
 
-STAGES = (  # class and function of asdkit.pipeline, column; what one calls of another is counted with it
+STAGES = (  # class and function of asdkit.detector, column; what one calls of another is counted with it
     ("Fitting", "spectra", "read"), ("Fitting", "blocks", "describe"), ("", "train_net", "train"), ("", "fit_ridges", "ridge"),
     ("", "fit_balancer", "condition"), ("", "fit_knn", "kNN"), ("", "standardise_spaces", "standardise"),
     ("", "calibrate", "decide"),
@@ -69,7 +69,7 @@ class Stopwatch:
 
 def measure(folder: Path) -> dict[str, float]:
     """Processor seconds of each stage of one fit with its decision, of scoring the test clips, and the peak memory in GB."""
-    from asdkit import pipeline
+    from asdkit import detector as pipeline
     from asdkit.blocks import read_spectra
     from asdkit.config import Config
     from asdkit.recordings import index_machine

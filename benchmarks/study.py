@@ -29,11 +29,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit import ablation, metrics, runs
-from asdkit.artefacts import write_text
+from asdkit import metrics
 from asdkit.config import Config, systems
+from asdkit.experiments import ablation, runs
+from asdkit.experiments.results import Evaluation, read_parts
 from asdkit.recordings import Clip, Machine
-from asdkit.results import Evaluation, read_parts
+from asdkit.recordings.files import write
 from asdkit.simulate import MACHINES, simulate
 from asdkit.spectrogram import stft
 
@@ -277,7 +278,7 @@ def main() -> None:
                 ("alarms", alarms(level, evaluation)) if study == "alarms" else ("study", compared(study, level, evaluation))
             )
             add_rows(args.out / "tables" / f"{name}.csv", table)
-            write_text(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
+            write(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
             print(f"{study}, {level.name}: {args.out / 'tables' / name}.csv", flush=True)
 
 
@@ -288,7 +289,7 @@ def add_rows(path: Path, table: pd.DataFrame) -> None:
         known = pd.read_csv(path, dtype={"level": str, "variant": str, "reference": str})
         again = known.set_index(keys).index.isin(table.set_index(keys).index)
         table = pd.concat([known[~again], table], ignore_index=True)
-    write_text(path, table.to_csv(index=False))
+    write(path, table.to_csv(index=False))
 
 
 if __name__ == "__main__":

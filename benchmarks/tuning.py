@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from asdkit.config import Config
+from asdkit.experiments.sweep import Search, Windows
+from asdkit.experiments.tuning import ALPHAS, Grid, MachineGrid
 from asdkit.knn import MAX_QUERIES, distances, fit_knn, nearest_mean
-from asdkit.sweep import Search, Windows
-from asdkit.tuning import ALPHAS, Grid, MachineGrid
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def grid_stages(args) -> None:
 
 def panel_stages() -> None:
     """Seven machines of full size: opening the panel, and a step."""
-    from asdkit.widgets import Panel
+    from asdkit.apps.panel import Panel
 
     grid = Grid(Config(), (2, 4, 8), {f"machine {i}": made_up(i) for i in range(7)})
     with tempfile.TemporaryDirectory() as folder:

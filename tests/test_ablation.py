@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asdkit import ablation, maps, metrics, results, trap
-from asdkit.cli import main
+from asdkit import metrics
+from asdkit.apps.cli import main
 from asdkit.config import Config
-from asdkit.families import REPORT_FAMILIES, Row, families, plan
+from asdkit.experiments import ablation, maps, results, trap
+from asdkit.experiments.families import REPORT_FAMILIES, Row, families, plan
 from asdkit.recordings import InputError
 from asdkit.simulate import simulate
 

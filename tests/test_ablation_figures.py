@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asdkit import ablation_figures, trap_figures
 from asdkit.config import Config
-from asdkit.families import plan
+from asdkit.experiments.families import plan
+from asdkit.figures import ablation as ablation_figures
 from asdkit.figures import save
+from asdkit.figures import trap as trap_figures
 from asdkit.recordings import InputError
 
 MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asdkit.alignment import CHANCE, Alignment, coherence, find_lag, heard_first, look_swapped
+from asdkit.recordings.alignment import CHANCE, Alignment, coherence, find_lag, heard_first, look_swapped
 from asdkit.simulate import Scene, render
 
 RNG = np.random.default_rng(0)

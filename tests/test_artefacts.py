@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit import artefacts, pipeline
-from asdkit.artefacts import load, load_model, save, seal, write_text
+from asdkit import detector as pipeline
+from asdkit import storage as artefacts
 from asdkit.recordings import InputError, Reading, index_data
+from asdkit.recordings.files import write
+from asdkit.storage import load, load_model, save, seal
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +136,9 @@ def test_damaged_models_are_refused(model, damage, message):
 
 def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "new" / "a.txt"
-    write_text(path, "one")
+    write(path, "one")
     monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
     with pytest.raises(OSError, match="killed"):
-        write_text(path, "two")
+        write(path, "two")
     assert path.read_text() == "one"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]

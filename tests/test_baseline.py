@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit import baseline
+from asdkit.experiments import baseline
 from asdkit.spectrogram import log_mel, stft
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asdkit import claims
-from asdkit.ablation_figures import read_tables
-from asdkit.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Gain, claims_table
 from asdkit.config import Config
-from asdkit.families import plan
+from asdkit.experiments import claims
+from asdkit.experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Gain, claims_table
+from asdkit.experiments.families import plan
+from asdkit.figures.ablation import read_tables
 
 ROOT = Path(__file__).parents[1]
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi
@@ -125,7 +125,7 @@ def test_a_negative_sign_turns_the_interval_round():
 
 
 def test_claims_are_written(tmp_path):
-    table = claims.write(tables(level=(0.55, 0.48, 0.61)), tmp_path)
+    table = claims.write_claims(tables(level=(0.55, 0.48, 0.61)), tmp_path)
     text = (tmp_path / "claims.md").read_text()
     assert "| machine-ID classification reaches near-chance detection: *Omega of its embedding* |" in text
     assert "real, `asdkit`" in text.splitlines()[0]

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from asdkit import __version__
-from asdkit.cli import main
+from asdkit.apps.cli import main
 
 SOUND = 0.1 * np.random.default_rng(0).normal(size=(48000, 2))
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from asdkit import datasets
-from asdkit.cli import main
-from asdkit.datasets import DATASETS, fetch
-from asdkit.download import Resume
-from asdkit.recordings import InputError
+from asdkit.apps.cli import main
+from asdkit.recordings import InputError, datasets
+from asdkit.recordings.datasets import DATASETS, fetch
+from asdkit.recordings.download import Resume
 
 QUICK = Resume(timeout=10, attempts=2, wait=0.01)
 Usage = namedtuple("Usage", "total used free")

@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from asdkit.download import BadArchive, Resume, unpack
 from asdkit.recordings import InputError
+from asdkit.recordings.download import BadArchive, Resume, unpack
 
 QUICK = Resume(timeout=10, attempts=3, wait=0.01)
 Usage = namedtuple("Usage", "total used free")

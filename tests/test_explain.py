@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit import dsp, figures, pipeline
+from asdkit import detector as pipeline
+from asdkit import dsp, figures
 from asdkit.bands import all_bands, band_distances, block_bands, mel_centres, squared_differences
 from asdkit.blocks import extract, read_spectra
+from asdkit.detector import join
 from asdkit.explain import Explanation, fit_explainer, run_above_half, sentence
 from asdkit.knn import fit_knn
-from asdkit.pipeline import join
 from asdkit.recordings import InputError, index_data, read_clip
 
 DSP = ("ridge-complex", "ridge-log-mel", "modulation")

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asdkit import __version__, fanout, results, runs
-from asdkit.cli import main
+from asdkit import __version__
+from asdkit.apps.cli import main
+from asdkit.experiments import fanout, results, runs
 from asdkit.recordings import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -166,7 +167,7 @@ def test_what_a_killed_run_left_half_written_is_swept_away(tiny_data, tiny_confi
 
 def test_a_claim_excludes_other_processes_and_dies_with_its_owner(tmp_path):
     path = tmp_path / "locks" / "0"
-    code = "import sys; from pathlib import Path; from asdkit.fanout import claim\n"
+    code = "import sys; from pathlib import Path; from asdkit.experiments.fanout import claim\n"
     code += "with claim(Path(sys.argv[1])) as free: print(free, flush=True); input()"
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     owner = subprocess.Popen([sys.executable, "-c", code, path], cwd=ROOT, **pipes)

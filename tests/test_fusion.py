@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdkit import fusion
+from asdkit import space as fusion
 from asdkit.conditioning import FarConditioner
-from asdkit.fusion import Balancer, Scaler, aggregate, balance_scale
 from asdkit.knn import leave_one_recording_out
+from asdkit.space import Balancer, Scaler, aggregate, balance_scale
 
 
 @pytest.mark.parametrize(("n_windows", "n_averaged"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (31, 4), (100, 10)])

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit import pipeline
-from asdkit.artefacts import load_model, save, seal
+from asdkit import detector as pipeline
+from asdkit.apps.verdicts import Model
 from asdkit.config import Config
-from asdkit.reading import InputError, Reading
 from asdkit.recordings import index_folder
-from asdkit.verdicts import Model
+from asdkit.recordings.reading import InputError, Reading
+from asdkit.storage import load_model, save, seal
 
 RNG = np.random.default_rng(0)
 READINGS = (Reading(), Reading(near_only=True), Reading(resample=True), Reading(near=1), Reading(pairs=True))

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asdkit import goals, study_figures
-from asdkit.ablation_figures import read_tables
-from asdkit.claims import Gain
+from asdkit.experiments import goals
+from asdkit.experiments.claims import Gain
+from asdkit.experiments.goals import MISSED, REACHED, UNDECIDED, Goal, verdict
 from asdkit.figures import save
-from asdkit.goals import MISSED, REACHED, UNDECIDED, Goal, verdict
+from asdkit.figures import study as study_figures
+from asdkit.figures.ablation import read_tables
 
 ROOT = Path(__file__).parents[1]
 SYSTEMS = ("asdkit", "msm", "msm-untrained", "ridge-complex", "ridge-log-mel", "texture", "logmel-near")
@@ -115,8 +116,8 @@ def test_of_the_blocks_the_best_on_the_mean_counts(tables):
 
 
 def test_goals_are_written_where_there_is_a_study_and_only_there(tables, tmp_path):
-    assert goals.write({"differences": tables["differences"]}, tmp_path).empty and not list(tmp_path.iterdir())
-    goals.write(tables, tmp_path)
+    assert goals.write_goals({"differences": tables["differences"]}, tmp_path).empty and not list(tmp_path.iterdir())
+    goals.write_goals(tables, tmp_path)
     text = (tmp_path / "goals.md").read_text()
     assert "**reached** +10.0 [+9.0, +12.0]" in text and "| `texture` | 70.0 | 70.0 | 70.0 | +10.0 [+9.0, +12.0] |" in text
     speed = pd.DataFrame({"stage": ["read", "whole"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit.intake import align, check_order, holds_pairs, index_recordings, parts, training_record
-from asdkit.reading import InputError, Reading
 from asdkit.recordings import Clip
+from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, parts, training_record
+from asdkit.recordings.reading import InputError, Reading
 
 RNG = np.random.default_rng(0)
 ROOM = RNG.normal(size=16000 * 50).astype(np.float32)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asdkit import lesson_figures as lf
+from asdkit.figures import lessons as lf
 from asdkit.figures import save
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asdkit import lessons
 from asdkit.config import Config
+from asdkit.experiments import lessons
 from asdkit.recordings import InputError, index_machine
 
 SIZES = dict(kind="valve", train=4, target=2, test=4, seconds=3.0)

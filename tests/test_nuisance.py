@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from asdkit import nuisance
 from asdkit.blocks import BandScaler, FrontEnd
 from asdkit.conditioning import FarConditioner, shared_directions
 from asdkit.config import Config
-from asdkit.fusion import Scaler
+from asdkit.experiments import nuisance
 from asdkit.msm import MSM
+from asdkit.space import Scaler
 
 N_CLIPS, PER_CLIP, DIM = 60, 5, 12
 

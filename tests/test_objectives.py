@@ -11,8 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from asdkit import objectives, pipeline, runs
+from asdkit import detector as pipeline
+from asdkit import objectives
 from asdkit.config import Config, systems
+from asdkit.experiments import runs
 from asdkit.fitting import Fitting, Memo
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective

@@ -14,11 +14,13 @@ import pytest
 import soundfile
 import torch
 
-from asdkit import __version__, pipeline, results, runs
+from asdkit import __version__
 from asdkit import config as config_module
+from asdkit import detector as pipeline
+from asdkit.apps.cli import main
 from asdkit.blocks import read_spectra
-from asdkit.cli import main
 from asdkit.config import Config
+from asdkit.experiments import results, runs
 from asdkit.fitting import Memo
 from asdkit.recordings import Clip, index_data, index_machine
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit.reading import BYTES, InputError, Reading, duration, far_of, is_far, near_of, read_clip
+from asdkit.recordings.reading import BYTES, InputError, Reading, duration, far_of, is_far, near_of, read_clip
 
 RNG = np.random.default_rng(0)
 SOUND = 0.1 * RNG.normal(size=(8000, 2))

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from asdkit import runs
-from asdkit.cli import main
+from asdkit.apps.cli import main
 from asdkit.config import Config
+from asdkit.experiments import runs
+from asdkit.experiments.results import read_parts
 from asdkit.recordings import index_data
-from asdkit.results import read_parts
 
 KNOWN = {"fan": 0.71, "BrushlessMotor": 0.81}  # Omega of log-mel statistics on near
 

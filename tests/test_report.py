@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from asdkit import pipeline, report, results, runs
-from asdkit.artefacts import load_model, save
-from asdkit.cli import main
+from asdkit import detector as pipeline
+from asdkit.apps import page as report
+from asdkit.apps.cli import main
+from asdkit.apps.verdicts import Model, Verdict
+from asdkit.experiments import results, runs
 from asdkit.explain import fit_explainer
-from asdkit.intake import training_record
 from asdkit.recordings import InputError, index_data
-from asdkit.verdicts import Model, Verdict
+from asdkit.recordings.intake import training_record
+from asdkit.storage import load_model, save
 
 NASTY = ("<script>alert(1).wav", '"><img src=x onerror=alert(1)>.wav', "a&amp;b{{ 7*7 }}.wav", "p\u00fcmp \u20ac.wav")
 WITHOUT_NETWORK = ["ridge-log-mel", "logmel-near"]

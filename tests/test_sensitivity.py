@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from asdkit import pipeline, sensitivity
+from asdkit import detector as pipeline
 from asdkit.blocks import BandScaler, FrontEnd, extract, make_examples
 from asdkit.config import Config
+from asdkit.experiments import sensitivity
+from asdkit.experiments.sensitivity import Counterfactuals, displacements, embed, linear_probe, variance_shares
 from asdkit.objectives import train_objective
 from asdkit.recordings import Clip, index_data
-from asdkit.sensitivity import Counterfactuals, displacements, embed, linear_probe, variance_shares
 from asdkit.simulate import Scene, render
 from asdkit.simulate.scenes import operation
 

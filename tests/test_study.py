@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from asdkit import ablation, metrics
+from asdkit import metrics
+from asdkit.experiments import ablation
 from asdkit.recordings import Clip
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "study.py"

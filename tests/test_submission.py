@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
-from asdkit import metrics, runs, submission
-from asdkit.cli import main
+from asdkit import metrics
+from asdkit.apps.cli import main
 from asdkit.config import Config, systems
-from asdkit.datasets import DATASETS
+from asdkit.experiments import runs
 from asdkit.msm import MSM
-from asdkit.recordings import InputError
-from asdkit.submission import check_submission, submit
-from asdkit.submission_check import DESCRIPTION
+from asdkit.recordings import InputError, submission
+from asdkit.recordings.datasets import DATASETS
+from asdkit.recordings.submission import check_submission, submit
+from asdkit.recordings.submission_check import DESCRIPTION
 
 LABEL = "Name_LAB_task2_1"
 EVALUATION, DEVELOPMENT = DATASETS["evaluation"].machines, DATASETS["development"].machines

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit import knn, sweep
+from asdkit import knn
+from asdkit.detector import fit_front, fit_uncalibrated
+from asdkit.experiments import sweep
 from asdkit.fitting import Fitting, Memo
-from asdkit.pipeline import fit_front, fit_uncalibrated
 from asdkit.recordings import InputError, index_data
 
 ALPHAS = [0.0, 0.35, 1.0]

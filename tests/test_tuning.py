@@ -6,11 +6,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from asdkit import metrics, pipeline, tuning
+from asdkit import detector as pipeline
+from asdkit import metrics
 from asdkit.blocks import read_spectra
 from asdkit.config import Config
+from asdkit.experiments import tuning
+from asdkit.experiments.tuning import ALPHAS, Grid, MachineGrid
 from asdkit.recordings import InputError, index_data
-from asdkit.tuning import ALPHAS, Grid, MachineGrid
 
 N = len(ALPHAS)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit.cli import main
-from asdkit.datasets import DATASETS
+from asdkit.apps.cli import main
 from asdkit.recordings import InputError
-from asdkit.validation import validate
+from asdkit.recordings.datasets import DATASETS
+from asdkit.recordings.validation import validate
 
 SOUND = 0.1 * np.random.default_rng(0).normal(size=(160, 2))
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit import pipeline, verdicts
+from asdkit import detector as pipeline
+from asdkit.apps import verdicts
+from asdkit.apps.verdicts import HEADER, Model, append, one_line, open_table, row, watch
 from asdkit.blocks import read_spectra
 from asdkit.config import Config
-from asdkit.reading import InputError, Reading
 from asdkit.recordings import Clip, index_folder
-from asdkit.verdicts import HEADER, Model, append, one_line, open_table, row, watch
+from asdkit.recordings.reading import InputError, Reading
 
 RNG = np.random.default_rng(0)
 

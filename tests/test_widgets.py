@@ -7,11 +7,12 @@ from time import process_time
 import numpy as np
 import pytest
 
-from asdkit import metrics, widgets
+from asdkit import metrics
+from asdkit.apps import panel as widgets
+from asdkit.apps.panel import ALL, Panel, state, table_html
 from asdkit.config import Config
+from asdkit.experiments.tuning import ALPHAS, Grid, MachineGrid, choose
 from asdkit.recordings import InputError
-from asdkit.tuning import ALPHAS, Grid, MachineGrid, choose
-from asdkit.widgets import ALL, Panel, state, table_html
 
 RANKS = (2, 4)
 

@@ -1,0 +1,83 @@
+"""Commands that make, fetch and check recordings: ``asdkit simulate | fetch | validate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from asdkit.apps.commands.shared import command, natural, positive
+from asdkit.recordings import InputError
+
+
+def add_simulate(commands):
+    """Name and options of `asdkit simulate`."""
+    p = command(commands, "simulate", simulate, "Write simulated near/far recordings, or render mono ones.")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines")
+    p.add_argument("--train", type=int, default=990, help="source training clips (default 990)")
+    p.add_argument("--target", type=int, default=10, help="target training clips (default 10)")
+    p.add_argument("--test", type=int, default=50, help="test clips per domain and label (default 50)")
+    p.add_argument("--seconds", type=float, default=10.0, help="length of a clip (default 10)")
+    p.add_argument("--seed", type=natural, default=0)
+    p.add_argument("--jobs", type=positive, default=1, help="processes")
+    p.add_argument("--snr", type=float, metavar="DB", help="machine over noise at near (by default a range of each machine)")
+    p.add_argument("--loudspeakers", type=int, metavar="N", help="places that noise comes from, 1 to 4 (1 or 2, by machine)")
+    p.add_argument("--far-distance", type=float, metavar="M", help="from the machine to far (0.6 to 3 m, by machine)")
+    p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
+    p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise")
+
+
+def simulate(args) -> None:
+    """``asdkit simulate``."""
+    from asdkit import simulate as simulation
+
+    if (args.sources is None) != (args.noise is None):
+        raise InputError("simulate: found one of --sources and --noise, expected both or neither")
+    surroundings = {name: getattr(args, name) for name in ("snr", "loudspeakers", "far_distance")}
+    if args.sources:
+        if named := [name for name, value in surroundings.items() if value is not None]:
+            raise InputError(f"simulate: found {', '.join(named)} with --sources, expected it for simulated machines only")
+        simulation.render_recordings(args.sources, args.noise, args.out, seed=args.seed)
+    else:
+        machines = args.machines or simulation.MACHINES
+        sizes = dict(n_source=args.train, n_target=args.target, n_test=args.test, seconds=args.seconds)
+        simulation.simulate(args.out, machines, **sizes, **surroundings, seed=args.seed, jobs=args.jobs)
+    print(f"recordings: {args.out}")
+
+
+def add_fetch(commands):
+    """Name and options of `asdkit fetch`."""
+    p = command(commands, "fetch", fetch, "Download and unpack DCASE 2026 Task 2 data; continues where it stopped.")
+    p.add_argument("set", metavar="SET", help="development, additional (training) or evaluation (test)")
+    p.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for archives, dev_data and eval_data")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the set")
+    p.add_argument("--base-url", help=argparse.SUPPRESS)  # for tests
+
+
+def fetch(args) -> None:
+    """``asdkit fetch``."""
+    from asdkit.recordings import datasets
+
+    folders = datasets.fetch(args.set, args.to, args.machines, args.base_url or datasets.ZENODO)
+    for folder in folders:
+        print(f"{folder.name}: {folder}")
+    print(datasets.DATASETS[args.set].terms())
+
+
+def add_validate(commands):
+    """Name and options of `asdkit validate`."""
+    p = command(commands, "validate", validate, "List what is missing, surplus or damaged; exit code 1 when there is anything.")
+    p.add_argument("folder", type=Path, metavar="DIR", help="folder with <machine>/{train,test} somewhere below")
+
+
+def validate(args) -> int:
+    """``asdkit validate``."""
+    from asdkit.recordings import validation
+
+    reports = validation.validate(args.folder)
+    for report in reports:
+        kinds = f" ({', '.join(report.sets)})" if report.sets else ""
+        print(f"{report.folder.name}{kinds}: {report.clips} clips, {len(report.findings) or 'no'} finding(s)")
+        for finding in report.findings:
+            print(f"  {finding.kind:8}{finding.text}")
+    return int(any(report.findings for report in reports))

@@ -1,0 +1,1 @@
+"""Experiments: many machines, systems and seeds; what their tables say of the method, and of the report's claims."""

@@ -1,0 +1,248 @@
+"""Ablations: every variant of `asdkit.experiments.families` scored on every machine, as tidy tables.
+
+``DIR/scores``  a run of `asdkit.experiments.runs` whose systems are named by the hash of their configuration: a variant
+                that two families share is computed once, and what is there is never computed again
+``DIR/trap``    parts of `asdkit.experiments.trap`, the mechanism behind the objectives
+``DIR/tables``  the tables, of which `asdkit.figures.ablation` draws figures and `asdkit.experiments.claims` reads verdicts
+
+Legend
+------
+base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic
+    mean over the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asdkit import __version__, metrics
+from asdkit.config import Config
+from asdkit.experiments import runs
+from asdkit.experiments.families import Row, plan
+from asdkit.experiments.results import Evaluation, read_parts
+from asdkit.recordings import Machine, index_data
+from asdkit.recordings.files import write
+from asdkit.simulate.writing import RECORD
+
+METRICS = ("omega", "auc_target")  # of which differences are told
+GAP = "auc_target - auc_source"
+ROUND = 5  # digits of stored fractions
+
+
+# machines
+
+
+def gather(folders: Sequence[str | Path]) -> list[Machine]:
+    """The machines of all folders, named ``<data>-<machine>``."""
+    found = [m for folder in folders for m in index_data(folder)]
+    return [replace(m, name=f"{kind_of_data(m)}-{m.name}") for m in found]
+
+
+def kind_of_data(machine: Machine) -> str:
+    """ "simulated" where `asdkit simulate` made every sound, else "real"."""
+    return "simulated" if simulation(machine) else "real"
+
+
+def simulation(machine: Machine) -> dict | None:
+    """What a machine was simulated with; None for recordings."""
+    path = machine.folder / RECORD
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    return found if found.get("made_by") == "simulate" else None
+
+
+# scores and tables
+
+
+def run(machines: list[Machine], out: Path, rows: list[Row], seeds=(0, 1, 2), jobs: int = 1, quick: bool = False) -> Evaluation:
+    """Score every variant on every machine and seed; what `out` holds is not computed again."""
+    chosen = {row.config.hash(): row.config for row in rows}
+    runs.run_systems(machines, out, chosen, seeds, jobs, quick, decide=False)
+    parts = {key: part for key, part in read_parts(out).items() if key[1] in chosen and key[2] in seeds}
+    return Evaluation(parts, machines)
+
+
+def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
+    """One row a base, family, machine, variant and seed: metrics, the interval of Omega, seconds, hash of the configuration."""
+    found = []
+    for base, family, variant, config, *_ in rows:
+        for machine in machines:
+            keys = [(machine.name, config.hash(), seed) for seed in sorted(seeds)]
+            told = [_measured(evaluation, key) for key in keys]
+            found += [(base, family, *machine.name.split("-", 1), variant, k[2], *t, k[1]) for k, t in zip(keys, told)]
+    head, numbers = ["base", "family", "data", "machine", "variant", "seed"], ["omega", "omega_lo", "omega_hi", "seconds"]
+    return pd.DataFrame(found, columns=[*head, *metrics.METRICS, *numbers, "config"]).round(ROUND)
+
+
+def _measured(evaluation, key):
+    """Metrics, the interval of Omega, and seconds of one part; NaN without labels."""
+    seconds = evaluation.parts[key]["seconds"]
+    if key not in evaluation.points:
+        return (*[np.nan] * 6, seconds)
+    point, boots = evaluation.points[key], evaluation.boots[key]
+    return (*point, metrics.omega(point), *metrics.interval(metrics.omega(boots, axis=1)), seconds)
+
+
+def samples(evaluation: Evaluation, system: str, machines: Sequence[str], seeds: Sequence[int], metric: str) -> np.ndarray:
+    """A metric of one system, mean over machines and seeds: the estimate, then its bootstrap resamples. NaN without labels.
+
+    `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
+    """
+    keys = [(machine, system, seed) for machine in machines for seed in seeds]
+    values = [_column(np.vstack([evaluation.points[k], evaluation.boots[k]]), metric) for k in keys if k in evaluation.points]
+    values = [v for v in values if not np.isnan(v[0])]  # machines that were tested in this domain
+    return np.mean(values, axis=0) if values else np.full(2, np.nan)
+
+
+def _column(values, metric):
+    """One metric of rows of auc_source, auc_target and pauc."""
+    if metric == "omega":
+        return metrics.omega(values, axis=1)
+    told = dict(zip(metrics.METRICS, values.T))
+    return told["auc_target"] - told["auc_source"] if metric == GAP else told[metric]
+
+
+def estimate(values: np.ndarray) -> tuple[float, float, float]:
+    """Estimate and 95 % interval of what `samples` gives."""
+    return float(values[0]), *metrics.interval(values[1:])
+
+
+def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
+    """(data, machine, names of machines): each machine, and the mean of each kind of data."""
+    by_data = {}
+    for machine in machines:
+        by_data.setdefault(machine.name.split("-", 1)[0], []).append(machine.name)
+    for data, names in by_data.items():
+        yield from ((data, name.split("-", 1)[1], [name]) for name in names)
+        yield data, "mean", names
+
+
+def ablation_differences(
+    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS, grouped=groups
+) -> pd.DataFrame:
+    """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
+
+    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics that
+    `samples` knows, `grouped` says over which machines means are taken.
+
+    Returns
+    -------
+    table : DataFrame
+        base, family, data, machine, variant, reference, metric, seeds, machines, value, value_lo, value_hi (the metric itself)
+        and difference, lo, hi.
+    """
+    found = []
+    for data, machine, members in grouped(machines):
+        for row in rows:
+            head = (row.base, row.family, data, machine, row.variant, row.reference)
+            for metric in names:
+                value, below = (samples(evaluation, system, members, seeds, metric) for system in row.systems)
+                found.append((*head, metric, len(seeds), len(members), *estimate(value), *estimate(value - below)))
+    numbers = ["seeds", "machines", "value", "value_lo", "value_hi", "difference", "lo", "hi"]
+    head = ["base", "family", "data", "machine", "variant", "reference", "metric"]
+    return pd.DataFrame(found, columns=[*head, *numbers]).round(ROUND)
+
+
+def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
+    """What one alpha for all machines costs: Omega at a machine's best alpha minus Omega at the best of the *other* machines.
+
+    The best alpha of a machine is chosen on its own test clips, so that the cost is an upper limit.
+
+    Returns
+    -------
+    table : DataFrame
+        base, data, machine, seeds, machines, alpha (chosen on the others), best, cost, lo, hi. Machines of one kind of data
+        stand in for each other; there are no rows where there is only one.
+    """
+    found = []
+    for base in dict.fromkeys(r.base for r in rows):
+        alphas = {float(r.variant): r.config for r in rows if (r.base, r.family) == (base, "alpha")}
+        for data, machine, members in groups(machines):
+            if alphas and machine == "mean" and len(members) > 1:
+                found += _costs(evaluation, alphas, members, seeds, (base, data))
+    columns = ["base", "data", "machine", "seeds", "machines", "alpha", "best", "cost", "lo", "hi"]
+    return pd.DataFrame(found, columns=columns).round(ROUND)
+
+
+def _costs(evaluation, alphas, members, seeds, head):
+    """Rows of one kind of data, "mean" last."""
+
+    def at(alpha, names):
+        return samples(evaluation, alphas[alpha].hash(), names, seeds, "omega")
+
+    found, costs = [], []
+    for name in members:
+        others = [m for m in members if m != name]
+        chosen, best = (max(alphas, key=lambda a, names=names: at(a, names)[0]) for names in (others, [name]))
+        costs.append(at(best, [name]) - at(chosen, [name]))
+        found.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, best, *estimate(costs[-1])))
+    return [*found, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *estimate(np.mean(costs, axis=0)))]
+
+
+# the whole
+
+
+def ablate(
+    folders: Sequence[str | Path],
+    out: str | Path,
+    bases: dict[str, Config] | None = None,
+    names: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0, 1, 2),
+    jobs: int = 1,
+    n_scenes: int = 12,
+    quick: bool = False,
+) -> Path:
+    """Score every variant, measure the trap, and write the tables. What `out` holds is not computed again.
+
+    Parameters
+    ----------
+    folders : sequence of path
+        Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also tell the mechanism.
+    out : path
+    bases : dict, optional
+        "asdkit" and "report" by default.
+    names : iterable of str, optional
+        Families; all by default.
+    seeds : iterable of int
+        Of the networks.
+    jobs : int
+        Machines at a time.
+    n_scenes : int
+        Scenes of which counterfactual twins are rendered, per machine.
+    quick : bool
+        Token training: for seeing whether it works. Not a result.
+
+    Returns
+    -------
+    Path
+        The folder of the tables.
+    """
+    from asdkit.experiments import trap
+    from asdkit.experiments.maps import embedding_map
+
+    out, seeds = Path(out), tuple(sorted(set(seeds)))
+    bases = bases or {"asdkit": Config(), "report": Config.report()}
+    machines, rows = gather(folders), plan(bases, names, quick)
+    evaluation = run(machines, out / "scores", rows, seeds, jobs, quick)
+    found = {
+        "ablation": ablation_table(evaluation, rows, machines, seeds),
+        "differences": ablation_differences(evaluation, rows, machines, seeds),
+        "one-scalar": one_scalar(evaluation, rows, machines, seeds),
+        **trap.tables(trap.run(machines, out / "trap", rows, seeds, n_scenes, jobs=jobs), rows, seeds),
+    }
+    if mapped := next((r for r in rows if r.family == "conditioning-msm"), None):
+        found["embedding"] = embedding_map(machines, out / "maps", mapped.config, seeds[0]).assign(base=mapped.base)
+    for name, table in found.items():
+        write(out / "tables" / f"{name}.csv", table.to_csv(index=False))
+    about = dict(
+        asdkit=__version__, quick=quick, bases={name: config.hash() for name, config in bases.items()}, seeds=seeds,
+        scenes=n_scenes, machines={m.name: {"train": len(m.train), "test": len(m.test)} for m in machines},
+        families=list(dict.fromkeys(r.family for r in rows)), variants=len({r.config for r in rows}),
+    )  # fmt: skip
+    write(out / "tables" / "about.json", json.dumps(about, indent=1) + "\n")
+    return out / "tables"

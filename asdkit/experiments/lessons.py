@@ -1,0 +1,258 @@
+"""What the notebooks share: the recordings of a lesson, the truth about them, and systems compared on them.
+
+Legend
+------
+scores : {system: (n_clips,)} of the test clips in the order of their names, higher = more anomalous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from asdkit import metrics
+from asdkit.blocks import fast_channels
+from asdkit.config import Config
+from asdkit.experiments.runs import score_machine
+from asdkit.fitting import Memo
+from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
+from asdkit.simulate import simulate
+
+
+def home() -> Path:
+    """The clone this package is used from; the current folder where it was installed without one."""
+    clone = Path(__file__).parents[2]
+    return clone if (clone / "pyproject.toml").is_file() else Path.cwd()
+
+
+def machine(
+    data: str | Path = "",
+    kind: str = "fan",
+    train: int = 100,
+    target: int = 10,
+    test: int = 20,
+    seconds: float = 10.0,
+    seed: int = 0,
+    labelled: bool = True,
+) -> Machine:
+    """The recordings of a lesson: a folder of one machine or, where none is named, a simulated one.
+
+    A simulated machine is made once, in ``data/lessons`` of the clone, and used by all lessons that ask for the same one.
+
+    Parameters
+    ----------
+    data : path
+        Absolute, or relative to the current folder or to the clone.
+    kind : str
+        One of `asdkit.simulate.MACHINES`.
+    train, target : int
+        Normal training clips of the source and of the target domain.
+    test : int
+        Test clips for each of {source, target} x {normal, anomaly}.
+    seconds : float
+        Length of a clip.
+    seed : int
+        Which specimen.
+    labelled : bool
+        Whether the lesson cannot do without test clips of both labels.
+
+    Raises
+    ------
+    InputError
+        No such folder, not the folder of one machine, or no labelled test clips where they are needed.
+    """
+    found = _named(data) if str(data) else _simulated(kind, train, target, test, seconds, seed)
+    return _with_labels(found) if labelled else found
+
+
+def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
+    """The recordings of a lesson on several machines: all below a folder or, where none is named, simulated ones.
+
+    Parameters
+    ----------
+    data : path
+        As in `machine`, of one machine or several.
+    kinds : sequence of str
+        Of `asdkit.simulate.MACHINES`.
+    **sizes
+        As in `machine`.
+
+    Returns
+    -------
+    list of Machine
+        Named ``<simulated or real>-<machine>``, as `asdkit.experiments.ablation` has them.
+
+    Raises
+    ------
+    InputError
+        As `machine` does.
+    """
+    from asdkit.experiments.ablation import gather
+
+    folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
+    return [_with_labels(found) for found in gather(folders)]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path that is relative to the current folder or, where nothing is there, to the clone."""
+    path = Path(path).expanduser()
+    return home() / path if (home() / path).exists() and not path.exists() else path
+
+
+def _with_labels(found: Machine) -> Machine:
+    if {c.label for c in found.test} != {0, 1}:
+        raise InputError(
+            f"{found.folder}: found {len(found.test)} test clips without both labels, expected normal and anomalous ones; "
+            "this lesson compares scores with labels"
+        )
+    return found
+
+
+def _named(folder: str | Path) -> Machine:
+    found = index_data(resolve(folder))
+    if len(found) > 1:
+        names = ", ".join(m.name for m in found)
+        raise InputError(f"{folder}: found {names}; expected the folder of one machine, such as {found[0].folder}")
+    return found[0]
+
+
+def _simulated(kind, train, target, test, seconds, seed) -> Machine:
+    folder = home() / "data" / "lessons" / f"{train}+{target}-{test}x{seconds:g}s-{seed}"
+    sizes = dict(n_source=train, n_target=target, n_test=test, seconds=seconds, seed=seed)
+    try:
+        simulate(folder, [kind], **sizes)
+    except OSError:  # another notebook was quicker, and a folder that is there is not replaced
+        simulate(folder, [kind], **sizes)
+    return index_machine(folder / kind)  # not what another process is writing beside it
+
+
+def is_simulated(machine: Machine) -> bool:
+    """Whether the truth about every clip is known."""
+    return (machine.folder / "simulation.csv").is_file()
+
+
+def truth(clips: Sequence[Clip]) -> pd.DataFrame:
+    """What is known about clips, a row each, in their order. For analysis; nothing that scores may read it.
+
+    Returns
+    -------
+    table : DataFrame
+        file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated clips,
+        severity, speed, load, near_snr_db, noise, gain_db.
+    """
+    columns = ("domain", "label", "recording")
+    table = pd.DataFrame({"file": [c.name for c in clips], **{name: [getattr(c, name) for c in clips] for name in columns}})
+    known = clips[0].path.parent.parent / "simulation.csv"
+    if not known.is_file():
+        return table.assign(fault=np.where(table["label"] == 1, "any fault", ""))
+    rows = pd.read_csv(known, keep_default_na=False)
+    rows["file"] = rows["file_name"].str.rsplit("/", n=1).str[-1]
+    return table.merge(rows.drop(columns=["file_name", "index"]), on="file", how="left", validate="1:1")
+
+
+def stored_tables(folder: str | Path = "figures/tables") -> dict:
+    """The tables of an ablation, as `asdkit.figures.ablation.read_tables` gives them; empty where there are none."""
+    from asdkit.figures.ablation import read_tables
+
+    folder = resolve(folder)
+    return read_tables(folder) if folder.is_dir() else {}
+
+
+def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
+    """The same of an ablation with token training on small simulated machines, which are not kept. Not a result.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Of `asdkit.simulate.MACHINES`.
+    names : sequence of str
+        Families of `asdkit.experiments.families`.
+    bases : sequence of str
+        Of "asdkit" and "report".
+    scenes : int
+        Of which counterfactual twins are rendered.
+    **sizes
+        Of `asdkit.simulate.simulate`.
+    """
+    from asdkit.experiments.ablation import ablate
+    from asdkit.figures.ablation import read_tables
+
+    configs = {name: Config.report() if name == "report" else Config() for name in bases}
+    with TemporaryDirectory() as scratch:
+        simulate(Path(scratch, "data"), kinds, **sizes)
+        options = dict(bases=configs, names=names, seeds=(0,), n_scenes=scenes, quick=True)
+        return read_tables(ablate([Path(scratch, "data")], Path(scratch, "run"), **options))
+
+
+def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, memo: Memo | None = None, bars=True) -> dict:
+    """Fit each configuration on the training clips and score the test clips; what they have in common is computed once.
+
+    Parameters
+    ----------
+    machine : Machine
+    configs : dict of str to Config
+    seed : int
+    memo : Memo, optional
+        To share with further calls. Those must not ask for fast spectra of other channels.
+    bars : bool
+        Show progress.
+
+    Returns
+    -------
+    detectors : dict of str to Detector
+    scores : dict of str to (n_clips,)
+    """
+    from tqdm.auto import tqdm
+
+    memo, detectors, scores = memo or Memo(), {}, {}
+    fast = sorted(set().union(*(fast_channels(c) for c in configs.values())))
+    for name, config in tqdm(configs.items(), disable=not bars, leave=False):
+        detectors[name], values, *_ = score_machine(machine, config, seed, memo, fast, False, name if bars else "")
+        scores[name] = np.array(values)
+    return detectors, scores
+
+
+def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, seed: int = 0) -> pd.DataFrame:
+    """Omega of each system with its interval, and the paired difference of the reference system and each.
+
+    Returns
+    -------
+    table : DataFrame
+        A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then difference (reference
+        minus system), difference_lo, difference_hi.
+    """
+    clips = [(c.label, c.domain, c.recording) for c in machine.test]
+    labels, domains, recordings = (np.array(column) for column in zip(*clips))
+    points = {s: np.array([metrics.evaluate(x, labels, domains)[m] for m in metrics.METRICS]) for s, x in scores.items()}
+    boots = {s: metrics.bootstrap(x, labels, domains, recordings) for s, x in scores.items()}
+    rows = []
+    for system, point in points.items():
+        bounds = metrics.interval(metrics.omega_samples([boots[system]]))
+        difference = metrics.paired_difference([points[reference]], [point], [boots[reference]], [boots[system]])
+        rows.append((machine.name, system, seed, *point, metrics.omega(point), *bounds, *difference))
+    names = ["omega", "omega_lo", "omega_hi", "difference", "difference_lo", "difference_hi"]
+    return pd.DataFrame(rows, columns=["machine", "system", "seed", *metrics.METRICS, *names])
+
+
+def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
+    """AUC of each fault against all normal test clips, with its interval over recordings.
+
+    Returns
+    -------
+    table : DataFrame
+        fault ("any fault" where it is not known which), system, value, lo, hi, clips (with the fault).
+    """
+    table, rows = truth(machine.test), []
+    for fault in sorted(set(table["fault"]) - {""}):
+        chosen = table[(table["label"] == 0) | (table["fault"] == fault)]
+        weights = metrics.resample_recordings(chosen["label"], chosen["domain"], chosen["recording"], n_resamples)
+        one_domain = np.full(len(chosen), "source")  # the AUC of all these clips
+        for system, values in scores.items():
+            arguments = values[chosen.index], chosen["label"].to_numpy(), one_domain
+            bounds = metrics.interval(metrics.auc_source(*arguments, weights=weights))
+            rows.append((fault, system, metrics.auc_source(*arguments), *bounds, int(chosen["label"].sum())))
+    return pd.DataFrame(rows, columns=["fault", "system", "value", "lo", "hi", "clips"])

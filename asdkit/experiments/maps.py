@@ -1,0 +1,92 @@
+"""Where clips lie in the embedding, in two dimensions: by principal components and by UMAP, as a stored table."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from asdkit.config import Config
+from asdkit.detector import fit
+from asdkit.experiments import runs
+from asdkit.fitting import Fitting, Memo
+from asdkit.recordings import Machine
+from asdkit.recordings.files import write
+
+log = logging.getLogger("asdkit")
+
+
+def embedding_map(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
+    """Coordinates of every clip of every machine; what `out` holds is not computed again.
+
+    Parameters
+    ----------
+    machines : list of Machine
+    out : path
+        Folder of the stored tables, one a machine.
+    config : Config
+        Its "msm" block is mapped: balanced and conditioned as the kNN sees it, the mean over a clip's windows.
+    seed : int
+        Of the networks and of UMAP.
+
+    Returns
+    -------
+    table : DataFrame
+        data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
+        installed), x, y.
+    """
+    method = "pca-umap" if importlib.util.find_spec("umap") else "pca"
+    if method == "pca":
+        log.warning("umap-learn: not installed, expected by the UMAP of embeddings; principal components only")
+    frames = []
+    for machine in machines:
+        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-{method}.csv"
+        if not path.exists():
+            write(path, _coordinates(machine, config, seed, method).to_csv(index=False))
+        frames.append(pd.read_csv(path, dtype={"domain": str, "split": str}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _coordinates(machine: Machine, config: Config, seed: int, method: str) -> pd.DataFrame:
+    points = clip_embeddings(machine, config, seed)
+    placed = {"pca": principal_components(points)} | ({"umap": umap(points, seed)} if "umap" in method else {})
+    data, name = machine.name.split("-", 1)
+    rows = [
+        (data, name, c.name, c.split, c.domain, c.label, how, *np.round(xy[i], 4))
+        for how, xy in placed.items()
+        for i, c in enumerate(machine.train + machine.test)
+    ]
+    return pd.DataFrame(rows, columns=["data", "machine", "file", "split", "domain", "label", "method", "x", "y"])
+
+
+def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
+    """Mean over windows of each clip's balanced "msm" block, training clips first. Shape: (n_clips, dim)."""
+    memo = Memo()
+    detector = fit(machine.train, config, seed, memo, decide=False)
+    fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), detector.config, seed, memo, ())
+    clips = (fitting.blocks(detector.front, c, config.train_hop) for c in machine.train + machine.test)
+    return torch.stack([detector.balancer(blocks)["msm"].mean(0) for blocks in clips]).double().numpy()
+
+
+def principal_components(points: np.ndarray) -> np.ndarray:
+    """First two principal components; the sign is that of the largest loading. Shape: (n, dim) -> (n, 2)."""
+    centred = points - points.mean(0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
+    return centred @ (axes * signs[:, None]).T
+
+
+def umap(points: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP in two dimensions. Shape: (n, dim) -> (n, 2)."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of numba, and that a seed makes it run on one core
+        from umap import UMAP
+
+        neighbours = min(15, len(points) - 1)
+        return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(points)

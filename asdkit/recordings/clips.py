@@ -1,0 +1,210 @@
+"""Recordings: find them, read their names, tell which belong together.
+
+Legend
+------
+clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a part of either.
+recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
+    recording. Without ``recordings_00.csv`` each clip is its own recording.
+samples : (2, n_samples) float32 in [-1, 1] at 16 kHz; `asdkit.recordings.reading` reads them.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from asdkit.recordings.reading import SAMPLE_RATE as SAMPLE_RATE
+from asdkit.recordings.reading import TWO_CHANNELS, InputError, Reading, far_of, read_clip
+
+LABELS = {"normal": 0, "anomaly": 1}
+TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
+GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
+_LABELLED = re.compile(
+    r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)_(?P<label>normal|anomaly)_\d{4}"
+    r"(?:_(?P<attributes>.*))?\.wav"
+)
+_UNLABELLED = re.compile(r"section_(?P<section>\d{2})_\d{4}\.wav")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file and what its name says of it. Scoring reads its samples only."""
+
+    path: Path
+    section: str = "00"
+    domain: str | None = None  # "source", "target"; None where the name hides it
+    split: str | None = None  # "train", "test"
+    label: int | None = None  # 0 normal, 1 anomaly; None where the name hides it
+    attributes: str = ""
+    recording: str = ""  # group of siblings; the file name where unknown
+    reading: Reading = TWO_CHANNELS
+    part: tuple[float, float] | None = None  # seconds, of a recording that was cut
+    lag: float = 0.0  # seconds that the far file of a pair is late
+
+    @property
+    def name(self) -> str:
+        """File name without its folder, and which part of it."""
+        return self.path.name if self.part is None else f"{self.path.name} {self.part[0]:.3f}-{self.part[1]:.3f} s"
+
+    @property
+    def place(self) -> tuple:
+        """Where its samples lie: what clips are told apart and sorted by."""
+        return self.path, self.part or ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, or the two of a pair."""
+        return (self.path, far_of(self.path)) if self.reading.pairs and not self.reading.near_only else (self.path,)
+
+    def read(self) -> np.ndarray:
+        """Its samples, see `asdkit.recordings.reading.read_clip`."""
+        return read_clip(self.path, self.reading, self.part, self.lag)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The clips of one machine, each list sorted by file name."""
+
+    name: str
+    folder: Path
+    train: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+
+
+def parse_name(path: str | Path) -> Clip:
+    """Read section, domain, split, label and attributes from a DCASE file name.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; it is not opened.
+
+    Returns
+    -------
+    Clip
+
+    Raises
+    ------
+    InputError
+        When the name is outside the grammar of the DCASE 2021-2026 data.
+    """
+    path = Path(path)
+    if m := _LABELLED.fullmatch(path.name):
+        return Clip(path, m["section"], m["domain"], m["split"], LABELS[m["label"]], m["attributes"] or "", path.name)
+    if m := _UNLABELLED.fullmatch(path.name):
+        return Clip(path, m["section"], split="test", recording=path.name)
+    raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
+
+
+def wav_files(folder: Path) -> list[Path]:
+    """WAV files directly in a folder, sorted by name; what else is not hidden and no table is ignored with a warning."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name not in TABLES)
+    wavs = [p for p in files if p.suffix.lower() == ".wav"]
+    if len(wavs) < len(files):
+        other = next(p.name for p in files if p.suffix.lower() != ".wav")
+        warnings.warn(f"{folder}: ignored {len(files) - len(wavs)} file(s) that are not .wav, such as {other}", stacklevel=2)
+    return wavs
+
+
+def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
+    """``recordings_00.csv`` as {(split folder, file name): recording}; empty where there is none."""
+    table = machine_folder / "recordings_00.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8-sig") as f:
+        rows = list(csv.DictReader(f))
+    if rows and not {"file_name", "recording"} <= rows[0].keys():
+        raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected file_name,recording")
+    if None in {row[column] for row in rows for column in ("file_name", "recording")}:
+        raise InputError(f"{table}: found a row that is too short; expected file_name,recording in each")
+    paths = [(Path(row["file_name"]), row["recording"]) for row in rows]
+    return {(path.parent.name, path.name): recording for path, recording in paths}
+
+
+def index_machine(folder: str | Path) -> Machine:
+    """List the training and test clips of ``<machine>/{train,test}``. No audio file is opened.
+
+    Raises
+    ------
+    InputError
+        Without training clips, with a name outside the grammar, or with an anomaly among the training clips.
+    """
+    folder = Path(folder)
+    recordings = read_recordings(folder)
+
+    def clips(split):
+        parsed = [parse_name(p) for p in wav_files(folder / split)] if (folder / split).is_dir() else []
+        return tuple(replace(c, recording=recordings.get((split, c.name), c.name)) for c in parsed)
+
+    train, test = clips("train"), clips("test")
+    if recordings and not {("train", c.name) for c in train} & recordings.keys():
+        table = folder / "recordings_00.csv"
+        warnings.warn(f"{table}: names none of the training clips; each is taken for its own recording", stacklevel=2)
+    if not train:
+        raise InputError(f"{folder}: found no training clips; expected .wav files in {folder / 'train'}")
+    for c in train:
+        if c.label == 1:
+            raise InputError(f"{c.path}: found an anomaly among the training clips; expected normal recordings only")
+    return Machine(folder.name, folder, train, test)
+
+
+def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
+    """All machines below a folder, in order of name: whatever holds a ``train`` folder, or ``test`` with recordings.
+
+    Parameters
+    ----------
+    root : str or Path
+        The official layout (``dev_data/raw/<machine>``), a plain one (``<machine>``), or one machine's folder.
+    machines : list of str, optional
+        Keep only these.
+
+    Raises
+    ------
+    InputError
+        When the folder does not exist, holds no machine or one without training clips, lacks one that was asked for, or holds
+        two of one name.
+    """
+    folders = machine_folders(root)
+    names = [p.name for p in folders]
+    if missing := set(machines or []) - set(names):
+        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
+    return [index_machine(p) for p in folders if not machines or p.name in machines]
+
+
+def machine_folders(root: str | Path) -> list[Path]:
+    """Folders of the machines below a folder, resolved, in order of name; see `index_data`. Hidden folders hold drafts."""
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
+    splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
+    splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
+    seen = [p for p in splits if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    folders = sorted({p.parent.resolve() for p in seen}, key=lambda p: p.name)
+    names = [p.name for p in folders]
+    if not folders:
+        raise InputError(f"{root}: found no machine; expected <machine>/train with .wav files somewhere below")
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise InputError(f"{root}: found machine {', '.join(sorted(twice))} in two places; expected each name once")
+    return folders
+
+
+def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]:
+    """A folder of normal recordings in any names, as training clips of one domain, each its own recording.
+
+    The names are not read, not even where they follow the grammar; siblings come from ``recordings_00.csv`` in the folder
+    or, where the folder is a machine's ``train``, beside it.
+    """
+    folder = Path(folder).resolve()
+    files = wav_files(folder)
+    if not files:
+        raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
+    known = read_recordings(folder) or read_recordings(folder.parent)
+    known = {name: recording for (split, name), recording in known.items() if split in ("", folder.name)}
+    return tuple(Clip(p, domain=domain, split="train", label=0, recording=known.get(p.name, p.name)) for p in files)
