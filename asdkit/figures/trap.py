@@ -1,4 +1,4 @@
-"""Figures of the invariance trap and of embeddings, one function each, from the tables of trap and maps in `asdkit.experiments`.
+"""Figures of the invariance trap and of embeddings, one each, from the tables of trap and maps in `asdkit.experiments`.
 
 Legend
 ------
