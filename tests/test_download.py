@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from asdkit.recordings import InputError
-from asdkit.recordings.download import BadArchive, Resume, unpack
+from asdkit.recordings.download import BadArchive, Resume, unpacked
 
 QUICK = Resume(timeout=10, attempts=3, wait=0.01)
 Usage = namedtuple("Usage", "total used free")
@@ -146,7 +146,7 @@ def ranges(server) -> list[str]:
 def test_one_request_where_nothing_goes_wrong(server, tmp_path):
     assert get(server, tmp_path) == BODY
     assert len(server.requests) == 1 and "Range" not in server.requests[0]
-    assert server.requests[0]["User-Agent"].startswith("asdkit/")
+    assert server.requests[0]["User-Agent"].startswith("asdkit")
     assert server.requests[0]["Accept-Encoding"] == "identity"
 
 
@@ -291,28 +291,26 @@ def archive(tmp_path, content: bytes):
 
 
 def refused(path, message, **options):
-    """Nothing is written outside the target, and no traceback reaches the user."""
+    """Nothing stays, nothing is written elsewhere, and no traceback reaches the user."""
     before = set(path.parent.parent.rglob("*"))
-    with pytest.raises(BadArchive, match=message) as error:
-        unpack(path, path.parent / "out", **options)
+    with pytest.raises(BadArchive, match=message) as error, unpacked(path, **options):
+        raise AssertionError("unpacked")
     assert str(path) in str(error.value) and "\n" not in str(error.value)
-    outside = [p for p in set(path.parent.parent.rglob("*")) - before if not p.is_relative_to(path.parent / "out")]
-    assert not outside
+    assert set(path.parent.parent.rglob("*")) == before
 
 
 def test_an_archive_is_unpacked_as_it_is(tmp_path):
     files = {"fan/train/a.wav": b"one", "fan/test/b.wav": b"two", "fan/attributes_00.csv": b""}
     path = archive(tmp_path, zip_bytes(files, zipfile.ZIP_DEFLATED))
-    unpack(path, tmp_path / "out")
-    out = tmp_path / "out"
-    assert {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()} == files
+    with unpacked(path) as out:
+        assert {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()} == files
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["../evil.wav", "fan/../../evil.wav", "/evil.wav", "..\\evil.wav", "C:/evil.wav", "\\evil"])
 def test_paths_that_lead_outside_are_refused(tmp_path, name):
     path = archive(tmp_path, zip_bytes({"fan/train/a.wav": b"", name: b"evil"}))
     refused(path, "expected none that leads outside")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
@@ -329,7 +327,6 @@ def test_bombs_are_refused_before_anything_is_written(tmp_path):
     path = archive(tmp_path, zip_bytes({f"fan/{i}.wav": bytes(10**6) for i in range(3)}, zipfile.ZIP_DEFLATED))
     assert path.stat().st_size < 20_000
     refused(path, "found 3 files of 0.003 GB, expected at most 20000 of 0.002 GB", max_bytes=2e6)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_bomb_that_lies_about_its_size_is_no_larger_than_it_said(tmp_path):
@@ -339,7 +336,6 @@ def test_a_bomb_that_lies_about_its_size_is_no_larger_than_it_said(tmp_path):
     struct.pack_into("<I", content, at, 500)
     path = archive(tmp_path, bytes(content))
     refused(path, "damaged", max_bytes=1000)
-    assert all(p.stat().st_size <= 500 for p in (tmp_path / "out").rglob("*.wav"))
 
 
 def test_damage_is_found(tmp_path):
@@ -354,12 +350,13 @@ def test_a_file_that_comes_twice_is_refused(tmp_path):
     with zipfile.ZipFile(content, "w") as z, pytest.warns(UserWarning, match="Duplicate name"):
         z.writestr("fan/a.wav", "one")
         z.writestr("fan/a.wav", "two")
-    refused(archive(tmp_path, content.getvalue()), "File exists")
+    refused(archive(tmp_path, content.getvalue()), "found a file twice")
 
 
 def test_a_full_disk_is_noticed_before_unpacking(tmp_path, monkeypatch):
     path = archive(tmp_path, zip_bytes({"fan/a.wav": bytes(10**6)}, zipfile.ZIP_DEFLATED))
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 10**5))
     with pytest.raises(InputError, match="expected at least 0.001 GB for the files of dev_fan.zip"):
-        unpack(path, tmp_path / "out")
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+        with unpacked(path):
+            raise AssertionError("unpacked")
+    assert list(tmp_path.iterdir()) == [path]

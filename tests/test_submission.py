@@ -12,14 +12,13 @@ from asdkit import metrics
 from asdkit.apps.cli import main
 from asdkit.config import Config, systems
 from asdkit.experiments import runs
+from asdkit.experiments.submission import describe, submit
 from asdkit.msm import MSM
-from asdkit.recordings import InputError, submission
-from asdkit.recordings.datasets import DATASETS
-from asdkit.recordings.submission import check_submission, submit
-from asdkit.recordings.submission_check import DESCRIPTION
+from asdkit.recordings import DATASETS, InputError, check_submission
+from asdkit.recordings.challenge import DESCRIPTION
 
 LABEL = "Name_LAB_task2_1"
-EVALUATION, DEVELOPMENT = DATASETS["evaluation"].machines, DATASETS["development"].machines
+EVALUATION, DEVELOPMENT = tuple(DATASETS["evaluation"].archives), tuple(DATASETS["development"].archives)
 UNLABELLED = [f"section_00_{i:04d}.wav" for i in range(200)]
 LABELLED = [
     f"section_00_{domain}_test_{label}_{i:04d}_noAttribute.wav"
@@ -131,18 +130,18 @@ def test_parameters_are_the_weights_of_the_stored_networks(folder):
 
 @pytest.mark.parametrize("config", [*systems(Config()).values(), Config.report()])
 def test_every_system_can_be_described(config):
-    described = submission._describe(config)
+    described = describe(config)
     assert described.keys() <= set(DESCRIPTION) and described["acoustic_features"]
     yaml.safe_dump(described)
 
 
 def test_far_is_named_only_where_it_is_heard():
-    near, far = (submission._describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex"))
+    near, far = (describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex"))
     assert near["front_end"] is None and near.get("embeddings") is None and "far" in far["front_end"]
 
 
 def test_whitening_is_named_where_it_is_done():
-    described = (submission._describe(systems(Config())[name]) for name in ("texture", "ridge-complex"))
+    described = (describe(systems(Config())[name]) for name in ("texture", "ridge-complex"))
     texture, ridge = (d["machine_learning_method"] for d in described)
     assert "Mahalanobis distances of texture" in texture and "Mahalanobis" not in ridge
 

@@ -8,9 +8,7 @@ import pytest
 import soundfile
 
 from asdkit.apps.cli import main
-from asdkit.recordings import InputError
-from asdkit.recordings.datasets import DATASETS
-from asdkit.recordings.validation import validate
+from asdkit.recordings import DATASETS, InputError, validate
 
 SOUND = 0.1 * np.random.default_rng(0).normal(size=(160, 2))
 
@@ -71,8 +69,8 @@ def pump(tmp_path):
 
 
 def findings(folder):
-    (report,) = validate(folder)
-    return [(f.kind, f.text) for f in report.findings]
+    (check,) = validate(folder)
+    return list(check.findings)
 
 
 def clip(folder, split="train", number=0, domain="source", label="normal"):

@@ -1,10 +1,11 @@
 """Recordings: what a clip is, how files are found, read and refused, and the data of the DCASE challenge.
 
 `clips` reads names and groups, `reading` samples, `intake` a person's own folders (pairs aligned by `alignment`),
-`training_set` what a machine is fitted on;
-`datasets`, `download`, `validation`, `submission` and `submission_check` are about the challenge; `files` writes files whole.
+`training_set` divides what a machine is fitted on; `challenge` has the challenge's catalogue, fetches (with `download`), checks
+its data, and writes and checks submissions; `files` writes files whole. Exported here is what other rooms use.
 """
 
+from asdkit.recordings.challenge import DATASETS, ZENODO, check_submission, fetch, validate, write_submission
 from asdkit.recordings.clips import (
     LABELS,
     SAMPLE_RATE,
@@ -19,21 +20,14 @@ from asdkit.recordings.clips import (
     read_recordings,
     wav_files,
 )
-from asdkit.recordings.intake import (
-    align,
-    check_order,
-    holds_pairs,
-    index_recordings,
-    read_folder,
-    segments,
-    training_record,
-)
+from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, read_folder, segments, training_record
 from asdkit.recordings.reading import InputError, Reading, far_of, is_far, near_of, read_clip
 from asdkit.recordings.training_set import TrainingSet, one_domain_at_least, own_recordings
 
 __all__ = [
-    "LABELS", "SAMPLE_RATE", "TABLES", "Clip", "InputError", "Machine", "Reading", "TrainingSet", "align", "check_order",
-    "far_of", "holds_pairs", "index_data", "index_folder", "index_machine", "index_recordings", "is_far", "machine_folders",
-    "near_of", "one_domain_at_least", "own_recordings", "parse_name", "read_clip", "read_folder", "read_recordings", "segments",
-    "training_record", "wav_files",
+    "DATASETS", "LABELS", "SAMPLE_RATE", "TABLES", "ZENODO", "Clip", "InputError", "Machine", "Reading", "TrainingSet",
+    "align", "check_order", "check_submission", "far_of", "fetch", "holds_pairs", "index_data", "index_folder",
+    "index_machine", "index_recordings", "is_far", "machine_folders", "near_of", "one_domain_at_least", "own_recordings",
+    "parse_name", "read_clip", "read_folder", "read_recordings", "segments", "training_record", "validate", "wav_files",
+    "write_submission",
 ]  # fmt: skip

@@ -120,17 +120,27 @@ def wav_files(folder: Path) -> list[Path]:
 
 def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
     """``recordings_00.csv`` as {(split folder, file name): recording}; empty where there is none."""
-    table = machine_folder / "recordings_00.csv"
+    rows = read_table(machine_folder / "recordings_00.csv", "file_name,recording")
+    return {(Path(name).parent.name, Path(name).name): recording for name, recording in rows}
+
+
+def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
+    """Some columns of a CSV table, row by row; no rows where there is no table.
+
+    Raises
+    ------
+    InputError
+        Without these columns, or with a row that is too short.
+    """
     if not table.is_file():
-        return {}
+        return []
     with table.open(newline="", encoding="utf-8-sig") as f:
-        rows = list(csv.DictReader(f))
-    if rows and not {"file_name", "recording"} <= rows[0].keys():
-        raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected file_name,recording")
-    if None in {row[column] for row in rows for column in ("file_name", "recording")}:
-        raise InputError(f"{table}: found a row that is too short; expected file_name,recording in each")
-    paths = [(Path(row["file_name"]), row["recording"]) for row in rows]
-    return {(path.parent.name, path.name): recording for path, recording in paths}
+        rows, names = list(csv.DictReader(f)), columns.split(",")
+    if rows and not set(names) <= rows[0].keys():
+        raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected {columns}")
+    if any(row[name] is None for row in rows for name in names):
+        raise InputError(f"{table}: found a row that is too short; expected {columns} in each")
+    return [tuple(row[name] for name in names) for row in rows]
 
 
 def index_machine(folder: str | Path) -> Machine:

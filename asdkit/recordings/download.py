@@ -1,35 +1,29 @@
-"""Downloads that continue where they broke, and archives that are unpacked with suspicion.
+"""Downloads that continue where they broke, and archives that are unpacked with suspicion; the rest is pooch's.
 
-Legend
-------
-part : ``<archive>.part`` beside the archive, what has arrived of it; kept when a download breaks. ``<archive>.etag`` names
-    the version on the server that it is a part of.
+What has arrived of an archive lies beside it in ``<archive>.part``, and the version that it is of in ``<archive>.etag``.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import stat
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from tqdm.auto import tqdm
+from asdkit.recordings.files import InputError
 
-from asdkit import __version__
-from asdkit.recordings import InputError
-
-GB = 1e9
-MAX_BYTES = 4 * GB  # unpacked; a machine of the challenge has about 1 GB
+MAX_BYTES = 4e9  # unpacked; a machine of the challenge has about 1 GB
 MAX_FILES = 20_000
-CHUNK = 1 << 15  # bytes
 # Zenodo refuses clients without a name; byte ranges of a compressed transfer would count other bytes.
-HEADERS = {"User-Agent": f"asdkit/{__version__}", "Accept-Encoding": "identity"}
+HEADERS = {"User-Agent": "asdkit", "Accept-Encoding": "identity"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError, NotADirectoryError)
 
 log = logging.getLogger("asdkit")
 
@@ -46,8 +40,7 @@ class BadArchive(InputError):
 class Resume:
     """A downloader for pooch that continues what is there, after a break and in a later run.
 
-    Servers that know no byte ranges, or have another version by now, begin anew. What arrives must be a zip archive, or it is
-    removed; its checksum is pooch's business.
+    Servers that know no byte ranges, or have another version by now, begin anew.
     """
 
     timeout: float = 30.0  # s without a byte before the connection counts as broken
@@ -55,7 +48,7 @@ class Resume:
     wait: float = 2.0  # s before the next attempt; doubles with each failure, at most a minute
 
     def __call__(self, url: str, output_file: str, pooch=None) -> None:
-        """Download `url` to `output_file`, by way of the part beside it.
+        """Download the archive at `url` to `output_file`.
 
         Raises
         ------
@@ -65,11 +58,14 @@ class Resume:
         part = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
         try:
             self._insist(url, part)
-            _check_archive(url, part)
+            part.with_suffix(".etag").unlink(missing_ok=True)
+            if not zipfile.is_zipfile(part):
+                begin = part.read_bytes()[:20]
+                part.unlink()
+                raise InputError(f"{url}: found a file that begins {begin!r}, expected a zip archive; it was removed")
             part.replace(output_file)
         except OSError as error:
             raise InputError(f"{part}: not writable ({error.strerror or error}); expected room for the archive") from None
-        _etag_file(part).unlink(missing_ok=True)
 
     def _insist(self, url: str, part: Path) -> None:
         """Continue until all is there, or nothing new comes any more."""
@@ -78,7 +74,7 @@ class Resume:
         failures, most = 0, _size(part)
         while True:
             try:
-                return self._continue(url, part)
+                return _continue(url, part, self.timeout)
             except (RequestException, Broken) as error:
                 failures = 0 if _size(part) > most else failures + 1
                 most = max(most, _size(part))
@@ -87,109 +83,65 @@ class Resume:
                 log.info("%s: %s; trying again", part.stem, error)
                 time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60))
 
-    def _continue(self, url: str, part: Path) -> None:
-        """One request for what is missing."""
-        import requests
-
-        start = _size(part)
-        with requests.get(url, headers=HEADERS | _range(part, start), stream=True, timeout=self.timeout) as response:
-            if response.status_code == 416:
-                return _check_complete(part, start, response)
-            _check_response(url, response)
-            if response.status_code == 206:
-                _check_continues(part, start, response)
-            else:
-                part.unlink(missing_ok=True)
-            _receive(response, part)
-
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _etag_file(part: Path) -> Path:
-    return part.with_suffix(".etag")
+def _continue(url: str, part: Path, timeout: float) -> None:
+    """One request for what is missing; what is no archive is refused before it touches the part."""
+    import requests
+
+    start, etag_file = _size(part), part.with_suffix(".etag")
+    etag = etag_file.read_text() if start and etag_file.exists() else ""
+    wanted = ({"Range": f"bytes={start}-"} if start else {}) | ({"If-Range": etag} if etag else {})
+    with requests.get(url, headers=HEADERS | wanted, stream=True, timeout=timeout) as response:
+        code, headers = response.status_code, response.headers
+        if code in TRY_AGAIN:
+            raise Broken(f"HTTP {code}")
+        if code not in (200, 206, 416):
+            raise InputError(f"{url}: found HTTP {code} ({response.reason}), expected an archive; has the record moved?")
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise InputError(f"{url}: found a web page, expected an archive; has the record moved?")
+        span = headers.get("Content-Range", "")
+        if code == 416 and span == f"bytes */{start}":
+            return  # all of it had arrived
+        if code != 206 or not span.startswith(f"bytes {start}-") or etag not in ("", headers.get("ETag", etag)):
+            part.unlink(missing_ok=True)
+            if code != 200:
+                raise Broken("the server sent other bytes than it was asked for")
+        _receive(response, part, etag_file)
 
 
-def _range(part: Path, start: int) -> dict[str, str]:
-    """Headers that ask for the rest, provided that it is of the same version."""
-    if not start:
-        return {}
-    etag = _etag_file(part).read_text() if _etag_file(part).exists() else ""
-    return {"Range": f"bytes={start}-"} | ({"If-Range": etag} if etag else {})
-
-
-def _check_response(url: str, response) -> None:
-    """Refuse what is no archive before it touches the part."""
-    code = response.status_code
-    if code in TRY_AGAIN:
-        raise Broken(f"HTTP {code}")
-    if code not in (200, 206):
-        raise InputError(f"{url}: found HTTP {code} ({response.reason}), expected an archive; has the record moved?")
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise InputError(f"{url}: found a web page, expected an archive; has the record moved?")
-
-
-def _check_complete(part: Path, start: int, response) -> None:
-    """There is nothing behind the part: it is whole, or longer than what the server has."""
-    if response.headers.get("Content-Range") != f"bytes */{start}":
-        part.unlink()
-        raise Broken("the server has fewer bytes than had arrived")
-
-
-def _check_continues(part: Path, start: int, response) -> None:
-    """The bytes must follow on the part and be of its version; else the part is worth nothing."""
-    begins = re.match(rf"bytes {start}-", response.headers.get("Content-Range", ""))
-    etag = _etag_file(part).read_text() if _etag_file(part).exists() else None
-    if not begins or (etag and response.headers.get("ETag", etag) != etag):
-        part.unlink()
-        raise Broken("the server sent other bytes than it was asked for")
-
-
-def _receive(response, part: Path) -> None:
+def _receive(response, part: Path, etag_file: Path) -> None:
     """Write the body behind the part."""
-    start = _size(part)
-    length = response.headers.get("Content-Length", "")
-    expected = int(length) if length.isdecimal() else None
-    check_room(part.parent, expected or 0, part.stem)
-    etag = response.headers.get("ETag", "")
-    _etag_file(part).write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
-    bar = tqdm(desc=part.stem, initial=start, total=expected and start + expected, unit="B", unit_scale=True)
+    from tqdm.auto import tqdm
+
+    start, etag, length = _size(part), response.headers.get("ETag", ""), int(response.headers.get("Content-Length", 0))
+    check_room(part.parent, length, part.stem)
+    etag_file.write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
+    bar = tqdm(desc=part.stem, initial=start, total=start + length if length else None, unit="B", unit_scale=True)
     with part.open("ab") as file, bar:
-        for chunk in response.iter_content(CHUNK):
+        for chunk in response.iter_content(1 << 15):
             file.write(chunk)
             bar.update(len(chunk))
-    if expected is not None and _size(part) != start + expected:
-        raise Broken(f"found {_size(part)} bytes, expected {start + expected}")
-
-
-def _check_archive(url: str, part: Path) -> None:
-    if not zipfile.is_zipfile(part):
-        with part.open("rb") as file:
-            begin = file.read(20)
-        part.unlink()
-        raise InputError(f"{url}: found a file that begins {begin!r}, expected a zip archive; it was removed")
+    if length and _size(part) != start + length:
+        raise Broken(f"found {_size(part)} bytes, expected {start + length}")
 
 
 def check_room(folder: Path, n_bytes: float, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
-
-    Raises
-    ------
-    InputError
-        With fewer than `n_bytes` free where `folder` is.
-    """
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise InputError(f"{folder}: found {free / GB:.3g} GB free, expected at least {n_bytes / GB:.3g} GB for {what}")
+    """An InputError where the disk of `folder` has fewer than `n_bytes` free."""
+    if (free := shutil.disk_usage(folder).free) < n_bytes:
+        raise InputError(f"{folder}: found {free / 1e9:.3g} GB free, expected at least {n_bytes / 1e9:.3g} GB for {what}")
 
 
-def unpack(archive: str | Path, folder: str | Path, max_bytes: float = MAX_BYTES) -> None:
-    """Unpack a zip archive into a folder that does not exist yet, and nothing anywhere else.
+@contextmanager
+def unpacked(archive: Path, max_bytes: float = MAX_BYTES) -> Iterator[Path]:
+    """A temporary folder beside a zip archive that holds all of its files; nothing is written anywhere else.
 
     Parameters
     ----------
-    archive, folder : path
+    archive : Path
     max_bytes : float
         Of all files together, as the archive declares them. No file becomes larger than declared.
 
@@ -200,16 +152,27 @@ def unpack(archive: str | Path, folder: str | Path, max_bytes: float = MAX_BYTES
     InputError
         A full disk.
     """
-    archive, folder = Path(archive), Path(folder)
+    folder = archive.with_name(f".{archive.name}-unpacking")
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    try:
+        _extract(archive, folder, max_bytes)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _extract(archive: Path, folder: Path, max_bytes: float) -> None:
+    from tqdm.auto import tqdm
+
     try:
         with zipfile.ZipFile(archive) as z:
             members = z.infolist()
             _check_members(archive, members, max_bytes)
-            folder.mkdir(parents=True)
+            folder.mkdir()
             check_room(folder, sum(m.file_size for m in members), f"the files of {archive.name}")
             for member in tqdm(members, f"{archive.name}: unpacking", unit="file"):
-                _write_member(z, member, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError) as error:
+                z.extract(member, folder)  # reads no more than the member declares, then compares the checksum
+    except DAMAGE as error:
         raise BadArchive(f"{archive}: damaged ({error}); expected a zip archive") from None
     except OSError as error:
         raise InputError(f"{folder}: not writable ({error.strerror or error}); expected room for the files") from None
@@ -223,15 +186,8 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo], max_bytes: flo
             raise BadArchive(f"{archive}: found the path {member.filename!r}, expected none that leads outside")
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BadArchive(f"{archive}: found {member.filename!r}, which is a link or a device, expected files")
+    if len({m.filename for m in members}) < len(members):
+        raise BadArchive(f"{archive}: found a file twice, expected each once")
     if (total := sum(m.file_size for m in members)) > max_bytes or len(members) > MAX_FILES:
-        found, most = f"{len(members)} files of {total / GB:.3g} GB", f"{MAX_FILES} of {max_bytes / GB:.3g} GB"
+        found, most = f"{len(members)} files of {total / 1e9:.3g} GB", f"{MAX_FILES} of {max_bytes / 1e9:.3g} GB"
         raise BadArchive(f"{archive}: found {found}, expected at most {most}")
-
-
-def _write_member(z: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
-    path = folder.joinpath(*PureWindowsPath(member.filename).parts)
-    if member.is_dir():
-        return path.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with z.open(member) as source, path.open("xb") as target:
-        shutil.copyfileobj(source, target)  # zipfile reads no more than the member declares, then compares the checksum

@@ -56,12 +56,12 @@ def add_fetch(commands):
 
 def fetch(args) -> None:
     """``asdkit fetch``."""
-    from asdkit.recordings import datasets
+    from asdkit import recordings
 
-    folders = datasets.fetch(args.set, args.to, args.machines, args.base_url or datasets.ZENODO)
+    folders = recordings.fetch(args.set, args.to, args.machines, args.base_url or recordings.ZENODO)
     for folder in folders:
         print(f"{folder.name}: {folder}")
-    print(datasets.DATASETS[args.set].terms())
+    print(recordings.DATASETS[args.set].terms())
 
 
 def add_validate(commands):
@@ -72,12 +72,12 @@ def add_validate(commands):
 
 def validate(args) -> int:
     """``asdkit validate``."""
-    from asdkit.recordings import validation
+    from asdkit import recordings
 
-    reports = validation.validate(args.folder)
-    for report in reports:
-        kinds = f" ({', '.join(report.sets)})" if report.sets else ""
-        print(f"{report.folder.name}{kinds}: {report.clips} clips, {len(report.findings) or 'no'} finding(s)")
-        for finding in report.findings:
-            print(f"  {finding.kind:8}{finding.text}")
-    return int(any(report.findings for report in reports))
+    checks = recordings.validate(args.folder)
+    for check in checks:
+        kinds = f" ({', '.join(check.sets)})" if check.sets else ""
+        print(f"{check.folder.name}{kinds}: {check.clips} clips, {len(check.findings) or 'no'} finding(s)")
+        for kind, text in check.findings:
+            print(f"  {kind:8}{text}")
+    return int(any(check.findings for check in checks))

@@ -72,10 +72,11 @@ def add_submit(commands):
 
 def submit(args) -> int:
     """``asdkit submit``."""
-    from asdkit.recordings import submission
+    from asdkit.experiments import submission
+    from asdkit.recordings import check_submission
 
     folder = submission.submit(args.run, args.label, args.out, args.system, args.seed, args.meta)
-    problems = submission.check_submission(folder)
+    problems = check_submission(folder)
     print(f"submission: {folder} ({len(list(folder.glob('anomaly_score_*')))} machines); nothing was uploaded")
     print(f"check: {len(problems) or 'no'} finding(s)")
     for problem in problems:
