@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from asdkit.recordings import Clip
-from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, segments, training_record
-from asdkit.recordings.reading import InputError, Reading
+from asdkit.recordings import (
+    Clip,
+    InputError,
+    Reading,
+    align,
+    check_order,
+    holds_pairs,
+    index_recordings,
+    read_folder,
+    segments,
+    training_record,
+)
 
 RNG = np.random.default_rng(0)
 ROOM = RNG.normal(size=16000 * 50).astype(np.float32)
@@ -51,6 +60,21 @@ def test_a_pair_is_aligned_to_the_sample_and_trimmed(tmp_path, late):
     assert np.corrcoef(near, far)[0, 1] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("far", "says"),
+    [
+        (ROOM[-40000:], "found no sound in common .*expected recordings of one"),
+        (0 * ROOM[:40000], "found no sound in common"),
+        (ROOM[28000:60000], "found 0.75 s in common, expected 1 s or more"),
+    ],
+)
+def test_strangers_silence_and_moments_are_refused_with_both_names(tmp_path, far, says):
+    write(tmp_path / "a_near.wav", ROOM[:40000])
+    write(tmp_path / "a_far.wav", far)
+    with pytest.raises(InputError, match=f"a_near.wav and .*a_far.wav: {says}"):
+        index_recordings(tmp_path, PAIRS)
+
+
 def test_drift_is_measured_and_followed(tmp_path):
     path = pair(tmp_path, "a", seconds=45, ppm=60)
     found = align(path, PAIRS)
@@ -59,27 +83,6 @@ def test_drift_is_measured_and_followed(tmp_path):
     assert len(clips) == 4 and clips[3].lag - clips[0].lag == pytest.approx(60e-6 * 33.75, abs=3e-4)
     lagged = [re.match(r"a_near.wav \d+", c.name) for c in clips]
     assert all(lagged) and len({c.place for c in clips}) == 4 and len({c.path for c in clips}) == 1
-
-
-def test_strangers_are_refused_with_both_names(tmp_path):
-    write(tmp_path / "a_near.wav", ROOM[:40000])
-    write(tmp_path / "a_far.wav", ROOM[-40000:])
-    with pytest.raises(InputError, match="a_near.wav and .*a_far.wav: found no sound in common .*expected recordings of one"):
-        index_recordings(tmp_path, PAIRS)
-
-
-def test_silence_is_a_stranger(tmp_path):
-    write(tmp_path / "a_near.wav", ROOM[:40000])
-    write(tmp_path / "a_far.wav", 0 * ROOM[:40000])
-    with pytest.raises(InputError, match="found no sound in common"):
-        align(tmp_path / "a_near.wav", PAIRS)
-
-
-def test_an_overlap_of_moments_is_refused(tmp_path):
-    write(tmp_path / "a_near.wav", ROOM[:40000])
-    write(tmp_path / "a_far.wav", ROOM[28000:60000])
-    with pytest.raises(InputError, match="a_near.wav and .*a_far.wav: found 0.75 s in common, expected 1 s or more"):
-        align(tmp_path / "a_near.wav", PAIRS)
 
 
 def test_a_folder_of_pairs(tmp_path, caplog):
@@ -129,14 +132,6 @@ def test_long_recordings_are_cut_and_stay_one_group(tmp_path, seconds, n):
     assert n == 1 or all(10 <= c.read().shape[1] / 16000 <= 20 for c in clips)
 
 
-def test_siblings_of_the_table_stay_siblings(tmp_path):
-    for name in ("a", "b", "c"):
-        write(tmp_path / f"{name}.wav", np.stack([ROOM[:400000], ROOM[1:400001]], 1))
-    (tmp_path / "recordings_00.csv").write_text("file_name,recording\na.wav,x\nb.wav,x\n")
-    clips = index_recordings(tmp_path, Reading())
-    assert [c.recording for c in clips] == ["x"] * 4 + ["c.wav"] * 2
-
-
 # order of channels
 
 
@@ -162,3 +157,72 @@ def test_the_training_record_tells_contents_apart(tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     assert training_record(index_recordings(tmp_path, Reading()))["sha256"] != first["sha256"]
+
+
+# whatever a person points at
+
+
+def stereo(path, seconds=2.0):
+    samples = ROOM[: round(seconds * 16000)]
+    return write(path, np.stack([samples, samples[::-1]], 1))
+
+
+def test_a_folder_a_file_and_files_are_read_alike(tmp_path, monkeypatch):
+    paths = [stereo(tmp_path / f"{name}.wav", 25) for name in ("a", "b", "c")]
+    (tmp_path / "recordings_00.csv").write_text("file_name,recording\na.wav,x\nb.wav,x\n")
+    clips = index_recordings(tmp_path, Reading(), "target")
+    assert [c.recording for c in clips] == ["x"] * 4 + ["c.wav"] * 2 and {c.domain for c in clips} == {"target"}
+    monkeypatch.chdir(tmp_path)
+    for where in (str(tmp_path), tmp_path, ".", paths, ["a.wav", *paths[1:]], iter(paths), list(clips)):
+        assert read_folder(where, domain="target") == clips
+    assert read_folder("c.wav", domain="target") == read_folder([clips[4], clips[5]]) == clips[4:]
+
+
+def test_pairs_are_seen_without_being_told(tmp_path):
+    path = pair(tmp_path, "mon")
+    clips = index_recordings(tmp_path, PAIRS)
+    partner = tmp_path / "mon_far.wav"
+    for where in (tmp_path, path, partner, [path], [path, partner]):
+        assert read_folder(where) == clips
+    (clip,) = read_folder([path], Reading(near_only=True))
+    assert clip.files == (path,)
+
+
+def test_files_of_two_folders_are_no_siblings(tmp_path):
+    clips = read_folder([stereo(tmp_path / folder / "a.wav") for folder in ("x", "y")])
+    assert len({c.recording for c in clips}) == 2
+
+
+def test_the_folder_of_a_machine_is_read_as_its_training_clips(tmp_path, caplog):
+    names = [f"section_00_{domain}_train_normal_0000_noAttribute.wav" for domain in ("source", "target")]
+    for name in names:
+        stereo(tmp_path / "train" / name)
+    stereo(tmp_path / "test" / "section_00_source_test_anomaly_0000.wav")
+    (tmp_path / "simulation.json").write_text("{}")
+    with caplog.at_level(logging.INFO, "asdkit"):
+        assert [(c.name, c.domain) for c in read_folder(tmp_path)] == list(zip(names, ("source", "target")))
+    assert "holds no recordings but the folder train, which is read (domains from the names)" in caplog.text
+    stereo(tmp_path / "train" / "tuesday.wav")
+    assert [c.domain for c in read_folder(str(tmp_path), domain="target")] == ["target"] * 3
+    stereo(tmp_path / "monday.wav")
+    (tmp_path / "simulation.json").unlink()
+    assert [c.name for c in read_folder(tmp_path)] == ["monday.wav"]
+
+
+def test_an_anomaly_among_a_machines_training_clips_is_refused(tmp_path):
+    stereo(tmp_path / "train" / "section_00_source_train_anomaly_0000.wav")
+    with pytest.raises(InputError, match="found an anomaly among the training clips"):
+        read_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("nowhere", "nowhere: not readable as audio"), ([], "recordings: found none, expected a folder, a file, or files"),
+        (".", "found no .wav files"), ("nul\0", "not readable as audio"), (["."], "not readable as audio"),
+    ],
+)  # fmt: skip
+def test_nothing_to_read_is_said(tmp_path, monkeypatch, where, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=says):
+        read_folder(where)

@@ -1,25 +1,15 @@
-"""File names, folders, recordings, samples; every bad input by the error or the warning it gets."""
+"""File names, folders, recordings; every bad input by the error or the warning it gets."""
 
 import shutil
-import struct
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asdkit.recordings import Clip, InputError, index_data, index_folder, index_machine, parse_name, read_clip
+from asdkit.recordings import Clip, InputError, index_data, index_folder, index_machine, parse_name
 
-SOUND = 0.1 * np.random.default_rng(0).normal(size=(1600, 2))
 NORMAL = "section_00_source_train_normal_{:04d}_noAttribute.wav".format
-
-
-def write(path, samples=SOUND, rate=16000, subtype="PCM_16"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype=subtype, format="WAV")
-    return path
 
 
 def touch(path):
@@ -37,14 +27,6 @@ def machine(tmp_path):
     for label in ("normal", "anomaly"):
         touch(tmp_path / "fan" / "test" / f"section_00_target_test_{label}_0000_spd_3.wav")
     return tmp_path / "fan"
-
-
-def refused(path, message):
-    """The clip is refused in one line that names the file."""
-    with pytest.raises(InputError, match=message) as error:
-        read_clip(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 # names
@@ -94,17 +76,11 @@ def test_index_opens_no_file_and_sorts_by_name(machine):
 
 
 @pytest.mark.parametrize("below", ["", "fan", "dev_data/raw/fan"])
-def test_layouts(machine, tmp_path, below):
-    root = tmp_path / "data"
-    shutil.copytree(machine, root / below)
-    name = Path(below).name or "data"
-    assert [m.name for m in index_data(root)] == [name]
-    assert len(index_data(root)[0].train) == 3
-
-
-def test_one_machine_is_found_from_inside_its_folder(machine, monkeypatch):
-    monkeypatch.chdir(machine)
-    assert [m.name for m in index_data(".")] == ["fan"]
+def test_layouts(machine, tmp_path, below, monkeypatch):
+    shutil.copytree(machine, tmp_path / "data" / below)
+    monkeypatch.chdir(tmp_path / "data")
+    for root in (tmp_path / "data", "."):
+        assert [(m.name, len(m.train)) for m in index_data(root)] == [(Path(below).name or "data", 3)]
 
 
 def test_machines_come_in_order_and_can_be_chosen(machine, tmp_path):
@@ -113,6 +89,31 @@ def test_machines_come_in_order_and_can_be_chosen(machine, tmp_path):
     assert [m.name for m in index_data(tmp_path, ["fan"])] == ["fan"]
     with pytest.raises(InputError, match="found bearing, fan; expected also pump"):
         index_data(tmp_path, ["fan", "pump"])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("healthy.wav", "the name is outside the grammar"),
+        ("section_00_source_train_anomaly_0009.wav", "found an anomaly among"),
+    ],
+)
+def test_what_may_not_be_among_the_clips(machine, split, name, says):
+    touch(machine / split / name)
+    if (split, name[0]) == ("test", "s"):  # an anomaly is welcome there
+        assert len(index_machine(machine).test) == 3
+    else:
+        with pytest.raises(InputError, match=f"{split}/{name}: {says}"):
+            index_machine(machine)
+
+
+def test_a_machine_needs_training_clips_and_no_test_clips(machine, tmp_path):
+    shutil.copytree(machine / "test", tmp_path / "pump" / "test")
+    with pytest.raises(InputError, match="pump: found no training clips; expected .wav files in .*train"):
+        index_data(tmp_path)  # refused, not skipped
+    shutil.rmtree(machine / "test")
+    assert [m.test for m in index_data(tmp_path, ["fan"])] == [()]
 
 
 def test_two_machines_of_one_name_are_refused(machine, tmp_path):
@@ -130,38 +131,6 @@ def test_missing_and_empty_folders(tmp_path):
         index_folder(tmp_path / "nowhere")
     with pytest.raises(InputError, match="found no .wav files"):
         index_folder(tmp_path)
-
-
-def test_a_machine_without_training_clips_is_refused(machine, tmp_path):
-    shutil.rmtree(machine / "train")
-    (machine / "train").mkdir()
-    with pytest.raises(InputError, match="fan: found no training clips; expected .wav files in .*train"):
-        index_data(tmp_path)
-
-
-def test_a_machine_without_a_training_folder_is_refused_not_skipped(machine, tmp_path):
-    shutil.copytree(machine / "test", tmp_path / "pump" / "test")
-    with pytest.raises(InputError, match="pump: found no training clips"):
-        index_data(tmp_path)
-    assert [m.name for m in index_data(tmp_path, ["fan"])] == ["fan"]
-
-
-def test_a_machine_without_test_clips_is_normal(machine):
-    shutil.rmtree(machine / "test")
-    assert index_machine(machine).test == ()
-
-
-def test_an_anomaly_among_the_training_clips_is_refused(machine):
-    touch(machine / "train" / "section_00_source_train_anomaly_0009.wav")
-    with pytest.raises(InputError, match="train_anomaly_0009.wav: found an anomaly among the training clips"):
-        index_machine(machine)
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_name_outside_the_grammar_is_refused(machine, split):
-    touch(machine / split / "healthy.wav")
-    with pytest.raises(InputError, match=f"{split}/healthy.wav: the name is outside the grammar"):
-        index_machine(machine)
 
 
 def test_other_files_are_ignored_with_a_warning_and_hidden_ones_without(machine):
@@ -189,97 +158,22 @@ def test_siblings_come_from_the_table(machine, prefix, encoding):
     assert [c.recording for c in found.test] == [found.test[0].name, "take0"]  # unknown: its own
 
 
-def test_a_table_without_its_columns_is_refused(machine):
-    (machine / "recordings_00.csv").write_text("file,take\na.wav,1\n")
-    with pytest.raises(InputError, match="recordings_00.csv: found columns file, take; expected file_name,recording"):
-        index_machine(machine)
-
-
-def test_a_row_that_is_too_short_is_refused(machine):
-    (machine / "recordings_00.csv").write_text(f"recording,file_name\ntake0,train/{NORMAL(0)}\ntake1\n")
-    with pytest.raises(InputError, match="recordings_00.csv: .*expected"):
-        index_machine(machine)
-
-
 def test_a_folder_of_any_names(tmp_path, machine):
-    touch(tmp_path / "healthy" / "Monday.WAV")
-    touch(tmp_path / "healthy" / NORMAL(0).replace("source", "target"))
-    clips = index_folder(tmp_path / "healthy", "target")
-    assert [(c.name, c.domain, c.label, c.split) for c in clips] == [
-        ("Monday.WAV", "target", 0, "train"), (NORMAL(0).replace("source", "target"), "target", 0, "train"),
-    ]  # fmt: skip
-    assert [c.recording for c in clips] == [c.name for c in clips]
+    folder, target = tmp_path / "healthy", NORMAL(0).replace("source", "target")
+    for name in ("Monday.WAV", target):
+        touch(folder / name)
+    clips = index_folder(folder, "target")
+    assert [(c.name, c.domain, c.label, c.split, c.recording) for c in clips] == [
+        (name, "target", 0, "train", name) for name in ("Monday.WAV", target)
+    ]
+    (folder / "recordings_00.csv").write_text(f"file_name,recording\nMonday.WAV,x\n{target},x\n")
+    assert [c.recording for c in index_folder(folder)] == ["x", "x"]
     (machine / "recordings_00.csv").write_text(csv_text(machine))
     assert [c.recording for c in index_folder(machine / "train")] == ["take0", "take0", "take1"]
 
 
-def test_a_table_in_the_folder_itself(tmp_path):
-    for name in ("a.wav", "b.wav"):
-        touch(tmp_path / name)
-    (tmp_path / "recordings_00.csv").write_text("file_name,recording\na.wav,x\nb.wav,x\n")
-    assert [c.recording for c in index_folder(tmp_path)] == ["x", "x"]
-
-
-# samples
-
-
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-def test_reads_near_and_far(tmp_path, subtype):
-    samples = read_clip(write(tmp_path / "a.wav", subtype=subtype))
-    assert samples.shape == (2, 1600) and samples.dtype == np.float32
-    np.testing.assert_allclose(samples, SOUND.T, atol=1e-4)
-
-
-def test_other_channels_and_rates_are_refused(tmp_path):
-    refused(write(tmp_path / "mono.wav", SOUND[:, 0]), r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources")
-    refused(write(tmp_path / "four.wav", np.tile(SOUND, 2)), r"found 4 channel\(s\), expected 2 \(near, far\)$")
-    refused(write(tmp_path / "rate.wav", rate=44100), "found 44100 Hz, expected 16000 Hz")
-
-
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
-@pytest.mark.parametrize("lost", [1, 4, 1000])
-def test_truncated_files_are_refused(tmp_path, subtype, lost):
-    path = write(tmp_path / "a.wav", subtype=subtype)
-    path.write_bytes(path.read_bytes()[:-lost])
-    refused(path, "truncated; found .* bytes of audio, expected")
-
-
-@pytest.mark.parametrize("kept", [0, 3, 12, 30, 44])
-def test_files_cut_inside_the_header_are_refused(tmp_path, kept):
-    path = write(tmp_path / "a.wav")
-    path.write_bytes(path.read_bytes()[:kept])
-    refused(path, "expected a")
-
-
-def test_empty_text_and_missing_files_are_refused(tmp_path):
-    refused(write(tmp_path / "empty.wav", SOUND[:0]), "found no samples, expected|found no samples; expected")
-    (tmp_path / "text.wav").write_text("not audio at all")
-    refused(tmp_path / "text.wav", "not readable as audio")
-    refused(tmp_path / "nowhere.wav", "not readable as audio")
-    (tmp_path / "folder.wav").mkdir()
-    refused(tmp_path / "folder.wav", "not readable as audio")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_not_finite_are_refused(tmp_path, value):
-    broken = SOUND.copy()
-    broken[700, 1] = value
-    refused(write(tmp_path / "a.wav", broken, subtype="FLOAT"), "found samples that are not finite")
-
-
-@pytest.mark.parametrize(("channel", "name"), [(0, "near"), (1, "far")])
-def test_digital_silence_is_read_with_a_warning(tmp_path, channel, name):
-    silent = SOUND.copy()
-    silent[:, channel] = 0
-    path = write(tmp_path / "a.wav", silent)
-    with pytest.warns(UserWarning, match=f"a.wav: the {name} channel is digital silence"):
-        assert read_clip(path)[1 - channel].any()
-
-
-def test_a_header_that_promises_more_than_the_file_holds_is_refused(tmp_path):
-    path = write(tmp_path / "a.wav")
-    content = bytearray(path.read_bytes())
-    at = content.index(b"data") + 4
-    content[at : at + 4] = struct.pack("<I", struct.unpack("<I", content[at : at + 4])[0] + 400)
-    path.write_bytes(content)
-    refused(path, "truncated; found 6400 bytes of audio, expected 6800")
+@pytest.mark.parametrize("text", ["file,take\na.wav,1\n", "recording,file_name\ntake0,train/a.wav\ntake1\n"])
+def test_a_table_that_is_not_whole_is_refused(machine, text):
+    (machine / "recordings_00.csv").write_text(text)
+    with pytest.raises(InputError, match="recordings_00.csv: found .*; expected file_name,recording"):
+        index_machine(machine)

@@ -18,7 +18,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from asdkit.recordings.clips import (
@@ -57,11 +56,6 @@ class Dataset:
     licence: str
     counts: dict[tuple[str, str | None, int | None], int] = field(repr=False)  # clips by (split, domain, label)
     archives: dict[str, tuple[str, str | None]] = field(repr=False)  # by machine: zip file, and MD5 where it is known
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Of "train" and "test"."""
-        return tuple(dict.fromkeys(split for split, *_ in self.counts))
 
     def terms(self) -> str:
         """Licence and citation, to be shown with the data."""
@@ -103,7 +97,7 @@ DATASETS = {  # by the name that `asdkit fetch` takes
 def fetch(
     name: str, to: str | Path, machines: list[str] | None = None, base_url: str = ZENODO, download: Resume | None = None
 ) -> list[Path]:
-    """Download, verify and unpack one set. Machines that are unpacked already are left alone.
+    """Download, verify and unpack one set; return the folder of each machine. What is unpacked already is left alone.
 
     Parameters
     ----------
@@ -116,11 +110,6 @@ def fetch(
     base_url, download : str, Resume
         Where the records are, and how patient to be with the server.
 
-    Returns
-    -------
-    list of Path
-        The folder of each machine.
-
     Raises
     ------
     InputError
@@ -129,14 +118,15 @@ def fetch(
     """
     _check_known("set", [name], DATASETS)
     dataset, archives, folders = DATASETS[name], Path(to) / "archives", []
+    splits = tuple(dict.fromkeys(split for split, *_ in dataset.counts))
     _check_known("machines", machines or (), dataset.archives)
     for machine in (m for m in dataset.archives if not machines or m in machines):
         folders.append(folder := Path(to) / dataset.folder / machine)
-        if all((folder / split).is_dir() for split in dataset.splits):
+        if all((folder / split).is_dir() for split in splits):
             log.info("%s: there already", folder)
         else:
             path = _download(*dataset.archives[machine], f"{base_url}/{dataset.record}/files", archives, download or Resume())
-            _install(path, dataset.splits, folder)
+            _install(path, splits, folder)
             _record_checksum(path)
     return folders
 
@@ -239,7 +229,7 @@ def _check_machine(folder: Path) -> MachineCheck:
     sets = () if others else tuple(name for name, d in DATASETS.items() if folder.name in d.archives)
     entries = [p for split in ("train", "test") for p in sorted((folder / split).glob("[!.]*")) if p.name not in TABLES]
     wavs = [p for p in entries if p.is_file() and p.suffix.lower() == ".wav"]
-    _, damaged = _attempt(_check_clip, tqdm(wavs, desc=folder.name, unit="clip"), "damaged")
+    _, damaged = _attempt(lambda path: read_clip(path).size, tqdm(wavs, desc=folder.name, unit="clip"), "damaged")
     mono = [text for _, text in damaged if "found 1 channel(s)" in text]
     if len(mono) > len(wavs) / 2:  # nothing else is worth saying
         years = "2020" if any(re.match(r"\w+/(normal|anomaly)_id_\d{2}_\d{8}\.wav", text) for text in mono) else "2021 to 2025"
@@ -263,10 +253,6 @@ def _attempt(read, paths, kind: str) -> tuple[list, list[tuple[str, str]]]:
         except InputError as error:
             findings.append((kind, f"{path.parent.name}/{path.name}: {str(error).removeprefix(f'{path}: ')}"))
     return results, findings
-
-
-def _check_clip(path: Path) -> None:
-    read_clip(path)
 
 
 def _read_name(path: Path) -> Clip:
@@ -295,17 +281,12 @@ def _read_tables(folder: Path) -> tuple[set[tuple[str, str]], list[tuple[str, st
 def _compare(counts: dict, named: set[tuple[str, str]], clips: list[Clip]) -> Iterator[tuple[str, str]]:
     """Clips that are there against the names and the published numbers: whole splits, single clips, then kinds of clips."""
     present, absent = {c.split for c in clips}, named - {(c.split, c.name) for c in clips}
-    sizes = Counter(split for split, _ in named) | Counter(train=1)
-    for split in {split for split, *_ in counts}:
-        sizes[split] = max(sizes[split], sum(n for key, n in counts.items() if key[0] == split))
-    yield from (
-        ("missing", f"{split}: found no clips, expected {sizes[split]} or more") for split in sorted(sizes.keys() - present)
-    )
+    for split in sorted({"train", *(key[0] for key in counts), *(split for split, _ in named)} - present):
+        size = max(sum(s == split for s, _ in named), sum(n for key, n in counts.items() if key[0] == split), 1)
+        yield "missing", f"{split}: found no clips, expected {size} or more"
     yield from (("missing", f"{split}/{name}") for split, name in sorted(absent) if split in present)
-    numbers, explained = (
-        Counter(map(_kind, clips)),
-        Counter(_kind(parse_name(p)) for _, p in absent if follows_grammar(Path(p))),
-    )
+    numbers = Counter(map(_kind, clips))
+    explained = Counter(_kind(parse_name(name)) for _, name in absent if follows_grammar(Path(name)))
     for kind in sorted(counts.keys() | numbers.keys(), key=str) if counts else ():
         split, domain, label = kind
         expected = counts.get(kind, 0)
@@ -331,6 +312,10 @@ def _twice(clips: list[Clip]) -> Iterator[tuple[str, str]]:
 
 # submissions
 
+KINDS = {  # of tables: what their values look like
+    "anomaly_score": (r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "finite numbers"),
+    "decision_result": (r"[01]", "0 or 1"),
+}
 LABEL = re.compile(r"[A-Za-z-]+_[A-Za-z0-9-]+_task2_[1-4]")
 AUTHOR = {"firstname", "lastname", "email", "affiliation"}
 METRICS = ("auc_source", "auc_target", "pauc")
@@ -439,17 +424,19 @@ def check_submission(folder: str | Path) -> list[str]:
         raise InputError(f"{folder}: no such folder; expected a submission")
     label, machines = folder.name, DATASETS["evaluation"].archives
     problems = [] if LABEL.fullmatch(label) else [f"{label}: expected <last name>_<institute>_task2_<1 to 4>"]
-    checks = {f"{kind}_{machine}_section_00_test.csv": check for machine in machines for kind, check in KINDS.items()}
-    checks[f"{label}.meta.yaml"] = _check_form
-    for name in sorted({p.name for p in folder.iterdir()} - checks.keys()):
+    tables = {f"{kind}_{machine}_section_00_test.csv": KINDS[kind] for machine in machines for kind in KINDS}
+    for name in sorted({p.name for p in folder.iterdir()} - {*tables, f"{label}.meta.yaml"}):
         problems.append(f"{name}: is no part of a submission, expected tables of {', '.join(machines)}")
-    for name, check in checks.items():
-        texts = check(folder / name) if (folder / name).is_file() else ["is missing"]
+    for name, values in (tables | {f"{label}.meta.yaml": None}).items():
+        if not (folder / name).is_file():
+            texts = ["is missing"]
+        else:
+            texts = _check_table(folder / name, *values) if values else _check_form(folder / name)
         problems += [f"{name}: {text}" for text in texts]
     return problems
 
 
-def _check_table(path: Path, is_good, wanted: str) -> list[str]:
+def _check_table(path: Path, value: str, wanted: str) -> list[str]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.reader(file))
     if bad := [r for r in rows if len(r) != 2]:
@@ -459,21 +446,8 @@ def _check_table(path: Path, is_good, wanted: str) -> list[str]:
     if sorted(names) != expected:
         there = f"found {len(names)} rows and {len(set(names) & set(expected))} of the clips"
         problems.append(f"{there}, expected each of {expected[0]} to {expected[-1]} once")
-    bad = [value for _, value in rows if not is_good(value)]
-    return problems + [f"found {value!r}, expected {wanted}" for value in bad[:1]]
-
-
-def _is_finite(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-KINDS = {
-    "anomaly_score": partial(_check_table, is_good=_is_finite, wanted="finite numbers"),
-    "decision_result": partial(_check_table, is_good=("0", "1").__contains__, wanted="0 or 1"),
-}
+    bad = [text for _, text in rows if not re.fullmatch(value, text)]
+    return problems + [f"found {text!r}, expected {wanted}" for text in bad[:1]]
 
 
 def _check_form(path: Path) -> list[str]:
