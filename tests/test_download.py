@@ -159,48 +159,38 @@ def test_cut_off_in_the_middle_it_goes_on_from_there(server, tmp_path, etag):
     assert [r.get("If-Range") for r in server.requests[1:]] == [etag if etag == '"1"' else None] * 2
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        ["honest 40000"] * 7,  # breaks are no failure while something arrives
+        ["deaf 200000", "deaf"],  # a server that knows no ranges
+        ["honest 200000", "lost"],  # wrong bytes for a range
+        [f"lying {len(BODY) + 1000}"],  # the second answer, 416, says that nothing is missing
+        ["endless"],
+    ],
+)
+def test_bad_servers_are_coped_with(server, tmp_path, script):
+    server.script = script
+    assert get(server, tmp_path) == BODY
+
+
 def test_a_stall_is_a_break(server, tmp_path):
     server.script = ["honest 200000 stall"]
     assert get(server, tmp_path, replace(QUICK, timeout=0.4)) == BODY
     assert len(server.requests) >= 2 and server.requests[1]["Range"]
 
 
-def test_a_later_run_goes_on_from_the_part(server, tmp_path, part):
-    server.script = ["honest 200000", "error 503", "error 503", "error 503"]
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_later_run_goes_on_from_the_part_unless_the_version_is_another(server, tmp_path, part, changed):
+    server.script = ["honest 200000", *["error 503"] * 3]
     with pytest.raises(InputError, match=r"dev_fan.zip: broke off 3 times \(HTTP 503\); run it again to continue"):
         get(server, tmp_path)
     assert 0 < part.stat().st_size <= 200_000
     server.requests.clear()
-    assert get(server, tmp_path) == BODY
+    if changed:
+        server.body, server.etag = OTHER, '"2"'
+    assert get(server, tmp_path) == server.body
     assert ranges(server) != [""] and len(server.requests) == 1
-
-
-def test_breaks_without_end_are_no_failure_while_something_arrives(server, tmp_path):
-    server.script = ["honest 40000"] * 7
-    assert get(server, tmp_path) == BODY
-    assert len(server.requests) > QUICK.attempts
-
-
-def test_a_server_that_knows_no_ranges_begins_anew(server, tmp_path):
-    server.script = ["deaf 200000", "deaf"]
-    assert get(server, tmp_path) == BODY
-    server.script = ["deaf 200000"] * 9
-    with pytest.raises(InputError, match="broke off 3 times"):
-        get(server, tmp_path)
-
-
-def test_wrong_bytes_for_a_range_are_thrown_away(server, tmp_path):
-    server.script = ["honest 200000", "lost"]
-    assert get(server, tmp_path) == BODY
-    assert ranges(server)[2] == ""
-
-
-def test_another_version_on_the_server_begins_anew(server, tmp_path, part):
-    server.script = ["honest 200000", *["error 500"] * 3]
-    with pytest.raises(InputError, match="HTTP 500"):
-        get(server, tmp_path)
-    server.body, server.etag = OTHER, '"2"'
-    assert get(server, tmp_path) == OTHER
 
 
 def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path, part):
@@ -210,69 +200,52 @@ def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path, part):
     assert get(server, tmp_path) == BODY
 
 
-def test_a_length_that_is_too_long_is_found_out(server, tmp_path):
-    server.script = [f"lying {len(BODY) + 1000}"]
-    assert get(server, tmp_path) == BODY  # the second answer, 416, says that nothing is missing
-    server.script = [f"lying {len(BODY) + 1000}"] * 9
+@pytest.mark.parametrize("script", [["deaf 200000"] * 9, [f"lying {len(BODY) + 1000}"] * 9])
+def test_a_server_that_never_delivers_is_given_up(server, tmp_path, script):
+    server.script = script
     with pytest.raises(InputError, match="broke off 3 times"):
         get(server, tmp_path)
-    assert len(server.requests) <= 2 + 1 + QUICK.attempts
+    assert len(server.requests) <= 1 + QUICK.attempts
 
 
-def test_a_length_that_is_too_short_leaves_no_archive(server, tmp_path):
-    server.script = ["lying 100000"]
-    with pytest.raises(InputError, match="expected a zip archive; it was removed"):
-        get(server, tmp_path)
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_a_length_that_is_not_said(server, tmp_path):
-    server.script = ["endless"]
-    assert get(server, tmp_path) == BODY
-
-
-def test_a_web_page_is_refused_and_spoils_nothing(server, tmp_path, part):
-    part.write_bytes(BODY[:1000])
-    server.script = ["page"]
-    with pytest.raises(InputError, match="found a web page, expected an archive; has the record moved"):
-        get(server, tmp_path)
-    assert part.read_bytes() == BODY[:1000]
-
-
-def test_what_is_no_archive_is_removed(server, tmp_path):
-    server.body = b"<html>not what you wanted</html>"
-    with pytest.raises(InputError, match=r"begins b'<html>.*', expected a zip archive; it was removed"):
-        get(server, tmp_path)
-    assert not list(tmp_path.glob("*.part"))
-
-
-@pytest.mark.parametrize("code", ["403", "404", "410"])
-def test_a_refusal_is_final(server, tmp_path, code):
-    server.script = [f"error {code}"]
-    with pytest.raises(InputError, match=f"found HTTP {code} .*has the record moved"):
-        get(server, tmp_path)
-    assert len(server.requests) == 1
-
-
-def test_nobody_there(tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_nobody_there(server, tmp_path):
     with pytest.raises(InputError, match="broke off 3 times"):
         QUICK("http://127.0.0.1:9/dev_fan.zip", str(tmp_path / "temporary"))
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("page", "found a web page, expected an archive; has the record moved"),
+        ("error 403", "found HTTP 403 .*has the record moved"),
+        ("error 404", "found HTTP 404 .*has the record moved"),
+    ],
+)
+def test_a_refusal_is_final_and_spoils_nothing(server, tmp_path, part, script, says):
+    part.write_bytes(BODY[:1000])
+    server.script = [script]
+    with pytest.raises(InputError, match=says):
+        get(server, tmp_path)
+    assert part.read_bytes() == BODY[:1000] and len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("body", "script"), [(b"<html>not what you wanted</html>", []), (BODY, ["lying 100000"])])
+def test_what_is_no_archive_is_removed(server, tmp_path, body, script):
+    server.body, server.script = body, script
+    with pytest.raises(InputError, match=r"begins b'.*', expected a zip archive; it was removed"):
+        get(server, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 # the disk
 
 
-def test_a_full_disk_is_noticed_before_the_download(server, tmp_path, monkeypatch):
+def test_a_full_disk_is_noticed_before_the_download_of_what_is_missing(server, tmp_path, part, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 200_000))
     with pytest.raises(InputError, match="found 0.0002 GB free, expected at least 0.0003 GB for dev_fan.zip"):
         get(server, tmp_path)
-    assert not list(tmp_path.glob("*.part"))
-
-
-def test_only_what_is_missing_must_fit(server, tmp_path, part, monkeypatch):
+    assert not part.exists()
     part.write_bytes(BODY[:200_000])
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 200_000))
     assert get(server, tmp_path) == BODY
 
 
@@ -307,7 +280,7 @@ def test_an_archive_is_unpacked_as_it_is(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["../evil.wav", "fan/../../evil.wav", "/evil.wav", "..\\evil.wav", "C:/evil.wav", "\\evil"])
+@pytest.mark.parametrize("name", ["fan/../../evil.wav", "/evil.wav", "..\\evil.wav", "C:/evil.wav"])
 def test_paths_that_lead_outside_are_refused(tmp_path, name):
     path = archive(tmp_path, zip_bytes({"fan/train/a.wav": b"", name: b"evil"}))
     refused(path, "expected none that leads outside")
