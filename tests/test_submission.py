@@ -135,15 +135,11 @@ def test_every_system_can_be_described(config):
     yaml.safe_dump(described)
 
 
-def test_far_is_named_only_where_it_is_heard():
-    near, far = (describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex"))
-    assert near["front_end"] is None and near.get("embeddings") is None and "far" in far["front_end"]
-
-
-def test_whitening_is_named_where_it_is_done():
-    described = (describe(systems(Config())[name]) for name in ("texture", "ridge-complex"))
-    texture, ridge = (d["machine_learning_method"] for d in described)
-    assert "Mahalanobis distances of texture" in texture and "Mahalanobis" not in ridge
+def test_far_and_whitening_are_named_only_where_they_are_used():
+    near, far, texture = (describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex", "texture"))
+    assert near["front_end"] is None and near["embeddings"] is None and "far" in far["front_end"]
+    assert "Mahalanobis distances of texture" in texture["machine_learning_method"]
+    assert "Mahalanobis" not in far["machine_learning_method"]
 
 
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
@@ -181,7 +177,7 @@ def test_a_quick_run_is_a_warning(run, tmp_path):
 # refusals
 
 
-@pytest.mark.parametrize("label", ["Name", "Name_LAB_task2_5", "Name_LAB_task1_1", "../N_LAB_task2_1", "_LAB_task2_1"])
+@pytest.mark.parametrize("label", ["Name", "Name_LAB_task2_5", "../N_LAB_task2_1"])
 def test_labels_outside_the_grammar(original_run, tmp_path, label):
     refused(tmp_path, "label: found .*, expected <last name>_<institute>_task2_<1 to 4>", original_run, label)
 
@@ -221,7 +217,7 @@ def test_scores_and_decisions_must_be_there(run, tmp_path, change, says):
     refused(tmp_path, says, run)
 
 
-@pytest.mark.parametrize("text", ["- a list", "just text", "a: [", "\0"])
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\0"])
 def test_unreadable_meta_files(original_run, tmp_path, text):
     (tmp_path / "meta").write_text(text)
     refused(tmp_path, "meta: (not readable as YAML|found (list|str), expected)", original_run, meta=tmp_path / "meta")
