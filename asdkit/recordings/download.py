@@ -55,44 +55,45 @@ class Resume:
         InputError
             The server refuses, gives up or sends something else than an archive, or the disk is full.
         """
-        part = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
+        partial = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
         try:
-            self._insist(url, part)
-            part.with_suffix(".etag").unlink(missing_ok=True)
-            if not zipfile.is_zipfile(part):
-                begin = part.read_bytes()[:20]
-                part.unlink()
+            self._insist(url, partial)
+            partial.with_suffix(".etag").unlink(missing_ok=True)
+            if not zipfile.is_zipfile(partial):
+                with partial.open("rb") as file:
+                    begin = file.read(20)
+                partial.unlink()
                 raise InputError(f"{url}: found a file that begins {begin!r}, expected a zip archive; it was removed")
-            part.replace(output_file)
+            partial.replace(output_file)
         except OSError as error:
-            raise InputError(f"{part}: not writable ({error.strerror or error}); expected room for the archive") from None
+            raise InputError(f"{partial}: not writable ({error.strerror or error}); expected room for the archive") from None
 
-    def _insist(self, url: str, part: Path) -> None:
+    def _insist(self, url: str, partial: Path) -> None:
         """Continue until all is there, or nothing new comes any more."""
         from requests import RequestException
 
-        failures, most = 0, _size(part)
+        failures, most = 0, _size(partial)
         while True:
             try:
-                return _continue(url, part, self.timeout)
+                return _continue(url, partial, self.timeout)
             except (RequestException, Broken) as error:
-                failures = 0 if _size(part) > most else failures + 1
-                most = max(most, _size(part))
+                failures = 0 if _size(partial) > most else failures + 1
+                most = max(most, _size(partial))
                 if failures >= self.attempts:
                     raise InputError(f"{url}: broke off {failures} times ({error}); run it again to continue") from None
-                log.info("%s: %s; trying again", part.stem, error)
+                log.info("%s: %s; trying again", partial.stem, error)
                 time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60))
 
 
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
+def _size(partial: Path) -> int:
+    return partial.stat().st_size if partial.exists() else 0
 
 
-def _continue(url: str, part: Path, timeout: float) -> None:
-    """One request for what is missing; what is no archive is refused before it touches the part."""
+def _continue(url: str, partial: Path, timeout: float) -> None:
+    """One request for what is missing; what is no archive is refused before it touches the partial."""
     import requests
 
-    start, etag_file = _size(part), part.with_suffix(".etag")
+    start, etag_file = _size(partial), partial.with_suffix(".etag")
     etag = etag_file.read_text() if start and etag_file.exists() else ""
     wanted = ({"Range": f"bytes={start}-"} if start else {}) | ({"If-Range": etag} if etag else {})
     with requests.get(url, headers=HEADERS | wanted, stream=True, timeout=timeout) as response:
@@ -107,26 +108,26 @@ def _continue(url: str, part: Path, timeout: float) -> None:
         if code == 416 and span == f"bytes */{start}":
             return  # all of it had arrived
         if code != 206 or not span.startswith(f"bytes {start}-") or etag not in ("", headers.get("ETag", etag)):
-            part.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             if code != 200:
                 raise Broken("the server sent other bytes than it was asked for")
-        _receive(response, part, etag_file)
+        _receive(response, partial, etag_file)
 
 
-def _receive(response, part: Path, etag_file: Path) -> None:
-    """Write the body behind the part."""
+def _receive(response, partial: Path, etag_file: Path) -> None:
+    """Write the body behind the partial."""
     from tqdm.auto import tqdm
 
-    start, etag, length = _size(part), response.headers.get("ETag", ""), int(response.headers.get("Content-Length", 0))
-    check_room(part.parent, length, part.stem)
+    start, etag, length = _size(partial), response.headers.get("ETag", ""), int(response.headers.get("Content-Length", 0))
+    check_room(partial.parent, length, partial.stem)
     etag_file.write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
-    bar = tqdm(desc=part.stem, initial=start, total=start + length if length else None, unit="B", unit_scale=True)
-    with part.open("ab") as file, bar:
+    bar = tqdm(desc=partial.stem, initial=start, total=start + length if length else None, unit="B", unit_scale=True)
+    with partial.open("ab") as file, bar:
         for chunk in response.iter_content(1 << 15):
             file.write(chunk)
             bar.update(len(chunk))
-    if length and _size(part) != start + length:
-        raise Broken(f"found {_size(part)} bytes, expected {start + length}")
+    if length and _size(partial) != start + length:
+        raise Broken(f"found {_size(partial)} bytes, expected {start + length}")
 
 
 def check_room(folder: Path, n_bytes: float, what: str) -> None:
