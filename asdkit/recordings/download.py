@@ -90,7 +90,7 @@ def _size(partial: Path) -> int:
 
 
 def _continue(url: str, partial: Path, timeout: float) -> None:
-    """One request for what is missing; what is no archive is refused before it touches the partial."""
+    """One request for what is missing; what is no archive is refused before it touches the partial file."""
     import requests
 
     start, etag_file = _size(partial), partial.with_suffix(".etag")
@@ -115,7 +115,7 @@ def _continue(url: str, partial: Path, timeout: float) -> None:
 
 
 def _receive(response, partial: Path, etag_file: Path) -> None:
-    """Write the body behind the partial."""
+    """Write the body behind what has arrived."""
     from tqdm.auto import tqdm
 
     start, etag, length = _size(partial), response.headers.get("ETag", ""), int(response.headers.get("Content-Length", 0))

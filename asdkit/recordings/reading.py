@@ -174,6 +174,8 @@ def _check_header(path, f, reading: Reading) -> None:
     if claimed > size:
         raise InputError(f"{path}: truncated; found {size} bytes, expected {claimed} of audio")
     there, claimed = _data_chunk(path)
+    if claimed is None:
+        raise InputError(f"{path}: damaged; found no chunk of samples, expected a WAV file")
     if claimed > there:
         raise InputError(f"{path}: truncated; found {there} bytes of audio, expected {claimed}")
     if f.channels not in reading.channels:
@@ -186,19 +188,21 @@ def _check_header(path, f, reading: Reading) -> None:
         raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} Hz (--resample takes higher ones)")
 
 
-def _data_chunk(path) -> tuple[int, int]:
-    """Bytes behind the header of a WAV file's samples, and how many it claims; (0, 0) where there is no such header."""
+def _data_chunk(path) -> tuple[int, int | None]:
+    """Bytes behind the header of a WAV file's samples, and how many it claims; None where there is no such header."""
+    n_bytes, long = os.path.getsize(path), None  # long: size of the samples in files over 4 GB
     with open(path, "rb") as f:
         order = ">" if f.read(12)[:4] == b"RIFX" else "<"
-        long = None  # size of the samples in files over 4 GB
         for _ in range(1000):  # chunks; a recording has three or four
             if len(header := f.read(8)) < 8:
                 break
             name, size = struct.unpack(f"{order}4sI", header)
-            content = f.tell()
+            start = f.tell()
             if name == b"data":
-                return os.path.getsize(path) - content, long if size == 0xFFFFFFFF and long else size
+                return n_bytes - start, long if size == 0xFFFFFFFF and long else size
             if name == b"ds64":
                 long = int.from_bytes(f.read(16)[8:], "little")
-            f.seek(content + size + size % 2)
-    return 0, 0
+            f.seek(start + size + size % 2)
+        f.seek(0)  # a chunk of another size than it says: libsndfile looks for the next one, too
+        before, _, behind = f.read(1 << 16).partition(b"data")
+    return n_bytes - len(before) - 8, struct.unpack(f"{order}I", behind[:4])[0] if len(behind) >= 4 else None
