@@ -1,9 +1,4 @@
-"""Charts of arrays and small tables, as the notebooks draw them: curves, profiles, bars, shares, points.
-
-Legend
-------
-reference : where a thin line is drawn: chance, or nothing. Intervals are (value, lo, hi).
-"""
+"""Charts of arrays and small tables, as the notebooks draw them. `reference` is where a thin line lies: chance, or nothing."""
 
 from __future__ import annotations
 
@@ -133,7 +128,7 @@ def shares(table: pd.DataFrame, label: str) -> Figure:
 
 
 def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str, title: str = ""):
-    """Scatter of two coordinates of every clip, to be hovered over: the file, and all else the table says.
+    """Scatter of two coordinates of every clip, a plotly Figure: the file and all else the table says on hover.
 
     Parameters
     ----------
@@ -142,10 +137,6 @@ def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str,
         A row a clip, with a column ``file``.
     colour : str
         Column that colours and marks the clips: groups.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
     """
     import plotly.express as px
 

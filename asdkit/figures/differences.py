@@ -83,9 +83,8 @@ def differences_curve(rows: pd.DataFrame, family: str, base: str) -> Figure:
             if machine != "mean":
                 ax.plot(x, 100 * mine["difference"], line, color=colour, linewidth=0.6, alpha=0.6)
                 continue
-            y, off = error_bars(100 * mine[["difference", "lo", "hi"]])
-            label = f"{kind}, {count(mine['machines'].iloc[0], 'machine')}"
-            ax.errorbar(x, y, off, fmt=marker + line, color=colour, markersize=5, capsize=2.5, label=label)
+            y, label = 100 * mine[["difference", "lo", "hi"]], f"{kind}, {count(mine['machines'].iloc[0], 'machine')}"
+            error_bars(ax, x, y, marker + line, colour, markersize=5, capsize=2.5, label=label)
     ax.set_xticks(range(len(numbers)), [f"{n:g}" for n in numbers])
     ax.set(xlabel=FAMILIES[family][1], ylabel=f"Omega minus that at {float(reference):g} (points)")
     ax.set_title(f"{base}: {FAMILIES[family][0]}", fontsize=10)

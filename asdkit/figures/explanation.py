@@ -25,8 +25,8 @@ def anomaly_panels(explanation, title="") -> Figure:
     start, end = explanation.span
     fig, axes = canvas(7.2, 5.6, 3, 2, width_ratios=(3.4, 1), height_ratios=(1, 1, 1.1))
     _facts(axes[0, 1], explanation)
-    near, limits = explanation.near, level_limits(explanation.near)
-    image = spectrogram(axes[0, 0], near, np.linspace(start, end, near.shape[1]), limits)
+    near = explanation.near
+    image = spectrogram(axes[0, 0], near, np.linspace(start, end, near.shape[1]), level_limits(near))
     mel_axis(axes[0, 0], len(near), "frequency (kHz)")
     axes[0, 0].set_title("near microphone")
     fig.colorbar(image, ax=axes[0, 0], label="level (dB)", extend="both", pad=0.01, aspect=12)

@@ -24,11 +24,7 @@ def omega_bars(results) -> Figure:
     results : DataFrame
         Columns ``machine, system, seed, omega, omega_lo, omega_hi``, fractions. Systems are drawn from top to bottom
         in the order of their first row. The interval drawn is the mean of the seeds' bounds, if there are any.
-
-    Raises
-    ------
-    ValueError
-        Where no row has a value.
+        A table without a value of omega is a ValueError.
     """
     rows = results.dropna(subset="omega")
     if rows.empty:

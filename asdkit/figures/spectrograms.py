@@ -62,14 +62,7 @@ def clip_panels(near, far, residual, times) -> Figure:
 
 
 def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
-    """Differences of log-mel windows, each on a scale of its own that is named in its title.
-
-    Parameters
-    ----------
-    differences : dict of str to (n_mels, width), dB
-    seconds : float
-        Length of a window.
-    """
+    """Differences of log-mel windows of a length, {name: (n_mels, width)} in dB, each on a scale that its title names."""
     limits = {name: max(float(np.percentile(np.abs(x), 99.5)), 1e-9) for name, x in differences.items()}
     shown = {f"{name}\n$\\pm$ 1 is {limits[name]:.2g} dB": x / limits[name] for name, x in differences.items()}
     times = np.linspace(0, seconds, len(next(iter(differences.values())).T))
@@ -77,15 +70,9 @@ def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
 
 
 def modulation_maps(maps: Mapping[str, np.ndarray], edges: Sequence[tuple[float, float]], minus: str) -> Figure:
-    """Temporal modulation by mel band and modulation band: one map as it is, and what each other differs by from it.
+    """Temporal modulation, {name: (n_mels, n_modulation_bands)} in dB: one map as it is, and what the others differ by.
 
-    Parameters
-    ----------
-    maps : dict of str to (n_mels, n_modulation_bands), dB
-    edges : sequence of (lowest, highest)
-        Of the modulation bands, Hz.
-    minus : str
-        The key of the map that is subtracted.
+    `edges` are the lowest and highest frequency of the modulation bands, Hz; `minus` is the key of the map to subtract.
     """
     others = {f"{name}\nminus {minus}": x - maps[minus] for name, x in maps.items() if name != minus}
     fig = panels({minus: maps[minus]} | others, range(len(edges)), list(others), "modulation frequency (Hz)")

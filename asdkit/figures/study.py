@@ -17,7 +17,6 @@ AXES = {  # title, what the axis says, metrics
 }
 WORDS = {"omega": "Omega (x100)", "auc_source": "source AUC (x100)", "auc_target": "target AUC (x100)"}
 LOOKS = ((BLUE, "o"), (VERMILLION, "D"), (GREEN, "s"), (BLACK, "^"))  # of the systems in order
-RATE = ["rate", "lo", "hi"]
 DOMAINS = {"source": "source domain", "target": "target domain", "all": "both"}
 
 
@@ -25,12 +24,7 @@ DOMAINS = {"source": "source domain", "target": "target domain", "all": "both"}
 def levels(rows: pd.DataFrame, name: str) -> Figure:
     """A line a system along the axis of a study: the mean over the machines of one kind of data, a panel each.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Of ``study.csv``: one study, fractions; `level` is the step along its axis.
-    name : str
-        A key of `AXES`.
+    `name` is a key of `AXES`, `rows` are its rows of ``study.csv``, fractions; `level` is the step along the axis.
     """
     title, axis, metrics = AXES[name]
     rows = rows[rows["machine"] == "mean"]
@@ -48,8 +42,8 @@ def levels(rows: pd.DataFrame, name: str) -> Figure:
         for i, (system, (colour, marker)) in enumerate(zip(systems, LOOKS)):
             mine = here[here["variant"] == system]
             x = [steps[data].index(s) + 0.09 * (i - (len(systems) - 1) / 2) for s in mine["level"]]
-            y, off = error_bars(100 * mine[["value", "value_lo", "value_hi"]])
-            ax.errorbar(x, y, off, fmt=marker + "-", color=colour, markersize=4, capsize=0, elinewidth=1, label=system)
+            y = 100 * mine[["value", "value_lo", "value_hi"]]
+            error_bars(ax, x, y, marker + "-", colour, markersize=4, capsize=0, elinewidth=1, label=system)
         ax.set_xticks(range(n_steps), ["as recorded" if s == "real" else s for s in steps[data]])
         ax.set_xlim(-0.5, n_steps - 0.5)
         of_metric = f": {WORDS[metric]}" if len(metrics) > 1 else ""
@@ -62,13 +56,7 @@ def levels(rows: pd.DataFrame, name: str) -> Figure:
 
 @styled
 def alarms(table: pd.DataFrame) -> Figure:
-    """False-alarm rates on normal test clips against those that were requested, by machine and domain.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``alarms.csv``: a row a machine, domain, label of the clips and requested rate.
-    """
+    """``alarms.csv``: false-alarm rates on normal test clips against those that were requested, by machine and domain."""
     table = table[(table["machine"] != "mean") & (table["clips"] == "normal")]
     machines, requested = list(dict.fromkeys(zip(table["data"], table["machine"]))), sorted(set(table["requested"]))
     x = [0.6 * requested[0], 1.6 * requested[-1]]
@@ -78,9 +66,9 @@ def alarms(table: pd.DataFrame) -> Figure:
         ax.plot(x, [100 * v for v in x], color=GREY, linewidth=0.9)
         for i, (data, machine) in enumerate(machines):
             mine = table[(table["data"] == data) & (table["machine"] == machine) & (table["domain"] == domain)]
-            x_dodged, (y, off) = mine["requested"] * 1.06 ** (i - (len(machines) - 1) / 2), error_bars(100 * mine[RATE])
-            look = dict(fmt=DATA[data][1], color=LINES[i % len(LINES)], markersize=4, elinewidth=1)
-            ax.errorbar(x_dodged, y, off, label=f"{machine}, {data}", **look)
+            at, y = mine["requested"] * 1.06 ** (i - (len(machines) - 1) / 2), 100 * mine[["rate", "lo", "hi"]]
+            look = dict(markersize=4, elinewidth=1, label=f"{machine}, {data}")
+            error_bars(ax, at, y, DATA[data][1], LINES[i % len(LINES)], **look)
         ax.set_xscale("log")
         ax.set_yscale("symlog", linthresh=1)
         ax.set_xticks(requested, [f"{100 * r:g}" for r in requested])

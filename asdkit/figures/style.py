@@ -144,7 +144,10 @@ def interval_dot(ax, y: float, values, colour, marker, filled=True, linewidth=1.
     ax.plot(value, y, marker, color=colour, markersize=size, markerfacecolor=colour if filled else "white")
 
 
-def error_bars(values) -> tuple[np.ndarray, np.ndarray]:
-    """From rows of (value, lo, hi), (n, 3), the values and the lengths below and above them, (2, n), for `Axes.errorbar`."""
+def error_bars(ax, x, values, fmt, colour, **look) -> None:
+    """Marks or a line with error bars; `values`, (n, 3), are (value, lo, hi), and so is `x` where it is not (n,)."""
     value, lo, hi = np.asarray(values, dtype=float).T
-    return value, np.abs([lo - value, hi - value])
+    if np.ndim(x) == 2:
+        x, left, right = np.asarray(x, dtype=float).T
+        look["xerr"] = np.abs([left - x, right - x])
+    ax.errorbar(x, value, np.abs([lo - value, hi - value]), fmt=fmt, color=colour, **look)

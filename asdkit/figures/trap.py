@@ -35,10 +35,10 @@ def trap_scatter(sensitivity: pd.DataFrame, differences: pd.DataFrame) -> Figure
         ax.grid()
         here = omega[omega["data"] == kind].set_index("variant")
         for name in (name for name in OBJECTIVES if name in moved.index and name in here.index):
-            x, xerr = error_bars(moved.loc[[name]])
-            y, yerr = error_bars(100 * here.loc[[name], ["value", "value_lo", "value_hi"]])
+            colour, marker = OBJECTIVES[name]
             look = dict(elinewidth=1, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, label=name)
-            ax.errorbar(x, y, yerr, xerr, fmt=OBJECTIVES[name][1], color=OBJECTIVES[name][0], **look)
+            y = 100 * here.loc[[name], ["value", "value_lo", "value_hi"]]
+            error_bars(ax, moved.loc[[name]], y, marker, colour, **look)
         ax.set_title(f"scored on {here['machines'].iloc[0]} {kind} machine(s)")
     log_ticks(axes[0].xaxis)
     axes[0].set_ylabel("Omega (x100); dotted: chance")
@@ -86,9 +86,9 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
         ax.grid(axis="y")
         for i, name in enumerate(names):
             mine = rows[(rows["variant"] == name) & (rows["fault"] == fault)].set_index("severity")
-            y, off = error_bars(_geometric_mean(mine.sort_index()[INTERVAL]))
-            x, (colour, marker) = np.arange(len(severities)) + 0.8 * ((i + 0.5) / len(names) - 0.5), OBJECTIVES[name]
-            ax.errorbar(x, y, off, fmt=marker, color=colour, markersize=3, elinewidth=0.9, label=name)
+            y, (colour, marker) = _geometric_mean(mine.sort_index()[INTERVAL]), OBJECTIVES[name]
+            x = np.arange(len(severities)) + 0.8 * ((i + 0.5) / len(names) - 0.5)
+            error_bars(ax, x, y, marker, colour, markersize=3, elinewidth=0.9, label=name)
         ax.set_title(fault.replace("_", " "))
         ax.set_xticks(range(len(severities)), [f"{s:g}" for s in severities])
         for i in range(1, len(severities)):
