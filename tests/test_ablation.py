@@ -242,10 +242,10 @@ def test_recordings_have_no_mechanism(tiny_data, small, tmp_path):
 def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
     monkeypatch.setattr(maps, "umap", lambda points, seed: points[:, :2])
     machine = ablation.gather([fan])[0]
-    table = maps.embedding_map([machine], tmp_path, small)
+    table = maps.clip_coordinates([machine], tmp_path, small)
     assert set(table["method"]) <= {"pca", "umap"} and len(table) == table["method"].nunique() * 15
     monkeypatch.setattr(maps, "clip_embeddings", lambda *_: 1 / 0)
-    pd.testing.assert_frame_equal(maps.embedding_map([machine], tmp_path, small), table)
+    pd.testing.assert_frame_equal(maps.clip_coordinates([machine], tmp_path, small), table)
 
 
 def test_principal_components_are_those_of_scikit_learn():

@@ -11,7 +11,7 @@ from asdkit.config import Config
 from asdkit.experiments import claims
 from asdkit.experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Gain, claims_table
 from asdkit.experiments.families import plan
-from asdkit.figures.ablation import read_tables
+from asdkit.experiments.tables import read_tables
 
 ROOT = Path(__file__).parents[1]
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi

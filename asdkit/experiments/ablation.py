@@ -3,7 +3,7 @@
 ``DIR/scores``  a run of `asdkit.experiments.runs` whose systems are named by the hash of their configuration: a variant
                 that two families share is computed once, and what is there is never computed again
 ``DIR/trap``    parts of `asdkit.experiments.trap`, the mechanism behind the objectives
-``DIR/tables``  the tables, of which `asdkit.figures.ablation` draws figures and `asdkit.experiments.claims` reads verdicts
+``DIR/tables``  the tables, of which `asdkit.experiments.tables` draws figures and `asdkit.experiments.claims` reads verdicts
 
 Legend
 ------
@@ -223,7 +223,7 @@ def ablate(
         The folder of the tables.
     """
     from asdkit.experiments import trap
-    from asdkit.experiments.maps import embedding_map
+    from asdkit.experiments.maps import clip_coordinates
 
     out, seeds = Path(out), tuple(sorted(set(seeds)))
     bases = bases or {"asdkit": Config(), "report": Config.report()}
@@ -236,7 +236,7 @@ def ablate(
         **trap.tables(trap.run(machines, out / "trap", rows, seeds, n_scenes, jobs=jobs), rows, seeds),
     }
     if mapped := next((r for r in rows if r.family == "conditioning-msm"), None):
-        found["embedding"] = embedding_map(machines, out / "maps", mapped.config, seeds[0]).assign(base=mapped.base)
+        found["embedding"] = clip_coordinates(machines, out / "maps", mapped.config, seeds[0]).assign(base=mapped.base)
     for name, table in found.items():
         write(out / "tables" / f"{name}.csv", table.to_csv(index=False))
     about = dict(

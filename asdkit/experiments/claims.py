@@ -223,7 +223,7 @@ def claims_table(tables: dict) -> pd.DataFrame:
     Parameters
     ----------
     tables : dict
-        Of `asdkit.figures.ablation.read_tables`.
+        Of `asdkit.experiments.tables.read_tables`.
 
     Returns
     -------

@@ -155,8 +155,8 @@ def truth(clips: Sequence[Clip]) -> pd.DataFrame:
 
 
 def stored_tables(folder: str | Path = "figures/tables") -> dict:
-    """The tables of an ablation, as `asdkit.figures.ablation.read_tables` gives them; empty where there are none."""
-    from asdkit.figures.ablation import read_tables
+    """The tables of an ablation, as `asdkit.experiments.tables.read_tables` gives them; empty where there are none."""
+    from asdkit.experiments.tables import read_tables
 
     folder = resolve(folder)
     return read_tables(folder) if folder.is_dir() else {}
@@ -179,7 +179,7 @@ def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str
         Of `asdkit.simulate.simulate`.
     """
     from asdkit.experiments.ablation import ablate
-    from asdkit.figures.ablation import read_tables
+    from asdkit.experiments.tables import read_tables
 
     configs = {name: Config.report() if name == "report" else Config() for name in bases}
     with TemporaryDirectory() as scratch:

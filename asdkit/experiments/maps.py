@@ -20,7 +20,7 @@ from asdkit.recordings.files import write
 log = logging.getLogger("asdkit")
 
 
-def embedding_map(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
+def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
     """Coordinates of every clip of every machine; what `out` holds is not computed again.
 
     Parameters

@@ -178,7 +178,7 @@ def write_figures(out: str | Path, machines: list[Machine], results: pd.DataFram
         mine = {s: p for (m, s, seed), p in parts.items() if (m, seed) == (machine.name, first)}
         if mine and {c.label for c in machine.test} == {0, 1}:
             drawn |= _score_figures(machine, mine)
-    return [figures.save(figure, Path(out) / "figures" / f"{name}.png") for name, figure in drawn.items()]
+    return [write(Path(out) / "figures" / f"{name}.png", figures.png(figure)) for name, figure in drawn.items()]
 
 
 def _score_figures(machine, mine):

@@ -215,7 +215,7 @@ def tune_machine(machine: Machine, config: Config, seed: int, ranks, others, bar
     evaluated = [[evaluate_clips(machine.name, x, machine.test) for x in of_rank] for of_rank in scores]
     points, boots = (np.array([[pair[i] for pair in of_rank] for of_rank in evaluated]) for i in (0, 1))
     labels, domains = np.array([c.label for c in machine.test]), np.array([c.domain for c in machine.test])
-    return MachineGrid(labels, domains, scores, points, boots, removed, separation, *embedding_map(fitting, front, blocks))
+    return MachineGrid(labels, domains, scores, points, boots, removed, separation, *mean_components(fitting, front, blocks))
 
 
 def sweeps(fitting: Fitting, blocks, ranks, bar) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +251,7 @@ def _injected(samples: np.ndarray, seed: int, i: int) -> list[np.ndarray]:
     return [inject(samples, f, LEVELS_DB[(i + j) % len(LEVELS_DB)], r) for j, (f, r) in enumerate(zip(GENERIC, rngs))]
 
 
-def embedding_map(fitting: Fitting, front, blocks) -> tuple[np.ndarray, np.ndarray]:
+def mean_components(fitting: Fitting, front, blocks) -> tuple[np.ndarray, np.ndarray]:
     """Training clips and scored clips on the two principal components of the training clips' mean embeddings."""
     from sklearn.decomposition import PCA
 

@@ -1,29 +1,21 @@
-"""Figures: one function each, from tables and arrays to a matplotlib Figure. No score is computed here.
+"""Figures: one function each, from tables and arrays to a matplotlib Figure. No score is computed and no file is written here.
 
-Figures are made without pyplot, so there is nothing to close; a notebook shows them after ``%matplotlib inline``.
+`spectrograms` and `charts` draw what notebooks show, `scores` a run, `explanation` one recording; `differences`, `trap` and
+`study` draw stored tables, and `stored` says which of their figures the tables suffice for. `style` is what all share.
+There is no pyplot and nothing to close; a notebook shows figures after ``%matplotlib inline``, `png` and `svg` give bytes.
 """
 
-from asdkit.figures.clips import _mel_ticks, anomaly_panels, clip_panels
-from asdkit.figures.scores import _line_styles, omega_bars, roc, score_histograms
-from asdkit.figures.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    HIGHLIGHT,
-    LINES,
-    ORANGE,
-    PURPLE,
-    SKY,
-    STYLE,
-    VERMILLION,
-    YELLOW,
-    png,
-    save,
-)  # fmt: skip
+from asdkit.figures.charts import bands, bars, coherence, embedding_scatter, learning_curve, lines, shares, waterfall
+from asdkit.figures.differences import differences_curve, differences_dots
+from asdkit.figures.explanation import anomaly_panels
+from asdkit.figures.scores import omega_bars, roc, score_histograms
+from asdkit.figures.spectrograms import clip_panels, decoded, modulation_maps, panels, reconstruction, windows
+from asdkit.figures.stored import all_figures, study_figures, trap_figures
+from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VERMILLION, mel_ticks, png, svg
 
 __all__ = [
-    "_line_styles", "_mel_ticks",  # shared with the other modules of figures
-    "BLACK", "BLUE", "GREEN", "GREY", "HIGHLIGHT", "LINES", "ORANGE", "PURPLE", "SKY", "STYLE", "VERMILLION", "YELLOW",
-    "anomaly_panels", "clip_panels", "omega_bars", "png", "roc", "save", "score_histograms",
+    "BLACK", "GREY", "LINES", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "anomaly_panels", "bands", "bars",
+    "clip_panels", "coherence", "decoded", "differences_curve", "differences_dots", "embedding_scatter", "learning_curve",
+    "lines", "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "reconstruction", "roc", "score_histograms",
+    "shares", "study_figures", "svg", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

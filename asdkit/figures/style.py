@@ -1,26 +1,43 @@
-"""What figures share: colours, the style of a page, and saving.
+"""What figures share: colours, the style of a page, axes and marks that several draw, and the bytes of an image.
 
-Colours are Okabe and Ito's, distinct with any colour vision.
+Colours are Okabe and Ito's but yellow, distinct with any colour vision. Signed differences are drawn from dark (less) to
+bright (more), so that a grey print keeps their sign.
 """
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from uuid import uuid4
+from itertools import cycle, islice
 
 import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
 from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#555555"
 HIGHLIGHT = {"asdkit": VERMILLION, "report": BLUE}  # the two systems every table is about; the others are grey
-LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)  # yellow is too light for a line on paper
+LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
+SIGNED = "cividis"  # colour map of differences
+DATA = {"real": (BLUE, "o", "-"), "simulated": (VERMILLION, "D", "--")}  # colour, marker, line
+OBJECTIVES = {  # colour, marker
+    "msm": (VERMILLION, "D"), "autoencoder": (ORANGE, "s"), "far-to-near": (GREEN, "^"), "machine-id": (BLUE, "v"),
+    "pseudo-cluster": (SKY, "<"), "sub-cluster-adacos": (PURPLE, ">"), "untrained": (GREY, "o"), "log-mel": (BLACK, "P"),
+}  # fmt: skip
+CLIPS = {  # by split and label: name, colour, marker, size
+    ("train", 0): ("normal, training", SKY, ".", 12),
+    ("test", 0): ("normal, test", BLUE, "o", 14),
+    ("test", 1): ("anomaly, test", VERMILLION, "x", 18),
+}
+FILLS = ((VERMILLION, ""), (SKY, "////"), (GREEN, "...."), (ORANGE, "\\\\\\\\"), (BLUE, ""), (PURPLE, "xxxx"))  # of bars
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
     "font.size": 9,
+    "figure.titlesize": 10,
+    "figure.labelsize": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -33,42 +50,104 @@ STYLE = {
     "savefig.dpi": 150,
     "svg.hashsalt": "asdkit",
 }
-
-
-def save(fig: Figure, path: str | Path) -> Path:
-    """Write a figure as PNG or SVG, by the name's ending.
-
-    The same figure gives the same bytes: there is no date and no version inside. The file is written under a temporary
-    name and moved, so that a file of that name is always a whole one.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    path = Path(path)
-    metadata = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
-    if path.suffix not in metadata:
-        raise ValueError(f"{path}: found the ending {path.suffix!r}, expected {' or '.join(metadata)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}-{uuid4().hex}{path.suffix}")
-    try:
-        _write(fig, part, metadata[path.suffix])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+styled = mpl.rc_context(STYLE)  # decorates every function that draws
 
 
 def png(fig: Figure) -> bytes:
-    """A figure as the bytes of a PNG, the same as `save` writes."""
+    """A figure as a PNG. The same figure gives the same bytes: there is no date and no version inside."""
+    return _image(fig, "png", {"Software": None})
+
+
+def svg(fig: Figure) -> bytes:
+    """A figure as an SVG, text as outlines. The same figure gives the same bytes."""
+    return _image(fig, "svg", {"Date": None, "Creator": None})
+
+
+@styled
+def _image(fig, kind, metadata) -> bytes:
     buffer = io.BytesIO()
-    _write(fig, buffer, {"Software": None})
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
+    fig.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 
-def _write(fig: Figure, file, metadata: dict) -> None:
-    with mpl.rc_context(STYLE):
-        fig.draw_without_rendering()
-        fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
-        fig.savefig(file, metadata=metadata)
+def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    """A figure of a size in inches and its axes, (rows, columns); `options` are those of `Figure.subplots`."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False, **options)
+
+
+def facets(n: int) -> tuple[int, int]:
+    """Rows and columns of `n` panels, four side by side at most."""
+    rows = -(-n // 4)
+    return rows, -(-n // rows)
+
+
+def count(n: float, noun: str) -> str:
+    """A number and its noun: "1 machine", "3 machines"."""
+    return f"{n:g} {noun}{'' if n == 1 else 's'}"
+
+
+def line_styles(n: int) -> list[tuple[str, str]]:
+    """The first `n` pairs (line style, colour); neighbours differ in both, so that a grey print tells them apart."""
+    return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
+
+
+def mel_ticks(n_mels: int, sample_rate: int = 16000) -> tuple[np.ndarray, list[str]]:
+    """Where among the band numbers, from 0, the frequencies of `KHZ` lie, and their names in kHz."""
+    from asdkit.spectrogram import hz_to_mel
+
+    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
+    return bands, [f"{f:g}" for f in KHZ]
+
+
+def mel_axis(ax, n_mels: int, label: str = "mel band centre (kHz)") -> None:
+    """Name the frequencies of the bands on the y axis."""
+    ax.set_yticks(*mel_ticks(n_mels))
+    ax.set_ylabel(label)
+
+
+def spectrogram(ax, values, times, limits, cmap="magma", interpolation: str | None = None):
+    """Draw (n_bands, n_frames) over the centres of the frames, between two limits of the colours. Returns the image."""
+    half = (times[-1] - times[0]) / max(len(times) - 1, 1) / 2
+    extent = (times[0] - half, times[-1] + half, -0.5, len(values) - 0.5)
+    look = dict(origin="lower", aspect="auto", cmap=cmap, interpolation=interpolation, vmin=limits[0], vmax=limits[1])
+    return ax.imshow(values, extent=extent, **look)
+
+
+def level_limits(*levels) -> np.ndarray:
+    """Limits of the colours for levels in dB, common to all arrays: all but the outermost."""
+    return np.percentile(np.concatenate([np.ravel(x) for x in levels]), [2, 99.8])
+
+
+def log_ticks(axis) -> None:
+    """Make an axis logarithmic, with plain numbers."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_minor_locator(mpl.ticker.NullLocator())
+
+
+def name_rows(axes, names, margin: float = 0.5) -> None:
+    """Names instead of ticks on the y axis that all axes share, row 0 on top."""
+    for ax in axes.flat:
+        ax.tick_params(axis="y", length=0)
+    axes.flat[0].set_yticks(range(len(names)), names)
+    axes.flat[0].set_ylim(len(names) - 1 + margin, -margin)
+
+
+def interval_dot(ax, y: float, values, colour, marker, filled=True, linewidth=1.2, size=5) -> None:
+    """A mark in row `y` on a bar; `values` are (value, lo, hi)."""
+    value, lo, hi = values
+    ax.plot([lo, hi], [y, y], color=colour, linewidth=linewidth, solid_capstyle="butt")
+    ax.plot(value, y, marker, color=colour, markersize=size, markerfacecolor=colour if filled else "white")
+
+
+def error_bars(ax, x, values, fmt, colour, **look) -> None:
+    """Marks or a line with error bars; `values`, (n, 3), are (value, lo, hi), and so is `x` where it is not (n,)."""
+    value, lo, hi = np.asarray(values, dtype=float).T
+    if np.ndim(x) == 2:
+        x, left, right = np.asarray(x, dtype=float).T
+        look["xerr"] = np.abs([left - x, right - x])
+    ax.errorbar(x, value, np.abs([lo - value, hi - value]), fmt=fmt, color=colour, **look)

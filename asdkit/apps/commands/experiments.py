@@ -121,10 +121,10 @@ def add_figures(commands):
 def figures(args) -> None:
     """``asdkit figures``."""
     from asdkit.experiments import claims, goals
-    from asdkit.figures import ablation as ablation_figures
+    from asdkit.experiments.tables import draw_all, read_tables
 
-    tables = ablation_figures.read_tables(args.tables)
-    drawn = ablation_figures.draw_all(tables, args.out)
+    tables = read_tables(args.tables)
+    drawn = draw_all(tables, args.out)
     print(claims.markdown(claims.write_claims(tables, args.out)))
     if not (reached := goals.write_goals(tables, args.out)).empty:
         print(f"\n{goals.markdown(reached)}")

@@ -1,0 +1,147 @@
+"""Charts of arrays and small tables, as the notebooks draw them. `reference` is where a thin line lies: chance, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from asdkit.figures.style import FILLS, GREY, LINES, MARKERS, canvas, line_styles, log_ticks, mel_ticks, name_rows, styled
+
+
+@styled
+def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
+    """Curves over one axis, a logarithmic one where `log`.
+
+    Parameters
+    ----------
+    x : (n,)
+    curves : dict of str to (n,) or (n, 3)
+        Values or, with their intervals, (value, lo, hi).
+    """
+    fig, [[ax]] = canvas(7.2, 3.2)
+    for (name, values), (line, colour), marker in zip(curves.items(), line_styles(len(curves)), MARKERS):
+        values = np.asarray(values, dtype=float)
+        if values.ndim == 2:
+            ax.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
+            values = values[:, 0]
+        ax.plot(x, values, line, marker=marker if len(x) < 50 else "", markersize=4, color=colour, label=name)
+    if log:
+        log_ticks(ax.xaxis)
+    if reference is not None:
+        ax.axhline(reference, color=GREY, linestyle=":", linewidth=1)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid()
+    fig.legend(loc="outside right upper")
+    return fig
+
+
+def coherence(hz, values, floor: float) -> Figure:
+    """Coherence of near and far, (n_clips, n_bins) from 0 to 1, at `hz`, (n_bins,): median and middle half of the clips.
+
+    `floor` is what unrelated channels give on average.
+    """
+    curves = {"median and\nmiddle half\nof the clips": np.percentile(values, [50, 25, 75], axis=0).T}
+    fig = lines(np.asarray(hz) / 1000, curves, "frequency (kHz)", "coherence; dotted: unrelated channels", reference=floor)
+    fig.axes[0].set(xlim=(0, hz[-1] / 1000), ylim=(0, 1))
+    return fig
+
+
+def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | None = None) -> Figure:
+    """Something by mel band, {name: (n_clips, n_mels)}: median over clips, shaded all but the outer tenths on either side."""
+    curves = {name: np.percentile(values, [50, 10, 90], axis=0).T for name, values in profiles.items()}
+    n_mels = len(next(iter(curves.values())))
+    fig = lines(range(n_mels), curves, "mel band centre (kHz)", ylabel, reference=reference)
+    fig.axes[0].set_xticks(*mel_ticks(n_mels))
+    fig.axes[0].set_xlim(0, n_mels - 1)
+    return fig
+
+
+@styled
+def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figure:
+    """Training loss by step, (n_steps,), and the error on held-out windows at some of the steps, {name: {step: error}}."""
+    fig, [[ax]] = canvas(6.4, 3.0)
+    ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
+    for (name, errors), marker, colour in zip(held_out.items(), MARKERS, LINES):
+        ax.plot(list(errors), list(errors.values()), "--", marker=marker, markersize=4, color=colour, label=name)
+    ax.axhline(1, color=GREY, linestyle=":", label="the mean of the band")
+    ax.set(xlabel="training step", ylabel="error on hidden cells\n(band variance = 1)", ylim=(0, None))
+    fig.legend(loc="outside right upper")
+    return fig
+
+
+def waterfall(strengths, nulls: Mapping[str, np.ndarray]) -> Figure:
+    """Canonical correlations, (dim,), strongest first, over the mean and range of each null's shuffles, (n_shuffles, dim)."""
+    curves = {"as recorded": strengths}
+    curves |= {f"{name} (largest {x.max():.2f})": np.stack([x.mean(0), x.min(0), x.max(0)], 1) for name, x in nulls.items()}
+    fig = lines(np.arange(1, len(strengths) + 1), curves, "direction, strongest first", "canonical correlation")
+    shown = max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
+    fig.axes[0].set(xlim=(0.5, shown + 1.5), ylim=(0, None))
+    return fig
+
+
+@styled
+def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, interval: str = "95 % interval") -> Figure:
+    """Bars that begin at the reference, with intervals: for each group one a system.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `group`, system, value, lo, hi.
+    group : str
+        Column whose values are the groups, drawn from top to bottom in the order they come in.
+    interval : str
+        What lo and hi are; empty where they are nothing.
+    """
+    groups, systems = (list(dict.fromkeys(table[column])) for column in (group, "system"))
+    thick = 1 / (len(systems) + 1)
+    fig, axes = canvas(7.4, 0.9 + 0.2 * len(groups) * (len(systems) + 1))
+    ax = axes[0, 0]
+    for i, (system, (colour, hatch)) in enumerate(zip(systems, FILLS)):
+        rows, look = table[table["system"] == system], dict(color=colour, hatch=hatch, edgecolor="black", linewidth=0.5)
+        y = np.array([groups.index(g) for g in rows[group]]) + (i - (len(systems) - 1) / 2) * thick
+        ax.barh(y, rows["value"] - reference, 0.9 * thick, reference, label=system, **look)
+        ax.hlines(y, rows["lo"], rows["hi"], color="black", linewidth=1)
+    ax.axvline(reference, color=GREY, linewidth=1)
+    name_rows(axes, groups)
+    ax.set_xlabel(f"{xlabel}; line: {interval}" if interval else xlabel)
+    ax.grid(axis="x")
+    fig.legend(loc="outside right upper")
+    return fig
+
+
+@styled
+def shares(table: pd.DataFrame, label: str) -> Figure:
+    """A table of shares, 0 to 1, as shaded cells with their numbers."""
+    fig, [[ax]] = canvas(1.8 + 0.75 * table.shape[1], 1.1 + 0.27 * len(table))
+    ax.imshow(table, cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(table.to_numpy()):
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.55 else "black", fontsize=8)
+    ax.set_xticks(range(table.shape[1]), table.columns, rotation=30, ha="right")
+    ax.set_yticks(range(len(table)), table.index)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(label, loc="left")
+    return fig
+
+
+def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str, title: str = ""):
+    """Scatter of two coordinates of every clip, a plotly Figure: the file and all else the table says on hover.
+
+    Parameters
+    ----------
+    coordinates : (n_clips, 2)
+    table : DataFrame
+        A row a clip, with a column ``file``.
+    colour : str
+        Column that colours and marks the clips: groups.
+    """
+    import plotly.express as px
+
+    shown = table.assign(**{"component 1": coordinates[:, 0], "component 2": coordinates[:, 1]})
+    hover = {name: name != "file" for name in table} | {"component 1": False, "component 2": False}
+    arguments = dict(color=colour, symbol=colour, hover_name="file", hover_data=hover, color_discrete_sequence=list(LINES))
+    figure = px.scatter(shown, "component 1", "component 2", title=title, template="simple_white", **arguments)
+    return figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)

@@ -1,0 +1,98 @@
+"""Differences of Omega within the families of an ablation, in points. No score is computed here.
+
+Legend
+------
+rows : DataFrame, rows of ``differences.csv`` of one base and family, fractions; machine "mean" is the mean over machines.
+Blue and a circle are real recordings, vermillion and a diamond simulated ones. Bars are 95 % intervals over recordings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from asdkit.figures.style import DATA, GREY, canvas, count, error_bars, interval_dot, name_rows, styled
+
+FAMILIES = {  # title and, where variants are numbers, what the axis says
+    "objective": ("training objectives, embedding alone", ""),
+    "embedding": ("what of the MSM is scored, alone", ""),
+    "mask": ("mask ratio, MSM embedding alone", "mask ratio: share of the patches hidden"),
+    "window": ("length of a window", "length of a window (s)"),
+    "hop": ("windows of a scored clip", "frames between the windows of a scored clip"),
+    "blocks": ("blocks dropped", ""),
+    "modulation": ("resolution of the modulation block, alone", ""),
+    "whiten": ("blocks that are whitened", ""),
+    "balance": ("block balance, under concatenation", ""),
+    "fusion": ("fusion of the blocks", ""),
+    "knn": ("scoring of the neighbours", ""),
+    "n_0": ("target shrinkage", "n_0: weight of the source scale (recordings)"),
+    "k": ("neighbours", "k: nearest neighbours"),
+    "alpha": ("strength of Far-conditioning", "alpha: share of the nuisance subspace removed"),
+    "alpha-msm": ("strength of Far-conditioning, MSM embedding alone", "alpha: share of the nuisance subspace removed"),
+    "rank": ("rank of the conditioned subspace", "rank of the nuisance subspace (directions)"),
+    "conditioning": ("subspace that is conditioned", ""),
+    "conditioning-msm": ("subspace that is conditioned, MSM embedding alone", ""),
+    "aggregate": ("from windows to a file", ""),
+    "departures": ("options set back to the report's, one at a time", ""),
+    "machines": ("systems on machines that no option was chosen on, and on real ones", ""),
+    "autoencoder": ("the official baseline", ""),
+}
+
+
+@styled
+def differences_dots(rows: pd.DataFrame, family: str, base: str) -> Figure:
+    """Omega of each variant minus that of the family's reference: the mean over machines, and each machine beside it.
+
+    A panel for each kind of data. Marks are filled where the interval excludes 0.
+    """
+    rows, data, reference = _omega(rows)
+    rows = rows[rows["variant"] != reference]
+    variants = list(dict.fromkeys(rows["variant"]))
+    fig, [axes] = canvas(2.2 + 2.4 * len(data), 1.2 + 0.3 * len(variants), 1, len(data), sharey=True)
+    for ax, kind in zip(axes, data):
+        here, (colour, marker, _) = rows[rows["data"] == kind], DATA[kind]
+        ax.axvline(0, color=GREY, linewidth=0.9)
+        ax.grid(axis="x")
+        for y, variant in enumerate(variants):
+            of_variant = here[here["variant"] == variant]
+            machines = 100 * of_variant.loc[of_variant["machine"] != "mean", "difference"]
+            ax.plot(machines, [y + 0.25] * len(machines), "|", color=GREY, markersize=6, markeredgewidth=1)
+            value, lo, hi = 100 * of_variant.loc[of_variant["machine"] == "mean", ["difference", "lo", "hi"]].iloc[0]
+            interval_dot(ax, y, (value, lo, hi), colour, marker, lo > 0 or hi < 0, linewidth=1.5, size=5.5)
+        ax.set_title(f"{kind}, {count(here.loc[here['machine'] == 'mean', 'machines'].max(), 'machine')}")
+    name_rows(axes, variants, margin=0.6)
+    fig.suptitle(f"{base}: {FAMILIES.get(family, (family,))[0]}")
+    fig.supxlabel(f"Omega minus that of “{reference}” (points)")
+    return fig
+
+
+@styled
+def differences_curve(rows: pd.DataFrame, family: str, base: str) -> Figure:
+    """The same for variants that are numbers: along an axis, a line for each kind of data and a thin one for each machine."""
+    rows, data, reference = _omega(rows)
+    rows = rows.assign(number=rows["variant"].astype(float))
+    numbers = np.sort(rows["number"].unique())
+    fig, [[ax]] = canvas(4.6, 3.2)
+    ax.axhline(0, color=GREY, linewidth=0.9)
+    ax.grid(axis="y")
+    for shift, kind in zip((-0.06, 0.06) if len(data) > 1 else (0,), data):
+        colour, marker, line = DATA[kind]
+        for machine, mine in rows[rows["data"] == kind].sort_values("number").groupby("machine", sort=False):
+            x = np.searchsorted(numbers, mine["number"]) + shift
+            if machine != "mean":
+                ax.plot(x, 100 * mine["difference"], line, color=colour, linewidth=0.6, alpha=0.6)
+                continue
+            y, label = 100 * mine[["difference", "lo", "hi"]], f"{kind}, {count(mine['machines'].iloc[0], 'machine')}"
+            error_bars(ax, x, y, marker + line, colour, markersize=5, capsize=2.5, label=label)
+    ax.set_xticks(range(len(numbers)), [f"{n:g}" for n in numbers])
+    ax.set(xlabel=FAMILIES[family][1], ylabel=f"Omega minus that at {float(reference):g} (points)")
+    ax.set_title(f"{base}: {FAMILIES[family][0]}", fontsize=10)
+    fig.legend(loc="outside lower center", ncols=2)
+    return fig
+
+
+def _omega(rows):
+    """The rows of Omega, which kinds of data there are, and the family's reference."""
+    rows = rows[rows["metric"] == "omega"]
+    return rows, [d for d in DATA if d in set(rows["data"])], rows["reference"].iloc[0]
