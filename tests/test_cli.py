@@ -268,23 +268,30 @@ def test_simulate_needs_both_or_neither_of_its_folders(tmp_path, capsys):
 # one's own machine
 
 
-def mono(folder, clips):
-    """The recordings as pairs of mono files."""
+@pytest.fixture
+def valve(tiny_data):
+    """Training and test files; not to be written to."""
+    return [sorted((tiny_data / "dev_data/raw/valve" / split).iterdir()) for split in ("train", "test")]
+
+
+def copies(folder, clips, **channels):
+    """The recordings with the channels of each ending: of ``x.wav`` a file ``x<ending>.wav``."""
     folder.mkdir()
     for path in clips:
         samples, rate = soundfile.read(path)
-        for name, channel in zip(("near", "far"), samples.T):
-            soundfile.write(folder / f"{path.stem}_{name}.wav", channel, rate, subtype="FLOAT")
+        for ending, of in channels.items():
+            soundfile.write(folder / f"{path.stem}{ending}.wav", samples[:, of], rate, subtype="FLOAT")
     return folder
+
+
+def mono(folder, clips):
+    """The recordings as pairs of mono files."""
+    return copies(folder, clips, _near=0, _far=1)
 
 
 def swapped(folder, clips):
     """The recordings with near in channel 1."""
-    folder.mkdir()
-    for path in clips:
-        samples, rate = soundfile.read(path)
-        soundfile.write(folder / path.name, samples[:, ::-1], rate, subtype="FLOAT")
-    return folder
+    return copies(folder, clips, **{"": [1, 0]})
 
 
 def scores_of(capsys, *arguments):
@@ -293,8 +300,8 @@ def scores_of(capsys, *arguments):
     return [line.split(",")[1:] for line in capsys.readouterr().out.splitlines()[1:]]
 
 
-def test_a_model_reads_what_it_scores_as_it_read_what_it_learned(data, model, fast_config, tmp_path, capsys):
-    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+def test_a_model_reads_what_it_scores_as_it_read_what_it_learned(valve, model, fast_config, tmp_path, capsys):
+    train, test = valve
     expected = scores_of(capsys, "score", model, *test)
     other = swapped(tmp_path / "swapped", train)
     succeeds("fit", other, "--out", tmp_path / "m", "--near", "1", "--config", fast_config)
@@ -302,11 +309,11 @@ def test_a_model_reads_what_it_scores_as_it_read_what_it_learned(data, model, fa
     assert scores_of(capsys, "score", tmp_path / "m", *test) != expected
 
 
-def test_near_alone_is_what_a_near_only_system_gives(data, fast_config, tmp_path, capsys):
+def test_near_alone_is_what_a_near_only_system_gives(valve, fast_config, tmp_path, capsys):
     """Whatever far holds, and whether it is there; no warning of its silence."""
-    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+    train, test = valve
     fit = ["--near-only", "--config", fast_config]
-    succeeds("fit", data / "valve" / "train", "--out", tmp_path / "stereo", *fit)
+    succeeds("fit", train[0].parent, "--out", tmp_path / "stereo", *fit)
     pairs, new = mono(tmp_path / "pairs", train), mono(tmp_path / "new", test)
     succeeds("fit", pairs, "--out", tmp_path / "pair", *fit)
     for path in pairs.glob("*_far.wav"):
@@ -320,8 +327,8 @@ def test_near_alone_is_what_a_near_only_system_gives(data, fast_config, tmp_path
     assert scores[0] == scores[1] == scores[2] and len(scores[0]) == len(test)
 
 
-def test_pairs_of_mono_files(data, model, fast_config, tmp_path, capsys):
-    train, test = (sorted((data / "valve" / split).iterdir()) for split in ("train", "test"))
+def test_pairs_of_mono_files(valve, model, fast_config, tmp_path, capsys):
+    train, test = valve
     out = tmp_path / "m"
     succeeds("fit", mono(tmp_path / "pairs", train), "--out", out, "--config", fast_config)
     new = mono(tmp_path / "new", test)
@@ -345,12 +352,12 @@ def test_a_model_tells_what_it_was_fitted_on(model):
 def test_watch_once_and_again(data, model, tmp_path, capsys):
     folder, out = data / "valve" / "test", tmp_path / "scores.csv"
     (folder / "broken.wav").write_text("no sound")
-    command = ["watch", str(model), str(folder), "--out", str(out), "--once", "--interval", "0.01"]
-    assert main(command) == 0
+    command = ["watch", model, folder, "--out", out, "--once", "--interval", "0.01"]
+    succeeds(*command)
     err, lines = capsys.readouterr().err, out.read_text().splitlines()
     assert lines[0] == "file,score,decision,error" and len(lines) == 10 and lines[1].startswith("broken.wav,,,")
     assert "broken.wav: not readable as audio" in err
-    assert main(command) == 0
+    succeeds(*command)
     assert out.read_text().splitlines() == lines
     refused(capsys, "watch", model, tmp_path / "nowhere", "--out", out, says="nowhere: no such folder")
     refused(capsys, "watch", tmp_path, folder, "--out", out, says="not readable as a model")

@@ -103,7 +103,7 @@ def auc(train, test) -> float:
 
 
 def test_the_default_detects_strong_faults_of_a_simulated_machine(tmp_path):
-    """AUC is 1 with every seed tried."""
+    """AUC was 1.0 with both seeds tried."""
 
     def clip(i, fault=None):
         path = tmp_path / f"{i}.wav"
@@ -115,7 +115,8 @@ def test_the_default_detects_strong_faults_of_a_simulated_machine(tmp_path):
     assert auc(healthy[:14], [*healthy[14:], *faulty]) > 0.85
 
 
-@pytest.mark.parametrize("machine, floor", [("fan", 0.55), ("BrushlessMotor", 0.55)])
+@pytest.mark.parametrize("machine, floor", [("fan", 0.6), ("BrushlessMotor", 0.7)])
 def test_the_default_detects_faults_of_real_machines(real_data, machine, floor):
+    """AUC was 0.73 and 0.89, and 0.75 and 0.80 on other clips of the same machines."""
     (found,) = index_data(real_data, [machine])
     assert auc(found.train[::9], found.test[::5]) > floor
