@@ -42,14 +42,10 @@ def test_what_far_predicts_is_cancelled_and_the_machine_stays():
     assert 0.8 < residual.abs().square().sum() / machine.abs().square().sum() < 1.5
 
 
-def test_silent_far_removes_nothing():
-    near = noise(5, 7, dtype=torch.complex64)
-    assert torch.equal(dsp.cancel_far(near, torch.zeros_like(near)), near)
-    assert torch.equal(dsp.cancel_far(near, torch.zeros_like(near), penalty=0.0), near)
-
-
-def test_cancel_far_knows_no_level():
+def test_silent_far_removes_nothing_and_levels_do_not_matter():
     near, far = noise(5, 7, dtype=torch.complex64), noise(5, 7, seed=1, dtype=torch.complex64)
+    for options in ({}, dict(penalty=0.0)):
+        assert torch.equal(dsp.cancel_far(near, torch.zeros_like(near), **options), near)
     torch.testing.assert_close(dsp.cancel_far(near, 1000 * far), dsp.cancel_far(near, far))
     torch.testing.assert_close(dsp.cancel_far(1000 * near, far), 1000 * dsp.cancel_far(near, far))
 
@@ -61,12 +57,6 @@ def naive_context(far, context):
         neighbours = [far[:, min(max(t + i, 0), n_frames - 1)] for i in range(-context, context + 1)]
         stacked[:, t] = np.concatenate(neighbours)
     return stacked
-
-
-@pytest.mark.parametrize("context", [0, 1, 3])
-def test_far_context_equals_loops(context):
-    far = noise(4, 6)
-    np.testing.assert_array_equal(dsp.far_context(far, context).numpy(), naive_context(far.numpy(), context).astype(np.float32))
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 0.1])

@@ -127,36 +127,3 @@ def test_help_lists_the_commands_of_the_readme():
     listed = subprocess.run(["make", "-C", str(ROOT)], check=True, capture_output=True, text=True).stdout
     for target in set(re.findall(r"`?make ([a-z-]+)`?$", (ROOT / "README.md").read_text(), re.MULTILINE)):
         assert f"make {target} " in listed
-
-
-def last_line(folder: Path, test: str, environment: dict[str, str]) -> str:
-    """Of a run of pytest on one test, beside this conftest, in an otherwise clean environment."""
-    shutil.copy(ROOT / "tests/conftest.py", folder)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    real\n    browser\naddopts = -p no:cacheprovider\n")
-    (folder / "test_it.py").write_text(test)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASDKIT_", "PYTEST_"))}
-    clean["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "real or browser"]
-    run = subprocess.run(command, cwd=folder, env=clean | environment, capture_output=True, text=True)
-    return run.stdout.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    "environment, outcome",
-    [
-        ({}, "1 skipped"),
-        ({"ASDKIT_REAL_DATA": "nowhere"}, "1 skipped"),
-        ({"ASDKIT_REQUIRE_REAL": "1"}, "1 error"),
-        ({"ASDKIT_REQUIRE_REAL": "1", "ASDKIT_REAL_DATA": "nowhere"}, "1 error"),
-        ({"ASDKIT_REQUIRE_REAL": "1", "ASDKIT_REAL_DATA": "."}, "1 passed"),
-    ],
-)
-def test_real_recordings_cannot_be_skipped_where_they_are_required(environment, outcome, tmp_path):
-    test = "def test_it(real_data):\n    assert real_data.is_absolute()\n"
-    assert outcome in last_line(tmp_path, test, environment)
-
-
-@pytest.mark.parametrize("environment, outcome", [({}, "1 skipped"), ({"ASDKIT_REQUIRE_BROWSER": "1"}, "1 failed")])
-def test_a_browser_cannot_be_skipped_where_it_is_required(environment, outcome, tmp_path):
-    test = "import pytest\n\n@pytest.mark.browser\ndef test_it():\n    pytest.skip('found no browser')\n"
-    assert outcome in last_line(tmp_path, test, environment)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asdkit.recordings import InputError
-from asdkit.simulate.injection import FAR_DB, GENERIC, inject
+from asdkit.simulate import FAR_DB, GENERIC, inject
 
 SAMPLES = 0.1 * np.random.default_rng(0).normal(size=(2, 48000)).astype("float32")
 

@@ -37,33 +37,8 @@ def test_the_quick_profile_replaces_literals_that_exist(path):
     assert all(type(value) is type(assigned[name]) for name, value in mock.items())
 
 
-def prose(path):
-    return ["".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "markdown"]
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_opens_with_its_number_and_asks_one_question(path):
-    first = prose(path)[0]
-    assert first.startswith(f"# {path.stem[:2]} ")
-    (question,) = re.findall(r"\*\*Question\.\*\* ([^?]*\?)", first)
-    assert first.count("?") == 1 and "**In.**" in first and "**Out.**" in first
-    assert " ".join(question.split()) in (FOLDER / "README.md").read_text()
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_ends_with_what_was_seen_assertions_and_the_next(path):
-    cells = json.loads(path.read_text())["cells"]
-    *_, seen, last = code_cells(path)
-    assert "## What we saw" in "\n".join(prose(path)) and "print(f" in "".join(seen["source"])
-    statements = ast.parse("".join(last["source"])).body
-    assert all(isinstance(s, ast.Assert | ast.For) for s in statements) and any(isinstance(s, ast.Assert) for s in statements)
-    assert cells[-1]["cell_type"] == "markdown" and "".join(cells[-1]["source"]).startswith("**Next:**")
-    links = re.findall(r"\]\(([^)]+)\)", "".join(cells[-1]["source"]))
-    assert links and all((FOLDER / link).is_file() for link in links)
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_cells_are_short_and_hold_no_method(path):
-    sources = ["".join(c["source"]) for c in code_cells(path)]
-    assert max(len(source.splitlines()) for source in sources) < 22
-    assert sum(len(re.findall(r"^\s*(?:def|class) ", source, re.MULTILINE)) for source in sources) <= 1
+def test_it_leads_on_to_files_that_exist(path):
+    last = json.loads(path.read_text())["cells"][-1]
+    links = re.findall(r"\]\(([^)]+)\)", "".join(last["source"]))
+    assert "".join(last["source"]).startswith("**Next:**") and links and all((FOLDER / link).is_file() for link in links)

@@ -1,6 +1,5 @@
 """Log-mel against librosa, a tone as oracle, windows against loops."""
 
-import librosa
 import numpy as np
 import pytest
 import torch
@@ -17,28 +16,22 @@ spans = st.tuples(st.integers(0, 1000), st.integers(1, 120), st.integers(1, 100)
 @pytest.fixture(scope="module")
 def samples():
     """(2, n_samples) noise, the second channel quieter and ending in digital silence."""
-    x = np.random.default_rng(0).normal(size=(2, 40000)) * [[0.1], [1e-3]]
-    x[1, 30000:] = 0
+    x = np.random.default_rng(0).normal(size=(2, 20000)) * [[0.1], [1e-3]]
+    x[1, 15000:] = 0
     return x.astype(np.float32)
 
 
-@pytest.mark.parametrize(("n_fft", "hop", "n_mels"), RESOLUTIONS)
-def test_log_mel_equals_librosa(samples, n_fft, hop, n_mels):
-    power = librosa.feature.melspectrogram(
-        y=samples.astype(float), sr=16000, n_fft=n_fft, hop_length=hop, n_mels=n_mels, power=2.0, pad_mode="constant"
-    )
-    ours = log_mel(stft(torch.from_numpy(samples), n_fft, hop), n_mels).numpy()
-    np.testing.assert_allclose(ours, 10 * np.log10(np.maximum(power, 1e-10)), atol=1e-3)
-    assert ours.min() == -100  # digital silence rests on the floor
+def test_equals_librosa(samples):
+    import librosa  # slow, and needed here only
 
-
-@pytest.mark.parametrize(("n_fft", "hop", "n_mels"), RESOLUTIONS)
-def test_filterbank_equals_librosa(n_fft, hop, n_mels):
-    theirs = librosa.filters.mel(sr=16000, n_fft=n_fft, n_mels=n_mels)
-    np.testing.assert_allclose(mel_filterbank(n_mels, n_fft).numpy(), theirs, atol=1e-7)
-
-
-def test_mel_scale_equals_librosa_and_inverts():
+    for n_fft, hop, n_mels in RESOLUTIONS:
+        theirs = librosa.filters.mel(sr=16000, n_fft=n_fft, n_mels=n_mels)
+        np.testing.assert_allclose(mel_filterbank(n_mels, n_fft).numpy(), theirs, atol=1e-7)
+        options = dict(n_fft=n_fft, hop_length=hop, n_mels=n_mels, pad_mode="constant")
+        power = librosa.feature.melspectrogram(y=samples.astype(float), sr=16000, **options)
+        ours = log_mel(stft(torch.from_numpy(samples), n_fft, hop), n_mels).numpy()
+        np.testing.assert_allclose(ours, 10 * np.log10(np.maximum(power, 1e-10)), atol=1e-3)
+        assert ours.min() == -100  # digital silence rests on the floor
     hz = np.linspace(0, 8000, 500)
     np.testing.assert_allclose(spectrogram.hz_to_mel(hz), librosa.hz_to_mel(hz), rtol=1e-12)
     np.testing.assert_allclose(mel_to_hz(spectrogram.hz_to_mel(hz)), hz, rtol=1e-12, atol=1e-9)
@@ -55,7 +48,7 @@ def test_a_tone_lands_in_its_band(hz):
 def test_leading_dimensions_are_kept(samples):
     x = torch.from_numpy(samples)
     together = stft(x.reshape(2, 1, -1))
-    assert together.shape == (2, 1, 513, 79)
+    assert together.shape == (2, 1, 513, 40)
     torch.testing.assert_close(together[1, 0], stft(x[1]))
 
 

@@ -1,14 +1,21 @@
-"""Simulated near/far recordings in the DCASE 2026 layout, and other people's mono recordings rendered to near and far.
+"""Simulated recordings of a near and a far microphone, in the DCASE 2026 layout.
 
-`simulate` (`.datasets`) writes procedural machines (`.machines`) with graded faults (`.faults`), `render_recordings` (`.mono`)
-other people's recordings; both play them in a room with a near and a far microphone (`.rooms`). One clip, and counterfactual
-pairs of clips that differ in one ingredient, come from `Scene` and `render` (`.scenes`). `.writing` describes a folder.
-
-`VERSION` is frozen: any change to what a seed sounds like raises it, and voids every comparison with earlier numbers.
+`simulate` writes data sets of procedural machines with graded faults, `render_recordings` plays other people's mono recordings
+in a room, and `inject` adds a fault to any recording. One clip, and pairs of clips that differ in one ingredient, come from a
+`Scene` and `render`. `VERSION` is frozen: a change to what a seed sounds like raises it and voids every earlier number.
 """
 
-from .datasets import scenes, simulate
-from .mono import render_recordings
-from .scenes import MACHINES, VERSION, Mix, Scene, mix, render
+from .datasets import CONDITION_SPAN, scenes, simulate
+from .faults import FAULTS
+from .injection import FAR_DB, GENERIC, inject
+from .machines import KINDS, rms
+from .mono import read_mono, render_recordings
+from .rooms import LAYOUTS, factory_noise, impulse_responses
+from .scenes import MACHINES, VERSION, Mix, Scene, mix, operation, render, specimen
+from .writing import RECORD
 
-__all__ = ["MACHINES", "VERSION", "Mix", "Scene", "mix", "render", "render_recordings", "scenes", "simulate"]
+__all__ = [
+    "CONDITION_SPAN", "FAR_DB", "FAULTS", "GENERIC", "KINDS", "LAYOUTS", "MACHINES", "RECORD", "VERSION", "Mix", "Scene",
+    "factory_noise", "impulse_responses", "inject", "mix", "operation", "read_mono", "render", "render_recordings", "rms",
+    "scenes", "simulate", "specimen",
+]  # fmt: skip

@@ -1,0 +1,96 @@
+"""The rooms of the package: who may import whom, no circle, and a docstring that says what lives in each."""
+
+import ast
+import json
+import re
+from graphlib import TopologicalSorter
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ""  # the flat files of asdkit/
+MAY_IMPORT = {
+    "recordings": set(),
+    "simulate": {"recordings"},
+    CORE: {"recordings"},
+    "figures": {"asdkit.spectrogram"},
+    "experiments": {CORE, "recordings", "simulate", "figures"},
+    "apps": {CORE, "recordings", "simulate", "figures", "experiments"},
+}
+ROOMS = sorted(set(MAY_IMPORT) - {CORE})
+FRONT_DOORS = {"asdkit", "asdkit.__main__"}  # names and the command come from any room
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted((ROOT / "asdkit").rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    room = f"{module}.".split(".")[1]
+    return room if room in ROOMS else CORE
+
+
+def imported(name: str, nodes) -> set[str]:
+    """Modules of ours that import statements among `nodes` name; `from room import module` names the module."""
+    found, package = set(), name if MODULES[name].stem == "__init__" else name.rpartition(".")[0]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module
+            found |= {f"{base}.{a.name}" if f"{base}.{a.name}" in MODULES else base for a in node.names}
+    return found & MODULES.keys()
+
+
+def at_import(tree):
+    """Nodes that run when the module is imported; what only type checkers read does not."""
+    for node in ast.iter_child_nodes(tree):
+        later = isinstance(node, ast.FunctionDef | ast.Lambda)
+        if not later and not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
+            yield from at_import(node)
+
+
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def test_every_folder_is_a_known_room():
+    assert sorted(path.parent.name for path in (ROOT / "asdkit").glob("*/__init__.py")) == ROOMS
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_what_it_may(room):
+    allowed = MAY_IMPORT[room] | {room}
+    forbidden = [
+        f"{name} imports {other}"
+        for name in sorted(TREES.keys() - FRONT_DOORS)
+        if room_of(name) == room
+        for other in sorted(imported(name, ast.walk(TREES[name])))
+        if other not in allowed and room_of(other) not in allowed
+    ]
+    assert not forbidden, "\n".join(forbidden)
+
+
+def test_modules_import_each_other_in_no_circle():
+    graph = {name: imported(name, at_import(tree)) for name, tree in TREES.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError with the circle
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_lives_there(room):
+    assert ast.get_docstring(TREES[f"asdkit.{room}"])
+
+
+@pytest.mark.skip(reason="notebooks follow")
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(ROOT.glob("notebooks/*.ipynb"))], ids=lambda path: path.name)
+def test_notebooks_and_the_readme_import_from_a_room(path):
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    modules = re.findall(r"^\s*(?:from|import) (asdkit[\w.]*)", text, re.MULTILINE)
+    assert not [m for m in modules if m not in {"asdkit", *(f"asdkit.{room}" for room in ROOMS)}]
