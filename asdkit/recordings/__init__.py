@@ -1,6 +1,7 @@
 """Recordings: what a clip is, how files are found, read and refused, and the data of the DCASE challenge.
 
-`clips` reads names and groups, `reading` samples, `intake` a person's own folders (pairs aligned by `alignment`);
+`clips` reads names and groups, `reading` samples, `intake` a person's own folders (pairs aligned by `alignment`),
+`training_set` what a machine is fitted on;
 `datasets`, `download`, `validation`, `submission` and `submission_check` are about the challenge; `files` writes files whole.
 """
 
@@ -19,8 +20,10 @@ from asdkit.recordings.clips import (
     wav_files,
 )
 from asdkit.recordings.reading import InputError, Reading, read_clip
+from asdkit.recordings.training_set import TrainingSet, one_domain_at_least, own_recordings
 
 __all__ = [
-    "LABELS", "SAMPLE_RATE", "TABLES", "Clip", "InputError", "Machine", "Reading", "index_data", "index_folder",
-    "index_machine", "machine_folders", "parse_name", "read_clip", "read_recordings", "wav_files",
+    "LABELS", "SAMPLE_RATE", "TABLES", "Clip", "InputError", "Machine", "Reading", "TrainingSet", "index_data", "index_folder",
+    "index_machine", "machine_folders", "one_domain_at_least", "own_recordings", "parse_name", "read_clip", "read_recordings",
+    "wav_files",
 ]  # fmt: skip
