@@ -25,7 +25,7 @@ from asdkit.knn import check_backend
 from asdkit.msm import masked_error
 from asdkit.objectives import RECONSTRUCT, Examples, class_name, train_objective
 from asdkit.recordings import SAMPLE_RATE, Clip, InputError
-from asdkit.recordings.training_set import TrainingSet
+from asdkit.recordings import TrainingSet
 from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft, window_starts
 
 HOP = 512
@@ -292,6 +292,11 @@ class FeatureExtractor:
         """
         starts = window_starts(spectra["near", "slow"].shape[1], self.config.width, hop)
         return {name: BLOCKS[name].describe(self, spectra, starts) for name in names or self.config.blocks}
+
+    def describe_all(self, segments: Iterable[Spectra], hop: int) -> dict[str, torch.Tensor]:
+        """Blocks of one recording, its segments one after the other."""
+        described = [self.describe(spectra, hop) for spectra in segments]
+        return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
     def windows(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
         """Slow windows of one channel, dB: (n_windows, 128, width)."""

@@ -47,7 +47,7 @@ from asdkit.objectives import POOLED, Examples
 from asdkit.recordings import Clip, InputError, Reading
 from asdkit.recordings.intake import check_order, read_folder, segments, training_record
 from asdkit.recordings.reading import TWO_CHANNELS, near_of
-from asdkit.recordings.training_set import TrainingSet
+from asdkit.recordings import TrainingSet
 from asdkit.scorer import Scorer, fit_scorer, standardised
 from asdkit.space import Scaler, Space, is_conditioned
 from asdkit.storage import damaged_if_it_fails, load_tree, save_tree

@@ -15,7 +15,7 @@ import torch
 
 from asdkit.config import Config
 from asdkit.knn import DomainKNN, fit_knn
-from asdkit.recordings.training_set import TrainingSet
+from asdkit.recordings import TrainingSet
 from asdkit.space import Space, aggregate, fit_space, fuse
 
 
