@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from asdkit.recordings import Clip
-from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, parts, training_record
+from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, segments, training_record
 from asdkit.recordings.reading import InputError, Reading
 
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def test_a_pair_is_aligned_to_the_sample_and_trimmed(tmp_path, late):
     path = pair(tmp_path, "a", late=late)
     found = align(path, PAIRS)
     assert found.lag == pytest.approx(late, abs=1e-6) and found.drift == 0 and found.coherence == pytest.approx(0.8, abs=0.03)
-    (clip,) = parts(Clip(path, reading=PAIRS))
+    (clip,) = segments(Clip(path, reading=PAIRS))
     near, far = clip.read()
     assert len(near) == 48000 - max(0, -round(late * 16000))
     assert np.corrcoef(near, far)[0, 1] > 0.8
@@ -55,7 +55,7 @@ def test_drift_is_measured_and_followed(tmp_path):
     path = pair(tmp_path, "a", seconds=45, ppm=60)
     found = align(path, PAIRS)
     assert found.drift == pytest.approx(60, abs=5)
-    clips = parts(Clip(path, reading=PAIRS))
+    clips = segments(Clip(path, reading=PAIRS))
     assert len(clips) == 4 and clips[3].lag - clips[0].lag == pytest.approx(60e-6 * 33.75, abs=3e-4)
     lagged = [re.match(r"a_near.wav \d+", c.name) for c in clips]
     assert all(lagged) and len({c.place for c in clips}) == 4 and len({c.path for c in clips}) == 1

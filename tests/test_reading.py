@@ -38,7 +38,7 @@ def test_the_near_channel_comes_first(tmp_path):
 
 def test_a_part_is_a_part(tmp_path):
     path = write(tmp_path / "a.wav")
-    np.testing.assert_array_equal(read_clip(path, part=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
+    np.testing.assert_array_equal(read_clip(path, segment=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
     assert duration(path, Reading()) == 0.5
 
 
@@ -102,7 +102,7 @@ def test_files_over_4_gb_have_a_header_of_their_own(tmp_path, lost):
     path = write(tmp_path / "a.wav", format="RF64")
     assert read_clip(path).shape == (2, 8000)
     path.write_bytes(path.read_bytes()[:-lost])
-    refused(path, "truncated; found .* frames, expected 8000")
+    refused(path, "truncated; found .* bytes of audio, expected 64000")
 
 
 # files that are none

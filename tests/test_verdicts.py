@@ -71,7 +71,7 @@ def test_a_bad_file_and_a_bug_are_errors_of_that_file(model, tmp_path, monkeypat
     path = tmp_path / "a.wav"
     path.write_text("no sound")
     assert model.judge(path).error.startswith(f"{path}: not readable") and model.judge(path).score is None
-    monkeypatch.setattr(verdicts, "parts", lambda _: 1 / 0)
+    monkeypatch.setattr(verdicts, "segments", lambda _: 1 / 0)
     assert model.judge(path).error == f"{path}: failed (ZeroDivisionError('division by zero'))"
 
 

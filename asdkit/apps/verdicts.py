@@ -21,8 +21,7 @@ import torch
 
 from asdkit.blocks import Spectra, read_spectra
 from asdkit.detector import Detector
-from asdkit.recordings import Clip
-from asdkit.recordings.intake import parts
+from asdkit.recordings import Clip, segments
 from asdkit.recordings.reading import InputError, Reading, far_of, is_far, near_of
 
 HEADER = ("file", "score", "decision", "error")
@@ -48,21 +47,21 @@ class Model:
     reading: Reading
 
     def spectra(self, path: Path) -> Iterator[tuple[float, Spectra]]:
-        """Where each part of one recording begins (s), and its spectra, one after the other.
+        """Where each segment of one recording begins (s), and its spectra, one after the other.
 
         Raises
         ------
         InputError
             A recording that cannot be used, or one of more than an hour.
         """
-        clips = parts(Clip(path, reading=self.reading))
-        if (seconds := clips[-1].part[1] if clips[-1].part else 0.0) > LONGEST:
+        clips = segments(Clip(path, reading=self.reading))
+        if (seconds := clips[-1].segment[1] if clips[-1].segment else 0.0) > LONGEST:
             raise InputError(f"{path}: found {seconds / 3600:.1f} hours, expected at most {LONGEST / 3600:.0f}")
         for clip in clips:
-            yield clip.part[0] if clip.part else 0.0, read_spectra(clip, self.detector.config)
+            yield clip.segment[0] if clip.segment else 0.0, read_spectra(clip, self.detector.config)
 
     def blocks(self, path: Path) -> dict[str, torch.Tensor]:
-        """Blocks of one recording at the test hop, its parts one after the other."""
+        """Blocks of one recording at the test hop, its segments one after the other."""
         front, hop = self.detector.front, self.detector.config.test_hop
         described = [front.describe(spectra, hop) for _, spectra in self.spectra(path)]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}

@@ -16,11 +16,11 @@ import numpy as np
 
 from asdkit.recordings.reading import SAMPLE_RATE
 
-CHANCE = 12.0  # strength that recordings with nothing in common do not reach
-SPAN = 60.0  # s from the start in which the lag is looked for; the recorders were started within half of it
-NEARBY = 10.0  # s, at most, that drift and coherence are read from at either end: clocks that drift blur more than that
-CLOCKS = 500e-6  # seconds per second that two clocks may differ
-WAY = 0.03  # s, 10 m: what sound needs between the microphones, at most
+MIN_PEAK = 12.0  # strength that recordings with nothing in common do not reach
+SEARCH_S = 60.0  # s from the start in which the lag is looked for; the recorders were started within half of it
+EDGE_S = 10.0  # s, at most, that drift and coherence are read from at either end: clocks that drift blur more than that
+MAX_CLOCK_DRIFT = 500e-6  # seconds per second that two clocks may differ
+MAX_PATH_DELAY_S = 0.03  # s, 10 m: what sound needs between the microphones, at most
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Alignment:
         return self.lag + 1e-6 * self.drift * (second - sum(self.common) / 2)
 
 
-def find_lag(near: np.ndarray, far: np.ndarray, around: float = 0.0, reach: float | None = None) -> tuple[float, float]:
+def find_lag(near: np.ndarray, far: np.ndarray, reach: float | None = None) -> tuple[float, float]:
     """Lag of far by GCC-PHAT.
 
     Parameters
     ----------
     near, far : (n_samples,)
-    around, reach : float
-        Look only within `reach` seconds of `around`; anywhere by default.
+    reach : float, optional
+        Look only at lags of up to so many seconds; at all by default.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def find_lag(near: np.ndarray, far: np.ndarray, around: float = 0.0, reach: floa
     spread = np.median(r) / 0.6745
     allowed = (lags >= -len(near) / SAMPLE_RATE) & (lags <= len(far) / SAMPLE_RATE)
     if reach is not None:
-        allowed &= np.abs(lags - around) <= reach
+        allowed &= np.abs(lags) <= reach
     best = int(np.argmax(np.where(allowed, r, -1.0)))
     return (float(lags[best]), float(r[best] / spread)) if spread > 0 else (0.0, 0.0)
 
@@ -81,8 +81,8 @@ def heard_first(near: np.ndarray, far: np.ndarray) -> int:
 
     The machine's sound reaches near first. Noise that is louder than the machine at both microphones may reach far first.
     """
-    lag, strength = find_lag(near, far, reach=WAY)
-    return -1 if strength < CHANCE or lag == 0 else int(lag < 0)
+    lag, strength = find_lag(near, far, reach=MAX_PATH_DELAY_S)
+    return -1 if strength < MIN_PEAK or lag == 0 else int(lag < 0)
 
 
 def look_swapped(firsts: list[int]) -> bool:

@@ -2,7 +2,7 @@
 
 Legend
 ------
-clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a part of either.
+clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a segment of either.
 recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
     recording. Without ``recordings_00.csv`` each clip is its own recording.
 samples : (2, n_samples) float32 in [-1, 1] at 16 kHz; `asdkit.recordings.reading` reads them.
@@ -43,18 +43,18 @@ class Clip:
     attributes: str = ""
     recording: str = ""  # group of siblings; the file name where unknown
     reading: Reading = TWO_CHANNELS
-    part: tuple[float, float] | None = None  # seconds, of a recording that was cut
+    segment: tuple[float, float] | None = None  # seconds, of a recording that was cut
     lag: float = 0.0  # seconds that the far file of a pair is late
 
     @property
     def name(self) -> str:
-        """File name without its folder, and which part of it."""
-        return self.path.name if self.part is None else f"{self.path.name} {self.part[0]:.3f}-{self.part[1]:.3f} s"
+        """File name without its folder, and which segment of it."""
+        return self.path.name if self.segment is None else "{} {:.3f}-{:.3f} s".format(self.path.name, *self.segment)
 
     @property
     def place(self) -> tuple:
         """Where its samples lie: what clips are told apart and sorted by."""
-        return self.path, self.part or ()
+        return self.path, self.segment or ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -63,7 +63,7 @@ class Clip:
 
     def read(self) -> np.ndarray:
         """Its samples, see `asdkit.recordings.reading.read_clip`."""
-        return read_clip(self.path, self.reading, self.part, self.lag)
+        return read_clip(self.path, self.reading, self.segment, self.lag)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ def parse_name(path: str | Path) -> Clip:
     if m := _UNLABELLED.fullmatch(path.name):
         return Clip(path, m["section"], split="test", recording=path.name)
     raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
+
+
+def follows_grammar(path: Path) -> bool:
+    """Whether `parse_name` can read a file's name."""
+    return any(grammar.fullmatch(path.name) for grammar in (_LABELLED, _UNLABELLED))
 
 
 def wav_files(folder: Path) -> list[Path]:
@@ -137,22 +142,27 @@ def index_machine(folder: str | Path) -> Machine:
         Without training clips, with a name outside the grammar, or with an anomaly among the training clips.
     """
     folder = Path(folder)
-    recordings = read_recordings(folder)
+    return Machine(folder.name, folder, training_clips(folder), _named_clips(folder, "test"))
 
-    def clips(split):
-        parsed = [parse_name(p) for p in wav_files(folder / split)] if (folder / split).is_dir() else []
-        return tuple(replace(c, recording=recordings.get((split, c.name), c.name)) for c in parsed)
 
-    train, test = clips("train"), clips("test")
-    if recordings and not {("train", c.name) for c in train} & recordings.keys():
-        table = folder / "recordings_00.csv"
-        warnings.warn(f"{table}: names none of the training clips; each is taken for its own recording", stacklevel=2)
-    if not train:
+def training_clips(folder: Path) -> tuple[Clip, ...]:
+    """The training clips of ``<machine>/train``, see `index_machine`; their domains are those of their names."""
+    clips, table = _named_clips(folder, "train"), folder / "recordings_00.csv"
+    if not clips:
         raise InputError(f"{folder}: found no training clips; expected .wav files in {folder / 'train'}")
-    for c in train:
+    if (recordings := read_recordings(folder)) and not {("train", c.name) for c in clips} & recordings.keys():
+        warnings.warn(f"{table}: names none of the training clips; each is taken for its own recording", stacklevel=3)
+    for c in clips:
         if c.label == 1:
             raise InputError(f"{c.path}: found an anomaly among the training clips; expected normal recordings only")
-    return Machine(folder.name, folder, train, test)
+    return clips
+
+
+def _named_clips(folder: Path, split: str) -> tuple[Clip, ...]:
+    """Clips of one split by their names; none where there is no such folder."""
+    recordings = read_recordings(folder)
+    clips = [parse_name(p) for p in wav_files(folder / split)] if (folder / split).is_dir() else []
+    return tuple(replace(c, recording=recordings.get((split, c.name), c.name)) for c in clips)
 
 
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
@@ -185,7 +195,7 @@ def machine_folders(root: str | Path) -> list[Path]:
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
     splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
     splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
-    seen = [p for p in splits if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    seen = [p for p in splits if not any(name.startswith(".") for name in p.relative_to(root).parts)]
     folders = sorted({p.parent.resolve() for p in seen}, key=lambda p: p.name)
     names = [p.name for p in folders]
     if not folders:
@@ -202,9 +212,14 @@ def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]
     or, where the folder is a machine's ``train``, beside it.
     """
     folder = Path(folder).resolve()
-    files = wav_files(folder)
-    if not files:
+    if not (files := wav_files(folder)):
         raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
+    return normal_clips(files, domain)
+
+
+def normal_clips(files: list[Path], domain: str) -> tuple[Clip, ...]:
+    """Files of one folder as training clips, see `index_folder`."""
+    folder = files[0].parent
     known = read_recordings(folder) or read_recordings(folder.parent)
     known = {name: recording for (split, name), recording in known.items() if split in ("", folder.name)}
     return tuple(Clip(p, domain=domain, split="train", label=0, recording=known.get(p.name, p.name)) for p in files)

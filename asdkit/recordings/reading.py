@@ -5,14 +5,14 @@ Whatever a header claims is checked against the size of the file before a sample
 Legend
 ------
 samples : (2, n_samples) float32 in [-1, 1] at 16 kHz, 0 near, 1 far.
-part : (start, stop) in seconds of the near file. lag : seconds that the far file is late: far(t + lag) goes with near(t).
+segment : (start, stop) in seconds of the near file. lag : seconds that the far file is late: far(t + lag) goes with near(t).
 pair : two mono files side by side, ``NAME_near.wav`` and ``NAME_far.wav``, known by the path of the near one.
 """
 
 from __future__ import annotations
 
 import os
-import re
+import struct
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SAMPLE_RATE = 16000  # Hz, DCASE Task 2
 HIGHEST_RATE = 384000  # Hz, that is resampled
 FORMATS = ("WAV", "WAVEX", "RF64")
 BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
-MONO = "NAME_near.wav beside NAME_far.wav, --near-only and `asdkit simulate --sources` make use of mono recordings"
+MONO_HINT = "NAME_near.wav beside NAME_far.wav, --near-only and `asdkit simulate --sources` make use of mono recordings"
 LOUDEST = 1e6  # times full scale; beyond that powers overflow, and it is no sound
 
 
@@ -71,15 +71,15 @@ def near_of(path: Path) -> Path:
 
 
 def read_clip(
-    path: str | Path, reading: Reading = TWO_CHANNELS, part: tuple[float, float] | None = None, lag: float = 0.0
+    path: str | Path, reading: Reading = TWO_CHANNELS, segment: tuple[float, float] | None = None, lag: float = 0.0
 ) -> np.ndarray:
-    """Read one recording, or a part of it.
+    """Read one recording, or a segment of it.
 
     Parameters
     ----------
     path : path
         Of a file of two channels, of the near file of a pair, or with `reading.near_only` of a mono file.
-    part : (start, stop), optional
+    segment : (start, stop), optional
         Seconds.
     lag : float
         Seconds that the far file of a pair is late.
@@ -101,31 +101,32 @@ def read_clip(
     """
     path = Path(path)
     if reading.pairs and not reading.near_only:
-        samples = read_pair(path, reading, part or (max(0.0, -lag), float("inf")), lag)
+        samples = read_pair(path, reading, segment or (max(0.0, -lag), float("inf")), lag)
     else:
-        x = read_channels(path, reading, part)
-        near = x[min(reading.near, len(x) - 1)]
-        samples = np.stack([near, np.zeros_like(near) if reading.near_only else x[1 - reading.near]])
-    for channel, x in zip(("near",) if reading.near_only else ("near", "far"), samples):
-        if not x.any():
-            warnings.warn(f"{path}: the {channel} channel is digital silence; expected sound in both", stacklevel=2)
+        channels = read_channels(path, reading, segment)
+        near = channels[min(reading.near, len(channels) - 1)]
+        samples = np.stack([near, np.zeros_like(near) if reading.near_only else channels[1 - reading.near]])
+    for name, channel in zip(("near",) if reading.near_only else ("near", "far"), samples):
+        if not channel.any():
+            warnings.warn(f"{path}: the {name} channel is digital silence; expected sound in both", stacklevel=2)
     return samples
 
 
-def read_pair(path: Path, reading: Reading, part: tuple[float, float], lag: float) -> np.ndarray:
-    """What both files of a pair have of a part of the near one, (2, n_samples), far taken `lag` seconds later."""
-    start, stop = max(part[0], -lag), part[1]
+def read_pair(path: Path, reading: Reading, segment: tuple[float, float], lag: float) -> np.ndarray:
+    """What both files of a pair have of a segment of the near one, (2, n_samples), far taken `lag` seconds later."""
+    start, stop = max(segment[0], -lag), segment[1]
     near, far = (read_channels(p, reading, (start + s, stop + s))[0] for p, s in ((path, 0.0), (far_of(path), lag)))
     n = min(len(near), len(far))
     return np.stack([near[:n], far[:n]])
 
 
-def read_channels(path: Path, reading: Reading, part: tuple[float, float] | None = None) -> np.ndarray:
-    """All channels of one file at 16 kHz, (n_channels, n_samples) float32, or those of a part of it."""
+def read_channels(path: Path, reading: Reading, segment: tuple[float, float] | None = None) -> np.ndarray:
+    """All channels of one file at 16 kHz, (n_channels, n_samples) float32, or those of a segment of it."""
     with _opened(path, reading) as f:
-        start, stop = (0, f.frames) if part is None else (round(min(s * f.samplerate, f.frames)) for s in part)
-        f.seek(max(0, start))
-        samples, rate = f.read(max(0, stop - max(0, start)), dtype="float32", always_2d=True).T, f.samplerate
+        start, stop = (0, f.frames) if segment is None else (round(min(s * f.samplerate, f.frames)) for s in segment)
+        start = max(0, start)
+        f.seek(start)
+        samples, rate = f.read(max(0, stop - start), dtype="float32", always_2d=True).T, f.samplerate
     if not np.isfinite(samples).all():
         raise InputError(f"{path}: found samples that are not finite, expected numbers")
     if samples.size and (loudest := float(np.abs(samples).max())) > LOUDEST:
@@ -169,18 +170,35 @@ def _check_header(path, f, reading: Reading) -> None:
         raise InputError(f"{path}: found {f.format} {f.subtype}, expected WAV of plain samples")
     if f.frames == 0:
         raise InputError(f"{path}: found no samples; expected a recording")
-    if truncated := re.search(r"^data : (\d+) \(should be (\d+)\)", f.extra_info, re.MULTILINE):
-        raise InputError(f"{path}: truncated; found {truncated[2]} bytes of audio, expected {truncated[1]}")
-    if truncated := re.search(r"Calculated frame count (\d+) does not match .* of (\d+)", f.extra_info):
-        raise InputError(f"{path}: truncated; found {truncated[1]} frames, expected {truncated[2]}")
     size, claimed = os.path.getsize(path), f.frames * f.channels * BYTES[f.subtype]
     if claimed > size:
         raise InputError(f"{path}: truncated; found {size} bytes, expected {claimed} of audio")
+    there, claimed = _data_chunk(path)
+    if claimed > there:
+        raise InputError(f"{path}: truncated; found {there} bytes of audio, expected {claimed}")
     if f.channels not in reading.channels:
         expected = {(1,): "1, in each of a pair", (1, 2): "1 or 2", (2,): "2 (near, far)"}[reading.channels]
-        hint = f"; {MONO}" if f.channels == 1 else ""
+        hint = f"; {MONO_HINT}" if f.channels == 1 else ""
         raise InputError(f"{path}: found {f.channels} channel(s), expected {expected}{hint}")
     if reading.resample and not SAMPLE_RATE <= f.samplerate <= HIGHEST_RATE:
         raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} to {HIGHEST_RATE} Hz")
     if not reading.resample and f.samplerate != SAMPLE_RATE:
         raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} Hz (--resample takes higher ones)")
+
+
+def _data_chunk(path) -> tuple[int, int]:
+    """Bytes behind the header of a WAV file's samples, and how many it claims; (0, 0) where there is no such header."""
+    with open(path, "rb") as f:
+        order = ">" if f.read(12)[:4] == b"RIFX" else "<"
+        long = None  # size of the samples in files over 4 GB
+        for _ in range(1000):  # chunks; a recording has three or four
+            if len(header := f.read(8)) < 8:
+                break
+            name, size = struct.unpack(f"{order}4sI", header)
+            content = f.tell()
+            if name == b"data":
+                return os.path.getsize(path) - content, long if size == 0xFFFFFFFF and long else size
+            if name == b"ds64":
+                long = int.from_bytes(f.read(16)[8:], "little")
+            f.seek(content + size + size % 2)
+    return 0, 0
