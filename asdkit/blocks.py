@@ -24,8 +24,7 @@ from asdkit.config import Config
 from asdkit.knn import check_backend
 from asdkit.msm import masked_error
 from asdkit.objectives import RECONSTRUCT, Examples, class_name, train_objective
-from asdkit.recordings import SAMPLE_RATE, Clip, InputError
-from asdkit.recordings import TrainingSet
+from asdkit.recordings import SAMPLE_RATE, Clip, InputError, TrainingSet
 from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft, window_starts
 
 HOP = 512

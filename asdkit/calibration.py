@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asdkit.recordings import InputError
-from asdkit.recordings import TrainingSet
+from asdkit.recordings import InputError, TrainingSet
 
 ROTATED = 3  # folds that are held out in turn where one alone holds too few recordings
 FEWEST = 3  # recordings of the source that any rate needs

@@ -41,13 +41,12 @@ from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.dsp import Ridge
 from asdkit.explain import Explainer, Explanation, fit_explainer
-from asdkit.knn import DomainKNN, evenly_spaced, fit_knn
+from asdkit.knn import DomainKNN, evenly_spaced
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, Examples
-from asdkit.recordings import Clip, InputError, Reading
+from asdkit.recordings import Clip, InputError, Reading, TrainingSet
 from asdkit.recordings.intake import check_order, read_folder, segments, training_record
 from asdkit.recordings.reading import TWO_CHANNELS, near_of
-from asdkit.recordings import TrainingSet
 from asdkit.scorer import Scorer, fit_scorer, standardised
 from asdkit.space import Scaler, Space, is_conditioned
 from asdkit.storage import damaged_if_it_fails, load_tree, save_tree
