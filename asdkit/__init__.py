@@ -1,30 +1,44 @@
-"""asdkit: noise-aware anomalous sound detection with a near and a far microphone.
+'''asdkit: hear that a machine is failing, from recordings of its healthy sound, with a near and a far microphone.
 
-The data flow, module by module: `reading`, `recordings`, `spectrogram`, `msm`, `training`, `dsp`, `blocks`, `conditioning`,
-`fusion`, `knn`, `pipeline`, `metrics`, `runs`, `figures`. Data come from anywhere, or from `simulate`.
-"""
+    import asdkit
+
+    detector = asdkit.fit("healthy/")                # a folder, files, or clips; Config() unless told otherwise
+    table = detector.score("new/")                   # DataFrame: file, score, decision, reason
+    detector.threshold(false_alarm=0.02)             # any rate the recordings can promise, without fitting again
+    detector.explain("new/rattle.wav").plot()        # when, in which bands, in which block
+    detector.save("model")
+    detector = asdkit.load("model")
+
+    asdkit.fit("healthy/", embed=network)            # any callable (n, 128, width) -> (n, dim) in place of the network
+    asdkit.simulate("data/demo", ["fan", "valve"])   # simulated machines with known faults
+    asdkit.evaluate("data/demo", systems=["asdkit", "report"])   # DataFrame: machine, system, AUCs, Omega, interval
+
+The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `conditioning`, `space`, `knn`, `scorer`,
+`calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
+'''
 
 import importlib
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "Clip": "recordings", "Machine": "recordings", "InputError": "recordings", "index_data": "recordings",
-    "index_folder": "recordings", "read_clip": "recordings", "Reading": "recordings", "Scene": "simulate", "render": "simulate",
-    "stft": "spectrogram", "log_mel": "spectrogram", "MSM": "msm", "train_msm": "training",
-    "cancel_far": "dsp", "modulation": "dsp", "extract": "blocks", "FarConditioner": "conditioning",
-    "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config", "systems": "config",
-    "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics", "run": "experiments.runs",
+_PUBLIC = {  # in the order that the data flow
+    "Clip": "recordings", "Machine": "recordings", "Reading": "recordings", "InputError": "recordings", "index_data": "recordings",
+    "read_clip": "recordings", "stft": "spectrogram", "log_mel": "spectrogram", "cancel_far": "dsp", "modulation": "dsp",
+    "texture": "dsp", "MSM": "msm", "train_msm": "training", "read_spectra": "blocks", "fit_conditioner": "conditioning",
+    "fit_knn": "knn", "Config": "config", "fit": "detector", "load": "detector", "Detector": "detector",
+    "bootstrap": "metrics", "evaluate": "experiments", "run": "experiments", "systems": "experiments",
 }  # fmt: skip
-__all__ = ["__version__", *_PUBLIC]
+_ROOMS = ("recordings", "simulate", "experiments", "figures", "metrics", "dsp")
+__all__ = ["__version__", *_PUBLIC, *_ROOMS]
 
 
 def __getattr__(name):
     """Load a public name when it is first used: `import asdkit` stays fast."""
+    if name in _ROOMS:
+        return importlib.import_module(f"asdkit.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'asdkit' has no attribute {name!r}")
-    module = importlib.import_module(f"asdkit.{_PUBLIC[name]}")
-    return getattr(module, name)
+    return getattr(importlib.import_module(f"asdkit.{_PUBLIC[name]}"), name)
 
 
 def __dir__():

@@ -2,60 +2,122 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from asdkit.fitting import Fitting, fold_recordings, one_domain_at_least, own_recordings
-from asdkit.recordings import Clip, InputError
+from asdkit.recordings import InputError, TrainingSet
 
-log = logging.getLogger("asdkit")
+ROTATED = 3  # folds that are held out in turn where one alone holds too few recordings
+FEWEST = 3  # recordings of the source that any rate needs
 
 
-def calibrate(fitting: Fitting, fit: Callable, fit_front: Callable) -> float | None:
-    """Score that a normal clip exceeds at the requested rate, where source and target are met equally often.
+@dataclass(frozen=True)
+class HeldOut:
+    """Scores of normal clips that nothing was fitted on. They outlive the fit: a threshold for another rate needs no fitting.
 
-    Source recordings are held out of everything: encoder, ridge and bank are refitted without a fold of them, and that fold is
-    scored. One fold of a fifth where its recordings suffice for the rate; else each recording is held out in turn, in three
-    folds. Target recordings are too few for that: each is left out of its ridge and of the bank, and `like_target` makes of
-    their mean and spread as many scores as there are of the source.
+    Legend: `scores` (n_clips,); `recordings` (n_clips,) int, what each was cut from. Of n source recordings; where there is a
+    target, as many scores again that stand for it, see `like_target`.
+    """
+
+    scores: np.ndarray
+    recordings: np.ndarray
+    n_source: int
+
+    def threshold(self, rate: float) -> float:
+        """Score that a normal clip exceeds at this rate, where source and target are met equally often.
+
+        Raises
+        ------
+        InputError
+            For a rate below 1 / (n + 1) with n source recordings held out, or one that is no rate.
+        """
+        if not 0 < rate <= 1:
+            raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
+        if rate < 1 / (self.n_source + 1):
+            needed = int(np.ceil(1 / rate - 1e-9)) - 1
+            counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
+            raise InputError(f"{counts}; fit with that rate, or with more recordings")
+        return conformal_threshold(self.scores, self.recordings, rate)
+
+
+def check_rate(training: TrainingSet, rate: float) -> None:
+    """Refuse a false-alarm rate that so few recordings of the source cannot promise.
+
+    Raises
+    ------
+    InputError
+        For a rate below 1 / (n + 1) with n recordings, or fewer than three recordings.
+    """
+    n, where = n_source_recordings(training), training.clips[0].path.parent
+    if n < FEWEST or rate < 1 / (n + 1):
+        needed = max(FEWEST, int(np.ceil(1 / rate - 1e-9)) - 1)
+        raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
+
+
+def n_source_recordings(training: TrainingSet) -> int:
+    """How many recordings of the source there are."""
+    return len(np.unique(training.recordings[~training.is_target]))
+
+
+def held_out_folds(training: TrainingSet, rate: float, share: float) -> tuple[np.ndarray, int]:
+    """Which source clips are held out, round by round.
+
+    Hold out one fold of `share` if that is enough recordings for the rate; otherwise rotate three folds.
+
+    Returns
+    -------
+    folds : (n_clips,) int
+        The round in which a clip is held out; -1 for target clips, which are too few for that.
+    n_rounds : int
+    """
+    n_folds = round(1 / share)
+    smallest = n_source_recordings(training) // n_folds  # whichever fold: it holds at least so many recordings
+    n_folds, n_rounds = (n_folds, 1) if 1 / (smallest + 1) <= rate else (ROTATED, ROTATED)
+    return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
+
+
+def hold_out(
+    training: TrainingSet, rate: float, share: float, n_0: float, score: Callable[[TrainingSet, np.ndarray], Iterator[float]]
+) -> HeldOut | None:
+    """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
+
+    Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`
+    makes of their mean and spread as many scores as there are of the source.
 
     Parameters
     ----------
-    fitting : Fitting
-    fit, fit_front : callable
-        Of a fitting: the detector; its front end and each training clip's ridge.
+    training : TrainingSet
+    rate, share : float
+        See `held_out_folds`.
+    n_0 : float
+        See `like_target`.
+    score : callable
+        ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those
+        of the target clips of `rest`.
+
+    Returns
+    -------
+    HeldOut or None
+        None where the source has fewer than three recordings.
     """
-    config, source = fitting.config, ~fitting.is_target
-    try:
-        check_rate(fitting.clips, config.false_alarm)
-    except InputError as error:
-        log.warning("%s; there will be no decisions", error)
+    if n_source_recordings(training) < FEWEST:
         return None
-    n, n_folds = len(np.unique(fitting.recordings[source])), round(1 / config.holdout)
-    one_fold = 1 / (n // n_folds + 1) <= config.false_alarm  # whichever fold: it holds at least so many recordings
-    n_folds, rounds = (n_folds, 1) if one_fold else (3, 3)
-    folds = np.where(source, fold_recordings(fitting, n_folds), -1)
-    scores, recordings = np.array([]), fitting.recordings[[i for f in range(rounds) for i in np.flatnonzero(folds == f)]]
-    for fold in range(rounds):
-        rest = replace(fitting, clips=tuple(c for c, f in zip(fitting.clips, folds) if f != fold))
-        detector, held = fit(rest), (c for c, f in zip(fitting.clips, folds) if f == fold)
-        scores = np.append(scores, [detector.score_blocks(rest.blocks(detector.front, c, config.test_hop)) for c in held])
-        if fold == 0 and rest.is_target.any():
-            target = _left_out(detector, rest, fit_front(rest)[1]), rest.recordings[rest.is_target]
-    if not source.all():
-        scores = np.append(scores, like_target(scores, recordings, *target, config.n_0))
+    folds, n_rounds = held_out_folds(training, rate, share)
+    rounds = [np.flatnonzero(folds == i) for i in range(n_rounds)]
+    scores, target = [], None
+    for held in rounds:
+        rest = training.without(np.isin(np.arange(len(folds)), held))
+        found = np.array(list(score(rest, held)))
+        scores.append(found[: len(held)])
+        target = (found[len(held) :], rest.recordings[rest.is_target]) if target is None else target
+    scores, recordings = np.concatenate(scores), training.recordings[np.concatenate(rounds)]
+    n_source = len(np.unique(recordings))
+    if training.is_target.any():
+        scores = np.append(scores, like_target(scores, recordings, *target, n_0))
         recordings = np.append(recordings, recordings + recordings.max() + 1)
-    return conformal_threshold(scores, recordings, config.false_alarm)
-
-
-def _left_out(detector, fitting, ridges):
-    """Scores of the target clips, each's recording left out of its ridge and of the bank."""
-    hop, rows = fitting.config.test_hop, np.flatnonzero(fitting.is_target)
-    blocks = (fitting.blocks(detector.front, fitting.clips[i], hop, ridges[i]) for i in rows)
-    return np.array([detector.score_blocks(b, fitting.recordings[i]) for i, b in zip(rows, blocks)])
+    return HeldOut(scores, recordings, n_source)
 
 
 def like_target(source, source_recordings, target, target_recordings, n_0: float) -> np.ndarray:
@@ -86,21 +148,6 @@ def _moments(scores, recordings):
     _, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
     mean = np.average(scores, weights=1 / counts[codes])
     return mean, np.average((scores - mean) ** 2, weights=1 / counts[codes]), len(counts)
-
-
-def check_rate(clips: tuple[Clip, ...], rate: float) -> None:
-    """Refuse a false-alarm rate that so few recordings of the source cannot promise.
-
-    Raises
-    ------
-    InputError
-        For a rate below 1 / (n + 1) with n recordings, or fewer than three recordings.
-    """
-    known = one_domain_at_least(own_recordings(clips))
-    n, where = len({c.recording for c in known if c.domain != "target"}), clips[0].path.parent
-    if n < 3 or rate < 1 / (n + 1):
-        needed = max(3, int(np.ceil(1 / rate - 1e-9)) - 1)
-        raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
 
 
 def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:

@@ -1,23 +1,28 @@
-"""One frozen configuration: every choice the method leaves open, with its unit, range and default.
+"""One frozen configuration: every choice the method leaves open, with its default, its meaning and its range.
 
 The defaults are the `asdkit` system. `Config.report()` is the literal reading of the technical report. A configuration is
-varied with `dataclasses.replace`, stored as JSON, and identified by its hash.
+varied with `dataclasses.replace`, stored as JSON, and identified by its hash. The names of blocks and of back-ends of the kNN
+are those of `asdkit.blocks.BLOCKS` and `asdkit.knn.BACKENDS`, which are checked when something is fitted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from asdkit.recordings import InputError
 
 Channel = Literal["near", "far", "residual"]
-BLOCKS = ("msm", "ridge-complex", "ridge-log-mel", "modulation", "texture", "logmel", "msm-residual")
-RECONSTRUCT = ("msm", "autoencoder")  # objectives with a residual of their own
+MANY = 10**9
+
+
+def option(default, meaning: str, low: float | None = None, high: float | None = None):
+    """A field of `Config`: its default, what it means, and the range of a number."""
+    return field(default=default, metadata=dict(meaning=meaning, low=low, high=high))
 
 
 @dataclass(frozen=True)
@@ -25,75 +30,74 @@ class Config:
     """All options of one system. Spectrograms are 16 kHz, STFT 1024 / hop 512, 128 mel bands (`asdkit.spectrogram`)."""
 
     # windows
-    width: int = 80  # frames in a window; 2.56 s
-    train_hop: int = 40  # frames between training and bank windows
-    test_hop: int = 20  # frames between the windows of a scored clip
+    width: int = option(80, "frames in a window, a multiple of 8; 80 are 2.56 s", 8, 10_000)
+    train_hop: int = option(40, "frames between training and bank windows", 1, MANY)
+    test_hop: int = option(20, "frames between the windows of a scored clip", 1, MANY)
 
-    # which blocks make the system, in order
-    blocks: tuple[str, ...] = ("msm", "ridge-complex", "ridge-log-mel", "texture")  # of BLOCKS
-    texture_channel: Channel = "near"
-    logmel_channel: Channel = "near"  # of the plain log-mel statistics (a baseline's block)
+    # blocks
+    blocks: tuple[str, ...] = option(("msm", "ridge-complex", "ridge-log-mel", "texture"), "what makes the system, in order")
+    texture_channel: Channel = option("near", "channel of the block texture")
+    logmel_channel: Channel = option("near", "channel of the plain log-mel statistics, the block of a baseline")
 
     # encoder: the masked spectrogram model, or the same network under another objective
-    objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = "msm"
-    msm_channel: Channel = "near"  # whose embedding is scored; networks are trained on near
-    mask_ratio: float = 0.6  # share of patches that "msm" hides, [0, 1)
-    bottleneck: int = 128  # units
-    steps: int = 50  # gradient steps; 0 leaves the encoder untrained
-    batch_size: int = 64  # windows
-    learning_rate: float = 2e-3  # peak of a one-cycle schedule
+    objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = option(
+        "msm", "what the network is trained for, see `asdkit.objectives`"
+    )
+    msm_channel: Channel = option("near", "channel whose embedding is scored; networks are trained on near")
+    mask_ratio: float = option(0.6, "share of patches that the objective msm hides", 0, 0.99)
+    bottleneck: int = option(128, "units of the embedding", 1, MANY)
+    steps: int = option(50, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
+    batch_size: int = option(64, "windows in a batch", 1, MANY)
+    learning_rate: float = option(2e-3, "peak of a one-cycle schedule", 1e-12, 10)
 
     # DSP descriptors
-    ridge_penalty: float = 1e-2  # complex: fraction of the mean far power; log-mel: of the mean variance of the context
-    context: int = 2  # frames of far context on each side (log-mel)
-    ridge_folds: int = 5  # out-of-fold residuals of training clips (log-mel)
-    modulation_channels: tuple[Channel, ...] = ("near", "far")
-    modulation: Literal["slow", "fast", "both"] = "slow"  # slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands
+    ridge_penalty: float = option(
+        1e-2, "complex ridge: fraction of the mean far power; log-mel ridge: of the mean variance of the context", 0, MANY
+    )
+    context: int = option(2, "frames of far context on each side, of the log-mel ridge", 0, 100)
+    ridge_folds: int = option(5, "folds of recordings whose ridge residuals are out of fold, of the log-mel ridge", 2, 100)
+    modulation_channels: tuple[Channel, ...] = option(("near", "far"), "channels of the block modulation")
+    modulation: Literal["slow", "fast", "both"] = option("slow", "slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands")
 
     # Far-conditioning
-    alpha: float = 0.5  # share of the nuisance subspace removed, [0, 1]
-    rank: int = 8  # directions; 0 switches conditioning off. With rank_rule "shuffled" the cap
-    rank_rule: Literal["fixed", "shuffled"] = "fixed"
-    subspace: Literal["pls", "cca"] = "pls"
-    control: Literal["none", "random", "near-pca", "other-recording"] = "none"  # negative controls of the subspace
+    alpha: float = option(0.5, "share of the nuisance subspace that is removed", 0, 1)
+    rank: int = option(8, "directions of the subspace, or the cap of rank_rule shuffled; 0 switches it off", 0, MANY)
+    rank_rule: Literal["fixed", "shuffled"] = option("fixed", "how the number of directions is found")
+    subspace: Literal["pls", "cca"] = option("pls", "directions that covary, or that correlate, with far")
+    control: Literal["none", "random", "near-pca", "other-recording"] = option("none", "negative control of the subspace")
 
-    # fusion and kNN
-    whiten: tuple[str, ...] = ("texture",)  # of BLOCKS: those that are whitened, so that distances are Mahalanobis
-    fusion: Literal["concatenate", "mean", "max"] = "mean"  # mean, max: of standardised block scores
-    balance: bool = True  # divide each block by its median leave-one-recording-out distance
-    backend: Literal["domain", "pooled", "unscaled", "local-density", "varmin", "minimum", "value"] = "domain"
-    k: int = 3  # neighbours
-    n_0: float = 1.0  # recordings; weight of the source scale in the target scale
-    standardise_clips: int = 200  # training clips whose scores standardise a block
-    aggregate: Literal["top", "mean", "max"] = "mean"
-    top: float = 0.1  # share of the windows that "top" averages
+    # space and kNN
+    whiten: tuple[str, ...] = option(("texture",), "blocks that are whitened, so that distances are Mahalanobis distances")
+    fusion: Literal["concatenate", "mean", "max"] = option("mean", "one space, or mean or maximum of standardised block scores")
+    balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
+    backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
+    k: int = option(3, "neighbours", 1, MANY)
+    n_0: float = option(1.0, "recordings' worth of source scale in the target scale", 0, MANY)
+    standardise_clips: int = option(200, "training clips whose scores standardise a block", 1, MANY)
+    aggregate: Literal["top", "mean", "max"] = option("mean", "how window scores become a file score")
+    top: float = option(0.1, "share of the windows that aggregate top averages", 1e-9, 1)
 
     # decision
-    false_alarm: float = 0.1  # requested rate on normal recordings
-    holdout: float = 0.2  # share of source recordings held out to calibrate; all in turn where those are too few
+    false_alarm: float = option(0.1, "requested rate of false alarms on normal recordings", 1e-9, 1)
+    holdout: float = option(0.2, "share of source recordings held out to calibrate", 0.01, 0.5)
 
     # computing
-    threads: int = 1  # torch threads; floating-point sums depend on it. Machines run in parallel (`--jobs`)
+    threads: int = option(1, "threads of torch; floating-point sums depend on it. Machines run in parallel (`jobs`)", 1, 1024)
 
     def __post_init__(self):
         hints = _hints()
-        for field in fields(self):
-            value = getattr(self, field.name)
-            _check_choice(field.name, value, hints[field.name])
-            if hints[field.name] is float:  # equal configurations have equal hashes
-                object.__setattr__(self, field.name, float(value))
-        _check_ranges(self)
+        for each in fields(self):
+            value, hint = getattr(self, each.name), hints[each.name]
+            _check(each, value, hint)
+            if hint is float:  # equal configurations have equal hashes
+                object.__setattr__(self, each.name, float(value))
+        if self.width % 8:
+            raise InputError(f"config: found width = {self.width}, expected a multiple of 8 frames (patches are 16 x 8)")
 
     @classmethod
     def report(cls) -> Config:
         """The literal reading of the technical report, whatever the defaults become."""
         return cls(**_REPORT)
-
-    def without_far(self) -> Config:
-        """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
-        blocks = tuple(b for b in self.blocks if b != "ridge-log-mel")
-        near = {f.name: ("near",) if f.name.endswith("s") else "near" for f in fields(self) if "_channel" in f.name}
-        return replace(self, blocks=blocks, rank=0, **near)
 
     def quick(self) -> Config:
         """The same with token training: to see that everything runs, not for results."""
@@ -149,92 +153,23 @@ def _hints() -> dict:
     return get_type_hints(Config)
 
 
-def _check_choice(name, value, hint):
-    if get_args(hint) and hint is not None and getattr(hint, "__origin__", None) is Literal:
-        allowed, values = get_args(hint), [value]
-    elif name in ("blocks", "whiten"):
-        allowed, values = BLOCKS, value
-    elif name.endswith("_channels"):
-        allowed, values = get_args(Channel), value
+def _check(option, value, hint) -> None:
+    """Refuse a value of another type, outside the choices or outside the range of an option."""
+    low, high = option.metadata["low"], option.metadata["high"]
+    if get_origin(hint) is Literal:
+        expected, fits = ", ".join(get_args(hint)), value in get_args(hint)
+    elif get_origin(hint) is tuple:
+        names = get_args(get_args(hint)[0])  # none where any name will do
+        expected, fits = ", ".join(names) or "names, each once", _are_names(value, names, option.name == "whiten")
+    elif low is not None:
+        expected = f"a value from {low:g} to {high:g}" if isinstance(value, int | float) else hint.__name__
+        fits = type(value) in ((int, float) if hint is float else (int,)) and low <= value <= high
     else:
-        return _check_type(name, value, hint)
-    once = isinstance(values, tuple | list) and all(v in allowed and values.count(v) == 1 for v in values)
-    if not once or not (values or name == "whiten"):
-        raise InputError(f"config: found {name} = {value!r}, expected {', '.join(allowed)}")
+        expected, fits = hint.__name__, type(value) is hint
+    if not fits:
+        raise InputError(f"config: found {option.name} = {value!r}, expected {expected}")
 
 
-def _check_type(name, value, hint):
-    hint = {"int": int, "float": float, "bool": bool}.get(hint, hint)
-    accepted = (int, float) if hint is float else hint
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        raise InputError(f"config: found {name} = {value!r}, expected {hint.__name__}")
-
-
-_RANGES = {
-    "mask_ratio": (0, 0.99), "alpha": (0, 1), "top": (1e-9, 1), "false_alarm": (1e-9, 1), "holdout": (0.01, 0.5),
-    "steps": (0, 10**9), "rank": (0, 10**9), "n_0": (0, 10**9), "ridge_penalty": (0, 10**9), "context": (0, 100),
-    "learning_rate": (1e-12, 10),
-}  # fmt: skip
-_AT_LEAST_ONE = ("width", "train_hop", "test_hop", "bottleneck", "batch_size", "k", "standardise_clips", "threads")
-
-
-def _check_ranges(config):
-    for name, (low, high) in {**_RANGES, **{n: (1, 10**9) for n in _AT_LEAST_ONE}, "ridge_folds": (2, 100)}.items():
-        if not low <= (value := getattr(config, name)) <= high:
-            raise InputError(f"config: found {name} = {value}, expected a value from {low:g} to {high:g}")
-    if config.width % 8:
-        raise InputError(f"config: found width = {config.width}, expected a multiple of 8 frames (patches are 16 x 8)")
-    if config.backend == "value" and tuple(config.blocks) != ("msm-residual",):
-        raise InputError(f"config: found backend = 'value' with blocks = {config.blocks!r}, expected ('msm-residual',)")
-    if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
-        expected = ", ".join(RECONSTRUCT)
-        raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
-
-
-_ENCODER = (
-    "width", "train_hop", "objective", "mask_ratio", "bottleneck", "steps", "batch_size", "learning_rate", "threads",
-    "ridge_penalty",
-)  # fmt: skip
-_RIDGE = ("width", "ridge_penalty", "context", "ridge_folds")
-_BLOCK = {
-    "msm": (*_ENCODER, "msm_channel"),
-    "msm-residual": (*_ENCODER, "msm_channel"),
-    "ridge-complex": ("width", "ridge_penalty"),
-    "ridge-log-mel": _RIDGE,
-    "modulation": ("width", "modulation_channels", "modulation", "ridge_penalty"),
-    "texture": ("width", "texture_channel", "ridge_penalty"),
-    "logmel": ("width", "logmel_channel", "ridge_penalty"),
-}
-_SCORING = (
-    "fusion", "balance", "backend", "k", "n_0", "standardise_clips", "aggregate", "top", "false_alarm", "holdout",
-)  # fmt: skip
-
-
-@lru_cache(maxsize=1024)
-def part_hash(config: Config, part: str) -> str:
-    """Identifies what a part of the pipeline depends on, so that systems share what they have in common.
-
-    `part` is "net" (the trained network), "ridges" (the log-mel ridge), the name of a block, or "embedding" (all blocks,
-    conditioned; whatever is done with them then).
-    """
-    config = replace(config, whiten=tuple(b for b in config.blocks if b in config.whiten))
-    embedding = (f.name for f in fields(Config) if f.name not in _SCORING)
-    return config.hash(*{"net": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
-
-
-def systems(base: Config) -> dict[str, Config]:
-    """The rows of a results table: the system itself, the report's, and the controls a reader needs to judge them."""
-    objective = base.objective if base.objective in RECONSTRUCT else "msm"
-    return {
-        "asdkit": base,
-        "report": Config.report(),
-        "msm": replace(base, blocks=("msm",)),
-        "msm-untrained": replace(base, blocks=("msm",), steps=0),
-        "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
-        "ridge-complex": replace(base, blocks=("ridge-complex",)),
-        "ridge-log-mel": replace(base, blocks=("ridge-log-mel",)),
-        "texture": replace(base, blocks=("texture",)),
-        "modulation": replace(base, blocks=("modulation",)),
-        "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),
-        "logmel-far": replace(base, blocks=("logmel",), logmel_channel="far"),
-    }
+def _are_names(value, names: tuple, may_be_empty: bool) -> bool:
+    once = isinstance(value, tuple | list) and all(isinstance(v, str) and value.count(v) == 1 for v in value)
+    return once and (may_be_empty or len(value) > 0) and (not names or set(value) <= set(names))

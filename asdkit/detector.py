@@ -1,202 +1,404 @@
-"""The whole method on one screen: `fit` makes a `Detector` of one machine, which scores clips.
+"""The whole method: clips are *described*, and their descriptors *scored*.
 
-recordings -> spectra -> MSM embedding + DSP blocks -> Far-conditioning -> balance -> domain-conditional kNN -> file score.
+recordings -> spectra -> embedding and DSP blocks | Far-conditioning -> balance -> domain-conditional kNN -> file score.
 
-Nothing here reads a test clip's label, domain or attributes: `Detector.score` is given spectra.
+`fit` makes a `Detector` of one machine. A `Describer` does what stands left of the bar, `fit_scorer` what stands right of it;
+`fit_detector` joins them, and holds recordings out for the decision. Nothing here reads a test clip's label, domain or
+attributes: scoring is given samples.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
-from asdkit.blocks import BandScaler, FrontEnd, Spectra, fast_channels, fit_net, fit_ridges, needs_msm, needs_ridge
-from asdkit.calibration import calibrate
-from asdkit.conditioning import fit_conditioner
-from asdkit.config import Config, part_hash
+from asdkit import __version__
+from asdkit.blocks import (
+    FITTERS,
+    HOP,
+    BandScaler,
+    Encoder,
+    FeatureExtractor,
+    Materials,
+    Spectra,
+    check,
+    extract,
+    fast_channels,
+    fit_extractor,
+    make_examples,
+    read_spectra,
+)
+from asdkit.calibration import HeldOut, check_rate, hold_out
+from asdkit.conditioning import FarConditioner
+from asdkit.config import Config
 from asdkit.dsp import Ridge
-from asdkit.fitting import Fitting, Memo, fold_recordings, one_domain_at_least, own_recordings
-from asdkit.knn import DomainKNN, fit_knn
+from asdkit.explain import Explainer, Explanation, fit_explainer
+from asdkit.knn import DomainKNN, evenly_spaced
 from asdkit.msm import MSM
-from asdkit.recordings import Clip, InputError
-from asdkit.space import Balancer, Scaler, aggregate, balance_scale, fuse
+from asdkit.objectives import POOLED, Examples
+from asdkit.recordings import Clip, InputError, Reading, TrainingSet
+from asdkit.recordings.intake import check_order, read_folder, segments, training_record
+from asdkit.recordings.reading import TWO_CHANNELS, near_of
+from asdkit.scorer import Scorer, fit_scorer, standardised
+from asdkit.space import Scaler, Space, is_conditioned
+from asdkit.storage import damaged_if_it_fails, load_tree, save_tree
+
+CLASSES = (
+    BandScaler, Encoder, FeatureExtractor, Config, Ridge, FarConditioner, Scaler, Space, DomainKNN, Scorer, HeldOut, Reading, MSM,
+)  # fmt: skip
+LONGEST_S = 3600.0  # a recording that is scored as one
+log = logging.getLogger("asdkit")
+Recordings = str | Path | Clip | Iterable[str | Path | Clip]
 
 
-@dataclass(frozen=True)
-class Detector:
-    """A fitted system for one machine."""
-
-    config: Config
-    seed: int
-    front: FrontEnd
-    balancer: Balancer | None
-    spaces: dict[str, DomainKNN]  # one for the concatenation, or one a block
-    centres: dict[str, float]  # mean and spread of training clips' scores, by space
-    widths: dict[str, float]
-    threshold: float | None = None  # a score above it is an anomaly; None where the rate cannot be promised
-
-    def score(self, spectra: Spectra) -> float:
-        """Anomaly score of one clip from its spectra."""
-        return self.score_blocks(self.front.describe(spectra, self.config.test_hop))
-
-    def score_blocks(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> float:
-        """Anomaly score of one clip from its blocks at the test hop."""
-        scores = self.space_scores(blocks, recording)
-        if len(scores) == 1:
-            return next(iter(scores.values()))
-        standardised = [(scores[name] - self.centres[name]) / self.widths[name] for name in scores]
-        return float(fuse(np.array([standardised]), self.config.fusion)[0])
-
-    def space_scores(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> dict[str, float]:
-        """File score in each space, not yet standardised; `recording` is left out of the banks."""
-        windows = self.window_scores(blocks, recording)
-        return {name: aggregate(w, self.config.aggregate, self.config.top) for name, w in windows.items()}
-
-    def window_scores(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> dict[str, torch.Tensor]:
-        """Score of each window in each space."""
-        if self.config.backend == "value":
-            return {name: x[:, 0] for name, x in blocks.items()}
-        balanced = self.balancer(blocks)
-        return {name: self.spaces[name](x, recording) for name, x in join(balanced, self.config).items()}
-
-    def decide(self, score: float) -> int | None:
-        """1 anomaly, 0 normal, None without a threshold."""
-        return None if self.threshold is None else int(score > self.threshold)
+# fitting
 
 
-def fit(
-    clips: tuple[Clip, ...],
-    config: Config,
-    seed: int = 0,
-    memo: Memo | None = None,
-    fast=None,
-    decide=True,
-    description="",
-    others: tuple[tuple[Clip, ...], ...] = (),
-) -> Detector:
-    """Fit one machine on its normal training clips and calibrate its decision.
+class Describer:
+    """Reads clips, learns from training clips, describes clips. `asdkit.experiments` has one that shares between systems.
 
     Parameters
     ----------
-    clips : tuple of Clip
-        Training clips; `domain` tells source from target, `recording` siblings.
     config : Config
     seed : int
         Of the networks' weights, the crops and the masks.
-    memo : Memo, optional
-        Shared between the systems of one machine.
-    fast : iterable of str, optional
-        Channels whose fast spectra another system sharing the memo needs.
-    decide : bool
-        Calibrate the decision, which takes one to three more fits.
+    embed : callable, optional
+        Takes the place of the network, see `fit`.
     others : tuple of tuples of Clip
         Training clips of other machines, which the objectives of `asdkit.objectives.POOLED` tell apart.
+    progress : str
+        Label of the progress bars; none where it is empty.
+    """
+
+    def __init__(self, config: Config, seed: int = 0, embed: Callable | None = None, others=(), progress: str = ""):
+        self.config, self.seed, self.embed, self.progress = check(config), seed, embed, progress
+        self.others = others if config.objective in POOLED else ()
+        self.kept = {}
+
+    def bar(self, items: Iterable, what: str, total: int | None = None):
+        """The items, with a progress bar where there is a label."""
+        return tqdm(items, f"{self.progress}: {what}", total, leave=False, disable=not self.progress)
+
+    def spectra(self, clip: Clip) -> Spectra:
+        """Spectra of a training clip, read once."""
+        if clip.place not in self.kept:
+            self.kept[clip.place] = read_spectra(clip, self.config)
+        return self.kept[clip.place]
+
+    def examples(self, clips: Sequence[Clip]) -> Examples:
+        """What a network sees of another machine."""
+        return make_examples([read_spectra(c, self.config, ()) for c in clips], clips, self.config)[1]
+
+    def learn(self, name: str, training: TrainingSet) -> tuple:
+        """What one of `asdkit.blocks.FITTERS` learns from the training clips."""
+        spectra = [self.spectra(c) for c in self.bar(training.clips, "read")]
+        others = tuple(map(self.examples, self.others))
+        label = f"{self.progress}: train" if self.progress else ""
+        return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
+
+    def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
+        """One for new clips, and for each training clip its own; see `asdkit.blocks.fit_extractor`."""
+        return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
+
+    def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
+        """One block of one clip, (n_windows, dim)."""
+        return extractor.describe(self.spectra(clip), hop, [name])[name]
+
+    def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
+        """All blocks of one clip."""
+        return {name: self.block(name, extractor, clip, hop) for name in self.config.blocks}
+
+
+def fit_detector(training: TrainingSet, describer: Describer, decide: bool = True) -> Detector:
+    """Fit one machine, and hold recordings out for its decisions, which takes one to three more fits.
+
+    Where the recordings cannot promise the configured rate, that is logged, and decisions at that rate are missing.
+    """
+    config = describer.config
+    torch.set_num_threads(config.threads)
+    detector, _ = _fit(training, describer)
+    if not decide:
+        return detector
+    try:
+        check_rate(training, config.false_alarm)
+    except InputError as error:
+        log.warning("%s; there will be no decisions at this rate", error)
+    score = partial(_score_held_out, training, describer)
+    return replace(detector, held_out=hold_out(training, config.false_alarm, config.holdout, config.n_0, score))
+
+
+def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[FeatureExtractor]]:
+    """A detector without decisions, and the extractors of the training clips."""
+    config = describer.config
+    extractor, own = describer.extractors(training)
+    pairs = list(zip(own, training.clips))
+    blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
+    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if is_conditioned(config) else None
+    scorer = fit_scorer(blocks, training, config, far, describer.seed)
+    if len(scorer.banks) > 1:
+        chosen = evenly_spaced(len(pairs), config.standardise_clips)
+        scorer = standardised(scorer, [describer.blocks(*pairs[i], config.test_hop) for i in chosen], training.recordings[chosen])
+    return Detector(extractor, scorer, seed=describer.seed), own
+
+
+def _score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
+    """Scores of the clips that were held out, then of the target clips, each's recording left out of its ridge and the bank."""
+    detector, own = _fit(rest, describer)
+    hop = describer.config.test_hop
+    for i in describer.bar(held, "calibrate"):
+        yield detector.scorer(describer.blocks(detector.extractor, training.clips[i], hop))
+    for i in np.flatnonzero(rest.is_target):
+        yield detector.scorer(describer.blocks(own[i], rest.clips[i], hop), rest.recordings[i])
+
+
+# the front door
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one recording."""
+
+    file: str | Path
+    score: float | None = None
+    decision: int | None = None  # 1 anomaly, 0 normal; None without a threshold
+    reason: str = ""  # why there is no score
+
+
+@dataclass(frozen=True, repr=False)
+class Detector:
+    """A fitted system for one machine. Made by `fit` or `load`."""
+
+    extractor: FeatureExtractor
+    scorer: Scorer
+    held_out: HeldOut | None = None
+    reading: Reading = TWO_CHANNELS  # how its recordings are read
+    seed: int = 0
+    about: dict = field(default_factory=dict)  # what it was fitted on
+
+    @property
+    def config(self) -> Config:
+        """Its options."""
+        return self.extractor.config
+
+    def score(self, recordings: Recordings, false_alarm: float | None = None, progress: bool = True):
+        """Score recordings.
+
+        Parameters
+        ----------
+        recordings : path, Clip, or several
+            WAV files of up to an hour, or folders of them. Of pairs of mono files the near ones are enough.
+        false_alarm : float, optional
+            Rate of the decisions, see `threshold`.
+        progress : bool
+            Show a bar.
+
+        Returns
+        -------
+        table : DataFrame
+            file, score (higher: more anomalous), decision (1 anomaly, 0 normal, missing without a threshold), reason (why a
+            recording has no score; else empty). A row each.
+        """
+        import pandas as pd
+
+        limit = self.decision_threshold() if false_alarm is None else self.threshold(false_alarm)
+        rows = [self.score_file(path, limit) for path in tqdm(self.files(recordings), "score", disable=not progress)]
+        table = pd.DataFrame([(str(r.file), r.score, r.decision, r.reason) for r in rows], columns=list(COLUMNS))
+        return table.astype({"score": float, "decision": "Int64"})
+
+    def threshold(self, false_alarm: float | None = None) -> float:
+        """Score above which a recording is called an anomaly, for a rate of false alarms on normal recordings.
+
+        Any rate that the recordings can promise, without fitting again; `config.false_alarm` by default.
+
+        Raises
+        ------
+        InputError
+            For a rate that they cannot promise.
+        """
+        if self.held_out is None:
+            raise InputError("threshold: found no recordings held out, expected at least 3 in training, and decide=True")
+        return self.held_out.threshold(self.config.false_alarm if false_alarm is None else false_alarm)
+
+    def decision_threshold(self) -> float | None:
+        """The threshold of the configured rate; None where that cannot be promised."""
+        try:
+            return self.threshold()
+        except InputError:
+            return None
+
+    def explain(self, recording: str | Path | Clip) -> Explanation:
+        """When, in which bands and in which block a recording departs from healthy sound; ``.plot()`` draws it.
+
+        Raises
+        ------
+        InputError
+            For a recording that cannot be used.
+        """
+        return self.explainer(list(self.segment_spectra(recording)), self.decision_threshold())
+
+    def save(self, folder: str | Path) -> Path:
+        """Write it to a folder, whole or not at all; a model that is there is replaced."""
+        encoder, own = self.extractor.learned.get("encoder"), self.extractor
+        if encoder is not None and not isinstance(encoder.net, MSM):  # a callable: `load` is given it again
+            own = replace(own, learned=own.learned | {"encoder": replace(encoder, net=None)})
+        tree = dict(extractor=own, scorer=self.scorer, held_out=self.held_out, reading=self.reading)
+        return save_tree(folder, tree, asdkit=__version__, config=self.config.hash(), seed=self.seed, about=self.about)
+
+    def __repr__(self) -> str:
+        config, about, threshold = self.config, self.about, self.decision_threshold()
+        learned = f" of {about['clips']} clips, {about['recordings']} recordings," if "clips" in about else ""
+        joined = "one space" if config.fusion == "concatenate" else f"{config.fusion} of block scores"
+        decision = f"threshold {threshold:.3f} for" if threshold is not None else "no threshold: too few recordings for"
+        return (
+            f"Detector{learned} seed {self.seed}, config {config.hash()}\n"
+            f"  blocks {', '.join(config.blocks)}; {joined}; kNN {config.backend}, k = {config.k}\n"
+            f"  {decision} {100 * config.false_alarm:g} % false alarms"
+        )
+
+    # one recording at a time
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        """Made when it is first asked for."""
+        return fit_explainer(self.extractor, self.scorer)
+
+    def files(self, recordings: Recordings) -> list[Path | Clip]:
+        """What is to be scored: the files of folders, each pair once by its near file."""
+        from asdkit.recordings import wav_files
+
+        items = [recordings] if isinstance(recordings, str | Path | Clip) else recordings
+        items = [item if isinstance(item, Clip) else Path(item) for item in items]
+        files = list(chain.from_iterable(wav_files(i) if isinstance(i, Path) and i.is_dir() else [i] for i in items))
+        return list(dict.fromkeys(near_of(f) for f in files)) if self.reading.pairs else files
+
+    def segment_spectra(self, recording: str | Path | Clip) -> Iterator[tuple[float, Spectra]]:
+        """Where each segment of one recording begins (s), and its spectra, one after the other.
+
+        Raises
+        ------
+        InputError
+            A recording that cannot be used, or one of more than an hour.
+        """
+        is_clip = isinstance(recording, Clip)
+        clips = (recording,) if is_clip else segments(Clip(Path(recording), reading=self.reading))
+        if (seconds := clips[-1].segment[1] if clips[-1].segment and not is_clip else 0.0) > LONGEST_S:
+            raise InputError(f"{recording}: found {seconds / 3600:.1f} hours, expected at most {LONGEST_S / 3600:.0f}")
+        for clip in clips:
+            yield clip.segment[0] if clip.segment else 0.0, read_spectra(clip, self.config)
+
+    def score_spectra(self, segments: Iterable[Spectra]) -> float:
+        """Anomaly score of one recording from the spectra of its segments."""
+        return self.scorer(self.extractor.describe_all(segments, self.config.test_hop))
+
+    def score_file(self, recording: str | Path | Clip, threshold: float | None = None) -> FileResult:
+        """The result of one recording, whatever is in it."""
+        name = recording.name if isinstance(recording, Clip) else recording
+        try:
+            score = self.score_spectra(spectra for _, spectra in self.segment_spectra(recording))
+            if not np.isfinite(score):
+                raise InputError(f"{name}: found score {score}, expected a number: its sound is like no recording")
+        except InputError as error:
+            return FileResult(name, reason=str(error))
+        except Exception as error:  # one file must not keep the others from being scored
+            return FileResult(name, reason=f"{name}: failed ({error!r})")
+        return FileResult(name, score, None if threshold is None else int(score > threshold))
+
+
+COLUMNS = ("file", "score", "decision", "reason")
+
+
+def fit(
+    recordings: Recordings,
+    config: Config | None = None,
+    *,
+    target: Recordings | None = None,
+    reading: Reading | None = None,
+    embed: Callable | None = None,
+    seed: int = 0,
+    decide: bool = True,
+    progress: bool = True,
+) -> Detector:
+    """Fit one machine on its normal recordings, and calibrate its decision.
+
+    Parameters
+    ----------
+    recordings : path, Clip, or several
+        A folder of normal recordings in any names, or a machine's folder in the DCASE layout; files; or clips, whose `domain`
+        tells source from target and whose `recording` tells siblings.
+    config : Config, optional
+        ``Config()`` by default.
+    target : the same, optional
+        A few normal recordings of another operating condition.
+    reading : Reading, optional
+        Which channel is near, and so on. Pairs of mono files are recognised.
+    embed : callable, optional
+        (n_windows, 128, width) standardised log-mel windows, torch -> (n_windows, dim): takes the place of the masked
+        spectrogram model in the blocks ``msm``.
+    seed : int
+        Of the networks' weights, the crops and the masks.
+    decide : bool
+        Calibrate the decision, which takes one to three more fits.
+    progress : bool
+        Show bars.
 
     Raises
     ------
     InputError
-        With fewer than two training clips.
+        With fewer than two recordings, or recordings that cannot be used.
     """
-    if len(clips) < 2:
-        raise InputError(f"{clips[0].path.parent if clips else 'training'}: found {len(clips)} clip(s), expected at least 2")
-    torch.set_num_threads(config.threads)
-    clips = tuple(sorted(one_domain_at_least(own_recordings(clips)), key=lambda c: c.place))
-    fast = tuple(fast_channels(config) if fast is None else fast)
-    fitting = Fitting(clips, config, seed, memo or Memo(), fast, description, others)
-    detector = fit_uncalibrated(fitting)
-    return replace(detector, threshold=calibrate(fitting, fit_uncalibrated, fit_front)) if decide else detector
+    clips = read_folder(recordings, reading)
+    clips += read_folder(target, reading, "target") if target is not None else ()
+    training = TrainingSet.of(clips)
+    reading = training.clips[0].reading
+    if not (reading.near_only or reading.pairs):
+        check_order(training.clips)
+    describer = Describer(config or Config(), seed, embed, progress="fit" if progress else "")
+    return replace(fit_detector(training, describer, decide), reading=reading, about=training_record(clips))
 
 
-def fit_uncalibrated(fitting: Fitting) -> Detector:
-    """Front end, conditioner, balance, banks and the standardisation of block scores."""
-    config, recordings = fitting.config, fitting.recordings
-    front, ridges = fit_front(fitting)
-    if config.backend == "value":
-        return Detector(config, fitting.seed, front, None, {}, {}, {})
-    clip_blocks = [fitting.blocks(front, c, config.train_hop, r) for c, r in zip(fitting.clips, ridges)]
-    counts = [len(next(iter(blocks.values()))) for blocks in clip_blocks]
-    window_recordings = np.repeat(recordings, counts)
-    raw = {name: torch.cat([blocks[name] for blocks in clip_blocks]) for name in config.blocks}
-    balancer = fit_balancer(fitting, front, raw, window_recordings)
-    target = np.repeat(fitting.is_target, counts)
-    spaces = {
-        name: fit_knn(bank, window_recordings, target, config.k, config.n_0, config.backend)
-        for name, bank in join(balancer(raw), config).items()
-    }
-    detector = Detector(config, fitting.seed, front, balancer, spaces, {}, {})
-    return standardise_spaces(detector, fitting, ridges) if len(spaces) > 1 else detector
+def load(folder: str | Path, embed: Callable | None = None) -> Detector:
+    """Read a detector back. It is not believed before a second of noise gets a score.
+
+    Parameters
+    ----------
+    folder : path
+    embed : callable, optional
+        The one that it was fitted with, if it was fitted with one.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no model, one of another version, a damaged one, or one that needs `embed`.
+    """
+    tree, head = load_tree(folder, CLASSES, asdkit=__version__)
+    if not isinstance(tree, dict) or "extractor" not in tree:
+        raise InputError(f"{folder}: found another kind of model, expected one written by `asdkit fit`")
+    encoder = tree["extractor"].learned.get("encoder")
+    if encoder is not None and encoder.net is None:
+        if embed is None:
+            raise InputError(f"{folder}: found a model with an embedding of its own, expected load(folder, embed=...) with it")
+        learned = tree["extractor"].learned | {"encoder": replace(encoder, net=embed)}
+        tree["extractor"] = replace(tree["extractor"], learned=learned)
+    detector = damaged_if_it_fails(Path(folder), lambda: _tried(Detector(**tree, seed=head["seed"], about=head["about"]), head))
+    torch.set_num_threads(detector.config.threads)
+    return detector
 
 
-def fit_front(fitting: Fitting) -> tuple[FrontEnd, list[Ridge | None]]:
-    """Network and ridge; for each training clip the ridge fitted without its fold of recordings."""
-    config, scalers, net, ridge, ridges = fitting.config, {}, None, None, [None] * len(fitting.clips)
-    spectra = [fitting.spectra(c) for c in fitting.clips]
-    if needs_msm(config):
-        key = ("net", part_hash(config, "net"), fitting.seed, fitting.key)
-        scalers, net = fitting.memo(key, lambda: train_net(fitting))
-    if needs_ridge(config):
-        folds = fold_recordings(fitting, config.ridge_folds)
-        key = ("ridges", part_hash(config, "ridges"), fitting.key)
-        ridge, by_fold = fitting.memo(key, lambda: fit_ridges(spectra, folds, config))
-        ridges = [by_fold[fold] for fold in folds]
-    return FrontEnd(config, scalers, net, ridge), ridges
-
-
-def train_net(fitting: Fitting) -> tuple[dict[str, BandScaler], MSM]:
-    """Band scalers and network."""
-    scalers, machines = fitting.examples()
-    return scalers, fit_net(machines, fitting.config, fitting.seed, fitting.description)
-
-
-def fit_balancer(fitting: Fitting, front: FrontEnd, raw: dict[str, torch.Tensor], recordings: np.ndarray) -> Balancer:
-    """z-scores, the Far-conditioner of the MSM block, and the scale of each block."""
-    config, conditioner = fitting.config, None
-    scalers = {name: Scaler.fit(x, name in config.whiten) for name, x in raw.items()}
-    if "msm" in raw and config.alpha > 0 and config.rank > 0:
-        far_front = replace(front, config=replace(config, msm_channel="far", blocks=("msm",)))
-        far_fitting = replace(fitting, config=far_front.config)
-        far = torch.cat([far_fitting.blocks(far_front, c, config.train_hop)["msm"] for c in fitting.clips])
-        z = scalers["msm"](raw["msm"])
-        conditioner = fit_conditioner(
-            z, Scaler.fit(far)(far), recordings, config.alpha, config.rank, config.rank_rule, config.subspace, config.control,
-            fitting.seed,
-        )  # fmt: skip
-    removed = conditioner.removed_share(z) if conditioner else 0.0
-    balancer = Balancer(scalers, conditioner, dict.fromkeys(raw, 1.0), removed)
-    if not config.balance or len(raw) == 1:
-        return balancer
-    return replace(balancer, scales={name: balance_scale(balancer.conditioned(name, x), recordings) for name, x in raw.items()})
-
-
-def join(blocks: dict[str, torch.Tensor], config: Config) -> dict[str, torch.Tensor]:
-    """The spaces that are searched: all blocks side by side, or each on its own."""
-    if config.fusion == "concatenate":
-        return {"+".join(blocks): torch.cat(list(blocks.values()), dim=1)}
-    return blocks
-
-
-def standardise_spaces(detector: Detector, fitting: Fitting, ridges: list[Ridge | None]) -> Detector:
-    """Mean and spread of training clips' scores in each space, each clip's recording left out, at the test hop."""
-    rows = [
-        detector.space_scores(
-            fitting.blocks(detector.front, fitting.clips[i], detector.config.test_hop, ridges[i]), fitting.recordings[i]
-        )
-        for i in standardisation_clips(fitting)
-    ]
-    normal = {name: centre_and_width(np.array([row[name] for row in rows])) for name in rows[0]}
-    centres, widths = ({name: pair[i] for name, pair in normal.items()} for i in (0, 1))
-    return replace(detector, centres=centres, widths=widths)
-
-
-def standardisation_clips(fitting: Fitting) -> np.ndarray:
-    """Indices of the training clips whose scores standardise a space."""
-    n = len(fitting.clips)
-    return np.unique(np.linspace(0, n - 1, min(n, fitting.config.standardise_clips)).round().astype(int))
-
-
-def centre_and_width(scores: np.ndarray) -> tuple[float, float]:
-    """Mean and spread of normal scores; a spread of rounding alone counts as 1."""
-    mean, std = float(scores.mean()), float(scores.std())
-    return mean, std if std > 1e-6 * abs(mean) else 1.0
+def _tried(detector: Detector, head: dict) -> Detector:
+    """The detector, if what it is made of fits together and a second of noise gets a score."""
+    config = check(detector.config)
+    if config.hash() != head["config"] or config != detector.scorer.config:
+        raise ValueError(f"found config {config.hash()}, expected {head['config']}")
+    noise = np.random.default_rng(0).normal(size=(2, (config.width - 1) * HOP)).astype(np.float32)
+    score = detector.score_spectra([extract(0.1 * noise, config.ridge_penalty, fast_channels(config))])
+    if not np.isfinite(score):
+        raise ValueError(f"found score {score} for noise")
+    return detector

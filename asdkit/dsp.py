@@ -95,13 +95,13 @@ class Ridge:
         return near - self.weights.T @ far_context(far, context) - self.intercept[:, None]
 
 
-def statistics(windows: torch.Tensor, upper: bool = False) -> torch.Tensor:
-    """Mean and standard deviation over time of each band and, with `upper`, the 95th percentile.
+def statistics(windows: torch.Tensor, with_p95: bool = False) -> torch.Tensor:
+    """Mean and standard deviation over time of each band and, with `with_p95`, the 95th percentile.
 
     Shape: (n_windows, n_bands, width) -> (n_windows, 2 n_bands or 3 n_bands).
     """
     parts = [windows.mean(-1), windows.std(-1, correction=0)]
-    if upper:
+    if with_p95:
         rank = round(0.95 * (windows.shape[-1] - 1))  # of the sorted frames; no interpolation
         parts.append(windows.topk(windows.shape[-1] - rank, dim=-1).values[..., -1])
     return torch.cat(parts, dim=1)

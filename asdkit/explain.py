@@ -2,7 +2,7 @@
 
 Legend
 ------
-parts : [(start, spectra)], a recording as it is described: whole from 0 s, or part after part where it is long.
+segments : [(start, spectra)], a recording as it is described: whole from 0 s, or segment after segment where it is long.
 window : 2.56 s of it. A moment belongs to the window whose centre is nearest, the ends of a recording to its first and last
     window: a curve has the very values that the file score is made of, and an event is located to within a window.
 curves : {block: (n_windows,)}. Standardised block scores where scores are fused, so that 0 is a healthy clip; in one space of
@@ -13,18 +13,17 @@ maps : {block: (n_bands, n_windows)}. Squared distance to the nearest healthy wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.ndimage import uniform_filter1d
 
-from asdkit.bands import all_bands, band_distances, space_distances
-from asdkit.blocks import HOP, Spectra
+from asdkit.blocks import HOP, Bands, FeatureExtractor, Spectra, block_bands
 from asdkit.config import Config
-from asdkit.detector import Detector
+from asdkit.knn import DomainKNN, distances, evenly_spaced, leave_out, nearest_mean
 from asdkit.recordings import SAMPLE_RATE
+from asdkit.scorer import Scorer
 from asdkit.space import aggregate, top_count
 from asdkit.spectrogram import hz_to_mel, mel_to_hz, window_starts
 
@@ -61,6 +60,15 @@ class Explanation:
     bands: dict[str, np.ndarray]  # (n_bands,) Hz, of blocks that have bands
     maps: dict[str, np.ndarray]
     near: np.ndarray  # (n_mels, n_frames) log-mel, dB, evenly over the span
+
+    def plot(self, title: str = ""):
+        """Draw it (a matplotlib Figure), see `asdkit.figures.anomaly_panels`."""
+        import asdkit
+
+        return asdkit.figures.anomaly_panels(self, title)
+
+    def __str__(self) -> str:
+        return sentence(self)
 
     @property
     def edges(self) -> np.ndarray:
@@ -141,73 +149,68 @@ def _frequencies(peak: Peak) -> str:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains recordings. Made by `fit_explainer`; called on the parts of one."""
+    """Explains recordings. Made by `fit_explainer`; called on the segments of one."""
 
-    detector: Detector
+    extractor: FeatureExtractor
+    scorer: Scorer
     normal: float | None
     healthy: dict[str, np.ndarray]  # {block: (n_bands,)} mean squared distance of healthy windows
 
-    def __call__(self, parts: Iterable[tuple[float, Spectra]]) -> Explanation:
+    def __call__(self, segments: list[tuple[float, Spectra]], threshold: float | None = None) -> Explanation:
         """Explain the score of one recording.
 
         Parameters
         ----------
-        parts : iterable of (float, Spectra)
-            Where each part begins, s, and its spectra: ``[(0.0, read_spectra(clip, config))]`` for a clip,
-            `asdkit.apps.verdicts.Model.spectra` for a file.
+        segments : list of (float, Spectra)
+            Where each segment begins, s, and its spectra: ``[(0.0, read_spectra(clip, config))]`` for a clip.
+        threshold : float, optional
+            Of the decision.
         """
-        detector, config, parts = self.detector, self.detector.config, list(parts)
-        described = [detector.front.describe(spectra, config.test_hop) for _, spectra in parts]
-        blocks = {name: torch.cat([x[name] for x in described]) for name in described[0]}
-        windows, squared = detector.window_scores(blocks), band_distances(detector, blocks)
-        curves = block_curves(detector, windows, squared)
-        hz = {name: bands.hz for name, bands in all_bands(detector).items() if len(bands.hz)}
+        config = self.scorer.config
+        blocks = self.extractor.describe_all((spectra for _, spectra in segments), config.test_hop)
+        windows, squared = self.scorer.windows(blocks), band_distances(self.scorer, blocks)
+        curves = block_curves(self.scorer, windows, squared)
+        hz = {name: bands.hz for name, bands in all_bands(self.scorer).items() if len(bands.hz)}
         return Explanation(
-            score=detector.score_blocks(blocks), threshold=detector.threshold, normal=self.normal, how=joined(detector),
-            **time_axis(parts, config), curves=curves, levels=block_levels(config, windows, curves), bands=hz,
+            score=self.scorer(blocks), threshold=threshold, normal=self.normal, how=joined(self.scorer),
+            **time_axis(segments, config), curves=curves, levels=block_levels(config, windows, curves), bands=hz,
             maps={name: (squared[name].numpy() / self.healthy[name]).T for name in hz},
-            near=np.concatenate([spectra["near", "slow"].numpy() for _, spectra in parts], axis=1),
+            near=np.concatenate([spectra["near", "slow"].numpy() for _, spectra in segments], axis=1),
         )  # fmt: skip
 
 
-def time_axis(parts: list[tuple[float, Spectra]], config: Config) -> dict:
+def time_axis(segments: list[tuple[float, Spectra]], config: Config) -> dict:
     """Centres of the windows, their length, and from where to where the recording goes, s."""
-    frame, n_frames = HOP / SAMPLE_RATE, [spectra["near", "slow"].shape[1] for _, spectra in parts]
-    starts = [start + frame * window_starts(n, config.width, config.test_hop) for (start, _), n in zip(parts, n_frames)]
-    span = parts[0][0], parts[-1][0] + frame * (n_frames[-1] - 1)
+    frame, n_frames = HOP / SAMPLE_RATE, [spectra["near", "slow"].shape[1] for _, spectra in segments]
+    starts = [start + frame * window_starts(n, config.width, config.test_hop) for (start, _), n in zip(segments, n_frames)]
+    span = segments[0][0], segments[-1][0] + frame * (n_frames[-1] - 1)
     return dict(times=np.concatenate(starts) + frame * (config.width - 1) / 2, window=frame * config.width, span=span)
 
 
-def fit_explainer(detector: Detector) -> Explainer:
-    """Gather from the banks what is usual: the window score, and the distance in each band, of healthy windows.
-
-    Raises
-    ------
-    InputError
-        For a block whose dimensions are not known to be bands or something else.
-    """
-    normal, healthy = 0.0 if len(detector.spaces) > 1 else None, {}
-    for space, knn in detector.spaces.items():
-        rows = np.unique(np.linspace(0, len(knn.bank) - 1, min(len(knn.bank), MAX_HEALTHY)).round().astype(int))
-        squared = space_distances(detector, space, knn.bank[rows], knn.recordings[rows])
+def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
+    """Gather from the banks what is usual: the window score, and the distance in each band, of healthy windows."""
+    normal, healthy = 0.0 if len(scorer.banks) > 1 else None, {}
+    for space, knn in scorer.banks.items():
+        rows = evenly_spaced(len(knn.bank), MAX_HEALTHY)
+        squared = space_distances(scorer, space, knn.bank[rows], knn.recordings[rows])
         healthy |= {name: x.mean(0).clamp(min=1e-6).numpy() for name, x in squared.items()}  # duplicates have distance 0
         if normal is None:
             normal = float(torch.cat([knn(knn.bank[r : r + 1], knn.recordings[r]) for r in rows]).median())
-    return Explainer(detector, normal, healthy)
+    return Explainer(extractor, scorer, normal, healthy)
 
 
-def joined(detector: Detector) -> str:
+def joined(scorer: Scorer) -> str:
     """How blocks make the score: as shares of one distance, or by mean or maximum of their scores."""
-    return detector.config.fusion if len(detector.spaces) > 1 else "sum"
+    return scorer.config.fusion if len(scorer.banks) > 1 else "sum"
 
 
-def block_curves(detector: Detector, windows: dict, squared: dict) -> dict[str, np.ndarray]:
+def block_curves(scorer: Scorer, windows: dict, squared: dict) -> dict[str, np.ndarray]:
     """Standardised window scores of each block, or its share of the one score."""
     if len(windows) > 1:
-        return {name: ((w - detector.centres[name]) / detector.widths[name]).numpy() for name, w in windows.items()}
+        return {name: ((w - scorer.centres[name]) / scorer.widths[name]).numpy() for name, w in windows.items()}
     (scores,) = windows.values()
     if not squared:
-        return {detector.config.blocks[0]: scores.numpy()}
+        return {scorer.config.blocks[0]: scores.numpy()}
     total = sum(x.sum(1) for x in squared.values()).clamp(min=1e-30)
     return {name: (scores * x.sum(1) / total).numpy() for name, x in squared.items()}
 
@@ -219,3 +222,64 @@ def block_levels(config: Config, windows: dict, curves: dict[str, np.ndarray]) -
     (scores,) = windows.values()
     best = scores.topk(top_count(len(scores), config.aggregate, config.top)).indices.numpy()
     return {name: float(c[best].mean()) for name, c in curves.items()}
+
+
+# a distance dealt out to frequency bands: it is a sum over dimensions, and so over bands
+
+
+def all_bands(scorer: Scorer) -> dict[str, Bands]:
+    """The bands of each block of a scorer that has banks."""
+    scalers = scorer.space.scalers if scorer.space else {}
+    return {name: block_bands(name, scorer.config, len(s.mean)) for name, s in scalers.items()}
+
+
+def band_distances(scorer: Scorer, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Squared distance to the nearest healthy windows, balanced, dealt out to bands.
+
+    Parameters
+    ----------
+    scorer : Scorer
+    blocks : {name: (n_windows, dim)}
+        Of one clip.
+
+    Returns
+    -------
+    {name: (n_windows, n_bands)}
+        Its sum over bands (and blocks, where they share a space) is the mean squared distance to the `k` neighbours of the
+        bank, source or target, that gave the score. One band for a block without bands; empty for a back-end without a bank.
+    """
+    spaces = scorer.space(blocks) if scorer.banks else {}
+    return {name: x for space, y in spaces.items() for name, x in space_distances(scorer, space, y).items()}
+
+
+def space_distances(scorer: Scorer, space: str, x: torch.Tensor, recordings=None) -> dict[str, torch.Tensor]:
+    """The same for balanced windows of one space, (n_windows, dim); `recordings` (n_windows,) are left out, each of its own."""
+    bands = all_bands(scorer)
+    members = [space] if space in bands else list(scorer.config.blocks)
+    sizes = [max(1, len(bands[m].hz)) for m in members]
+    offsets = np.cumsum([0, *sizes[:-1]])
+    index = torch.from_numpy(np.concatenate([bands[m].index + o for m, o in zip(members, offsets)]))
+    total = squared_differences(scorer.banks[space], x, index, sum(sizes), recordings)
+    return dict(zip(members, total.split(sizes, dim=1)))
+
+
+def squared_differences(knn: DomainKNN, x: torch.Tensor, index: torch.Tensor, n_bands: int, recordings=None) -> torch.Tensor:
+    """Mean over the neighbours of squared differences, summed within bands. Shape: (n, dim) -> (n, n_bands)."""
+    d = distances(x, knn.bank, knn.squared)
+    d = nearer_bank(knn, d if recordings is None else leave_out(d, recordings, knn.recordings))
+    nearest = d.topk(min(knn.k, d.shape[1]), largest=False)
+    total, found = x.new_zeros(len(x), n_bands), nearest.values.isfinite()
+    for neighbour, there in zip(nearest.indices.T, found.T):
+        difference = (x - knn.bank[neighbour]).square() * there[:, None]
+        total.index_add_(1, index, difference)
+    return total / found.sum(1, keepdim=True).clamp(min=1)
+
+
+def nearer_bank(knn: DomainKNN, d: torch.Tensor) -> torch.Tensor:
+    """Distances with those to the bank, source or target, that did not give the score at infinity."""
+    if not {"domain", "unscaled"} & set(knn.backends):
+        return d
+    scales = (knn.s_source, knn.s_target) if "domain" in knn.backends else (1.0, 1.0)
+    is_target = torch.from_numpy(knn.is_target)
+    source, target = (nearest_mean(d[:, mask], knn.k) / s for mask, s in zip((~is_target, is_target), scales))
+    return d.masked_fill((target < source)[:, None] ^ is_target, torch.inf)

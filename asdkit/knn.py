@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from asdkit.recordings import InputError
+
 MAX_QUERIES = 2000  # windows from which a median distance is read; more do not move it
 N_LOCAL = 4  # neighbours in the local density of a reference
 
@@ -43,13 +45,18 @@ def leave_out(d: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> torch.T
     return d.masked_fill(same, torch.inf)
 
 
+def evenly_spaced(n: int, at_most: int) -> np.ndarray:
+    """Indices of at most so many of n things, evenly spaced, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
+
+
 def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) -> torch.Tensor:
     """Mean distance to the k nearest of other recordings, for at most `MAX_QUERIES` evenly spaced windows."""
-    rows = np.unique(np.linspace(0, len(bank) - 1, min(len(bank), MAX_QUERIES)).round().astype(int))
-    parts = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
+    rows = evenly_spaced(len(bank), MAX_QUERIES)
+    batches = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
     squared = bank.square().sum(1)
     return torch.cat(
-        [nearest_mean(leave_out(distances(bank[r], bank, squared), recordings[r], recordings), k) for r in parts]
+        [nearest_mean(leave_out(distances(bank[r], bank, squared), recordings[r], recordings), k) for r in batches]
     )
 
 
@@ -129,6 +136,12 @@ BACKENDS = {
 MINIMUM = ("domain", "local-density", "varmin")  # the "minimum" back-end standardises these and takes the smallest
 
 
+def check_backend(name: str) -> None:
+    """Refuse a back-end that there is not. "value" is a score without a bank: a block of one number a window."""
+    if name not in (known := (*BACKENDS, "minimum", "value")):
+        raise InputError(f"config: found backend = {name!r}, expected {', '.join(known)}")
+
+
 def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
     """Scales of the two banks and whatever the back-end needs, from training windows alone.
 
@@ -181,7 +194,7 @@ def local_density(bank: torch.Tensor, recordings: np.ndarray) -> tuple[torch.Ten
 
 def standardise_backends(knn: DomainKNN) -> DomainKNN:
     """Centre and width of each back-end's leave-one-recording-out scores, so that their minimum compares like with like."""
-    rows = np.unique(np.linspace(0, len(knn.bank) - 1, min(len(knn.bank), MAX_QUERIES)).round().astype(int))
+    rows = evenly_spaced(len(knn.bank), MAX_QUERIES)
     d = leave_out(distances(knn.bank[rows], knn.bank), knn.recordings[rows], knn.recordings)
     scores = [BACKENDS[b](knn, d) for b in knn.backends]
     scores = [s[s.isfinite()] for s in scores]

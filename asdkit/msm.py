@@ -34,6 +34,7 @@ class MSM(nn.Module):
 
     def __init__(self, width: int = 80, bottleneck: int = 128):
         super().__init__()
+        self.arguments = dict(width=width, bottleneck=bottleneck)  # what makes another one of this shape
         self.grid = (N_MELS // PATCH[0], width // PATCH[1])
         layers, c_in = [], 1
         for c_out, stride in zip(CHANNELS, STRIDES):

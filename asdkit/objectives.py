@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from asdkit.recordings import Clip, InputError
 from asdkit.training import Crops, Masked, Watch, train_encoder
 
 POOLED = ("machine-id", "sub-cluster-adacos")  # one network over all machines
+RECONSTRUCT = ("msm", "autoencoder")  # with a residual of their own
 CLUSTERS = 16  # k-means clusters of one machine's training clips
 MARGIN = 0.5  # radians
 SCALE = 30.0  # of cosines under an angular margin
@@ -297,12 +298,3 @@ def adapted_scale(cosine: torch.Tensor, targets: torch.Tensor, scale: torch.Tens
     log_b = (scale * cosine).flatten(1).logsumexp(1).logsumexp(0) - math.log(len(cosine))
     angles = (targets * angle(cosine.amax(2))).sum(1)
     return log_b / angles.quantile(0.5).clamp(max=math.pi / 4).cos()
-
-
-def variants(base: Config) -> dict[str, Config]:
-    """The encoder alone under each objective, its untrained twin, and the two residuals: the rows of the trap."""
-    one, none = replace(base, blocks=("msm",)), replace(base, blocks=("msm",), objective="msm", steps=0)
-    names = ("msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos")
-    rows = {name: replace(one, objective=name) for name in names} | {"untrained": none}
-    residual = dict(blocks=("msm-residual",), backend="value")
-    return rows | {f"{name}-residual": replace(base, objective=name, **residual) for name in ("msm", "autoencoder")}

@@ -1,4 +1,4 @@
-"""Balanced blocks: z-scores, whitening, Far-conditioning, one scalar per block; and the aggregation of scores.
+"""Blocks made comparable in one space: z-scores, whitening, Far-conditioning, one scalar per block; and file scores.
 
 Legend
 ------
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from asdkit.conditioning import FarConditioner
+from asdkit.conditioning import FarConditioner, fit_conditioner
+from asdkit.config import Config
 from asdkit.knn import median_scale
 
 SHRINKAGE = 0.1  # of a whitened block's covariance; the variance of a z-score is 1. From 0.03 to 0.3 detection is the same
@@ -50,15 +51,21 @@ def whitening(z: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Balancer:
+class Space:
     """Makes raw blocks comparable: z-scored, some whitened, the MSM block conditioned on far, each divided by its scale."""
 
     scalers: dict[str, Scaler]
     conditioner: FarConditioner | None  # of the "msm" block
     scales: dict[str, float]
+    fusion: str  # "concatenate", or each block is searched on its own
     removed: float = 0.0  # share of the MSM block's training variance that conditioning takes away
 
     def __call__(self, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What is searched, from the blocks of a clip: all balanced blocks side by side, or each on its own."""
+        balanced = self.balanced(blocks)
+        return {"+".join(balanced): torch.cat(list(balanced.values()), dim=1)} if self.fusion == "concatenate" else balanced
+
+    def balanced(self, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Balanced blocks of one clip."""
         return {name: self.conditioned(name, x) / self.scales[name] for name, x in blocks.items()}
 
@@ -66,6 +73,41 @@ class Balancer:
         """z-scored (and whitened) and, for "msm", conditioned, but not yet balanced."""
         z = self.scalers[name](x)
         return self.conditioner(z) if name == "msm" and self.conditioner else z
+
+
+def is_conditioned(config: Config) -> bool:
+    """Whether Far-conditioning changes anything."""
+    return "msm" in config.blocks and config.alpha > 0 and config.rank > 0
+
+
+def fit_space(
+    blocks: dict[str, torch.Tensor], recordings: np.ndarray, config: Config, far: torch.Tensor | None = None, seed: int = 0
+) -> Space:
+    """z-scores, the Far-conditioner of the MSM block, and the scale of each block.
+
+    Parameters
+    ----------
+    blocks : {name: (n_windows, dim)}
+        Of all training windows.
+    recordings : (n_windows,) int
+    config : Config
+    far : (n_windows, dim), optional
+        The embedding of far in the same windows; needed where `is_conditioned`.
+    seed : int
+        Of a random control.
+    """
+    scalers, conditioner, removed = {name: Scaler.fit(x, name in config.whiten) for name, x in blocks.items()}, None, 0.0
+    if is_conditioned(config):
+        z = scalers["msm"](blocks["msm"])
+        conditioner = fit_conditioner(
+            z, Scaler.fit(far)(far), recordings, config.alpha, config.rank, config.rank_rule, config.subspace, config.control,
+            seed,
+        )  # fmt: skip
+        removed = conditioner.removed_share(z)
+    space = Space(scalers, conditioner, dict.fromkeys(blocks, 1.0), config.fusion, removed)
+    if not config.balance or len(blocks) == 1:
+        return space
+    return replace(space, scales={name: balance_scale(space.conditioned(name, x), recordings) for name, x in blocks.items()})
 
 
 def balance_scale(z: torch.Tensor, recordings: np.ndarray) -> float:

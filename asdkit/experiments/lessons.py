@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from asdkit import metrics
-from asdkit.blocks import fast_channels
 from asdkit.config import Config
+from asdkit.experiments.cache import Cache
 from asdkit.experiments.runs import score_machine
-from asdkit.fitting import Memo
 from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.simulate import simulate
 
@@ -188,7 +187,7 @@ def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str
         return read_tables(ablate([Path(scratch, "data")], Path(scratch, "run"), **options))
 
 
-def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, memo: Memo | None = None, bars=True) -> dict:
+def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True) -> dict:
     """Fit each configuration on the training clips and score the test clips; what they have in common is computed once.
 
     Parameters
@@ -196,8 +195,8 @@ def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0
     machine : Machine
     configs : dict of str to Config
     seed : int
-    memo : Memo, optional
-        To share with further calls. Those must not ask for fast spectra of other channels.
+    cache : Cache, optional
+        To share with further calls.
     bars : bool
         Show progress.
 
@@ -208,10 +207,9 @@ def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0
     """
     from tqdm.auto import tqdm
 
-    memo, detectors, scores = memo or Memo(), {}, {}
-    fast = sorted(set().union(*(fast_channels(c) for c in configs.values())))
+    cache, detectors, scores = cache or Cache(configs.values()), {}, {}
     for name, config in tqdm(configs.items(), disable=not bars, leave=False):
-        detectors[name], values, *_ = score_machine(machine, config, seed, memo, fast, False, name if bars else "")
+        detectors[name], values = score_machine(machine, config, seed, cache, False, name if bars else "")
         scores[name] = np.array(values)
     return detectors, scores
 

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from asdkit.config import Config
-from asdkit.detector import fit
+from asdkit.detector import fit_detector
 from asdkit.experiments import runs
-from asdkit.fitting import Fitting, Memo
-from asdkit.recordings import Machine
+from asdkit.experiments.cache import CachedDescriber
+from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
 log = logging.getLogger("asdkit")
@@ -65,11 +65,10 @@ def _coordinates(machine: Machine, config: Config, seed: int, method: str) -> pd
 
 def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
     """Mean over windows of each clip's balanced "msm" block, training clips first. Shape: (n_clips, dim)."""
-    memo = Memo()
-    detector = fit(machine.train, config, seed, memo, decide=False)
-    fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), detector.config, seed, memo, ())
-    clips = (fitting.blocks(detector.front, c, config.train_hop) for c in machine.train + machine.test)
-    return torch.stack([detector.balancer(blocks)["msm"].mean(0) for blocks in clips]).double().numpy()
+    describer = CachedDescriber(config, seed=seed)
+    detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
+    clips = (describer.blocks(detector.extractor, c, config.train_hop) for c in machine.train + machine.test)
+    return torch.stack([detector.scorer.space.balanced(b)["msm"].mean(0) for b in clips]).double().numpy()
 
 
 def principal_components(points: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit.blocks import BandScaler, FrontEnd, Spectra
+from asdkit.blocks import BandScaler, FeatureExtractor, Spectra
 from asdkit.conditioning import FarConditioner, other_recording, shared_directions
 from asdkit.msm import MSM
 from asdkit.space import Scaler
@@ -40,13 +40,13 @@ class Pairs:
 
 
 def embed_pairs(
-    front: FrontEnd, spectra: Sequence[Spectra], recordings: Sequence, scalers: tuple[Scaler, Scaler] | None = None
+    front: FeatureExtractor, spectra: Sequence[Spectra], recordings: Sequence, scalers: tuple[Scaler, Scaler] | None = None
 ) -> Pairs:
     """Embed both channels of all windows, as far apart as those of the bank.
 
     Parameters
     ----------
-    front : FrontEnd
+    front : FeatureExtractor
         With networks.
     spectra : sequence of dict
         Of each clip.

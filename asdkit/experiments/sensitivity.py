@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit.blocks import BandScaler, FrontEnd, Spectra, extract
+from asdkit.blocks import BandScaler, Encoder, FeatureExtractor, Spectra, extract
 from asdkit.config import Config
 from asdkit.detector import Detector
 from asdkit.objectives import Examples, train_objective
@@ -111,7 +111,7 @@ def at_another_operation(scene: Scene) -> Scene:
 # embedding them
 
 
-def describe_front(front: FrontEnd, block: str = "msm", hop: int | None = None) -> Describe:
+def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None = None) -> Describe:
     """One block of a fitted front end, raw; windows `hop` frames apart, as in the bank by default."""
     one = replace(front, config=replace(front.config, blocks=(block,), backend="domain"))
     return lambda spectra: one.describe(spectra, hop or front.config.train_hop)[block]
@@ -133,7 +133,7 @@ def describe_windows(
 def describe_detector(detector: Detector, block: str = "msm", hop: int | None = None) -> Describe:
     """One block as the kNN of a detector sees it: z-scored, conditioned, balanced. Not to be standardised again."""
     hop = hop or detector.config.train_hop
-    return lambda spectra: detector.balancer(detector.front.describe(spectra, hop))[block]
+    return lambda spectra: detector.scorer.space.balanced(detector.extractor.describe(spectra, hop))[block]
 
 
 def embed(counterfactuals: Counterfactuals, describe: Describe, standardise: bool = True) -> list[np.ndarray]:
@@ -336,7 +336,7 @@ def embeddings_over_training(
 
     def watch(step, snapshot):
         if step in moments:
-            embeddings[step] = embed(counterfactuals, describe_front(FrontEnd(config, scalers, snapshot(), None)))
+            embeddings[step] = embed(counterfactuals, describe_front(FeatureExtractor(config, {"encoder": Encoder(scalers, snapshot())})))
 
     return train_objective(machines, config, seed, watch=watch)[1], embeddings
 

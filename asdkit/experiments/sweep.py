@@ -16,6 +16,7 @@ alphas : (n_alphas,) floats in [0, 1]. across, within, rest : (n, m) squared dis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +24,10 @@ import torch
 
 from asdkit import knn
 from asdkit.config import Config
-from asdkit.detector import Detector, centre_and_width, fit_front, fit_uncalibrated, standardisation_clips
-from asdkit.fitting import Fitting
-from asdkit.knn import BACKENDS, DomainKNN, distances, nearest_mean, shrink
-from asdkit.recordings import InputError
+from asdkit.detector import Describer, fit_detector
+from asdkit.knn import BACKENDS, DomainKNN, distances, evenly_spaced, nearest_mean, shrink
+from asdkit.recordings import InputError, TrainingSet
+from asdkit.scorer import Scorer, centre_and_width
 from asdkit.space import aggregate, fuse
 
 ROWS = 128  # windows at a time: memory grows with the bank only
@@ -34,13 +35,18 @@ COLUMNS = 64  # of the bank, in which a minimum is taken first
 EXACT = ("domain", "pooled", "unscaled")  # back-ends that read nothing but the nearest distances
 
 
-def sweep(fitting: Fitting, clip_blocks: list[dict[str, torch.Tensor]], alphas, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of clips at each alpha, as `asdkit.detector.fit` with that alpha and rank would give them.
+def sweep(
+    training: TrainingSet, describe: Callable[[Config], Describer], config: Config, clip_blocks: list[dict], alphas, rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of clips at each alpha, as `asdkit.detector.fit_detector` with that alpha and rank would give them.
 
     Parameters
     ----------
-    fitting : Fitting
-        Training clips and a configuration with the block "msm".
+    training : TrainingSet
+    describe : callable
+        ``describe(config)`` makes the describer of a configuration.
+    config : Config
+        With the block "msm"; its alpha and rank are not read.
     clip_blocks : list of dict
         Blocks of the clips to score, at the test hop.
     alphas : (n_alphas,) array_like
@@ -59,14 +65,17 @@ def sweep(fitting: Fitting, clip_blocks: list[dict[str, torch.Tensor]], alphas, 
     InputError
         For a configuration that has no block "msm", or a back-end that the closed form does not cover.
     """
-    check_config(fitting.config)
-    alphas = np.asarray(alphas, dtype=float)
-    detector = fit_uncalibrated(replace(fitting, config=replace(fitting.config, alpha=1.0, rank=rank)))
-    search = Search.fit(fitting, detector, alphas)
-    scores = search.scores([Windows.of(detector, blocks) for blocks in clip_blocks])
-    if len(detector.spaces) > 1:
-        scores = fuse_spaces(fitting, detector, search, scores, clip_blocks)
-    return scores, (1 - (1 - alphas) ** 2) * detector.balancer.removed
+    check_config(config)
+    alphas, describer = np.asarray(alphas, dtype=float), describe(replace(config, alpha=1.0, rank=rank))
+    scorer, own = fit_detector(training, describer, decide=False).scorer, describer.extractors(training)[1]
+    pairs = list(zip(own, training.clips))
+    search = Search.fit(training, scorer, [describer.blocks(*pair, config.train_hop) for pair in pairs], alphas)
+    scores = search.scores([Windows.of(scorer, blocks) for blocks in clip_blocks])
+    if len(scorer.banks) > 1:
+        chosen = evenly_spaced(len(pairs), config.standardise_clips)
+        normal = [describer.blocks(*pairs[i], config.test_hop) for i in chosen]
+        scores = fuse_spaces(scorer, search, scores, clip_blocks, normal, training.recordings[chosen])
+    return scores, (1 - (1 - alphas) ** 2) * scorer.space.removed
 
 
 def check_config(config) -> None:
@@ -86,13 +95,13 @@ class Windows:
     rest: torch.Tensor  # (n, others) balanced blocks beside it; no column where each block is searched on its own
 
     @classmethod
-    def of(cls, detector: Detector, blocks: dict[str, torch.Tensor]) -> Windows:
+    def of(cls, scorer: Scorer, blocks: dict[str, torch.Tensor]) -> Windows:
         """From the raw blocks of a clip."""
-        balancer, conditioner = detector.balancer, detector.balancer.conditioner
-        z = balancer.scalers["msm"](blocks["msm"])
+        space, conditioner = scorer.space, scorer.space.conditioner
+        z = space.scalers["msm"](blocks["msm"])
         within = (z - conditioner.mean) @ conditioner.basis
-        beside = {n: x for n, x in blocks.items() if n != "msm"} if detector.config.fusion == "concatenate" else {}
-        return cls(z - within @ conditioner.basis.T, within, torch.cat([z[:, :0], *balancer(beside).values()], dim=1))
+        beside = {n: x for n, x in blocks.items() if n != "msm"} if scorer.config.fusion == "concatenate" else {}
+        return cls(z - within @ conditioner.basis.T, within, torch.cat([z[:, :0], *space.balanced(beside).values()], dim=1))
 
     @classmethod
     def join(cls, parts: list[Windows]) -> Windows:
@@ -126,12 +135,10 @@ class Search:
     spaces: tuple[DomainKNN, ...] = ()  # one an alpha, for nearest distances in place of a bank
 
     @classmethod
-    def fit(cls, fitting: Fitting, detector: Detector, alphas: np.ndarray) -> Search:
-        """From the training clips; the detector has the same subspace and alpha 1."""
-        config, (front, ridges) = fitting.config, fit_front(fitting)
-        clips = [fitting.blocks(front, c, config.train_hop, r) for c, r in zip(fitting.clips, ridges)]
-        space = next(s for name, s in detector.spaces.items() if "msm" in name.split("+"))
-        bank, order = Windows.join([Windows.of(detector, b) for b in clips]), np.argsort(space.is_target, kind="stable")
+    def fit(cls, training: TrainingSet, scorer: Scorer, clips: list[dict[str, torch.Tensor]], alphas: np.ndarray) -> Search:
+        """From the blocks of the training clips; the scorer has the same subspace and alpha 1."""
+        config, space = scorer.config, next(s for name, s in scorer.banks.items() if "msm" in name.split("+"))
+        bank, order = Windows.join([Windows.of(scorer, b) for b in clips]), np.argsort(space.is_target, kind="stable")
         n_source = int((~space.is_target).sum())
         search = cls(bank[order], space.recordings[order], n_source, config, space, alphas, np.ones(len(alphas)))
         if config.balance and len(config.blocks) > 1:
@@ -153,7 +160,7 @@ class Search:
     def balance(self, places: np.ndarray) -> np.ndarray:
         """Median nearest-neighbour distance of training windows in the MSM block; `places` are those of clip order."""
         alone = replace(self, bank=replace(self.bank, rest=self.bank.rest[:, :0]))
-        rows = places[evenly(len(places))]
+        rows = places[evenly_spaced(len(places), knn.MAX_QUERIES)]
         return medians(alone.nearest(alone.bank[rows], 1, self.recordings[rows]), 1)
 
     def scaled(self) -> tuple[DomainKNN, ...]:
@@ -171,7 +178,7 @@ class Search:
         """`asdkit.knn.median_scale` of one domain at each alpha."""
         if len(np.unique(self.recordings[rows])) < 2:
             return np.full(len(self.alphas), np.nan)
-        rows, k = rows[evenly(len(rows))], self.space.k
+        rows, k = rows[evenly_spaced(len(rows), knn.MAX_QUERIES)], self.space.k
         return medians(self.nearest(self.bank[rows], k, self.recordings[rows])[..., columns], k)
 
     def scores(self, clips: list[Windows], recordings: np.ndarray | None = None) -> np.ndarray:
@@ -194,25 +201,18 @@ def smallest(squared: torch.Tensor, k: int) -> torch.Tensor:
     return torch.cat([few, squared[:, whole:]], dim=1).topk(k, largest=False).values
 
 
-def evenly(n: int) -> np.ndarray:
-    """The windows from which `asdkit.knn` reads a median."""
-    return np.unique(np.linspace(0, n - 1, min(n, knn.MAX_QUERIES)).round().astype(int))
-
-
 def medians(nearest: torch.Tensor, k: int) -> np.ndarray:
     """Median distance at each alpha; 1 where it is 0, or where there is nothing to leave in."""
     found = np.array([float(nearest_mean(d, k).median()) for d in nearest])
     return np.where((found > 0) & np.isfinite(found), found, 1.0)
 
 
-def fuse_spaces(fitting: Fitting, detector: Detector, search: Search, scores: np.ndarray, clip_blocks) -> np.ndarray:
-    """Scores of the MSM block, standardised at each alpha, with those of the blocks that alpha leaves alone."""
-    front, ridges = fit_front(fitting)
-    chosen, hop = standardisation_clips(fitting), fitting.config.test_hop
-    windows = [Windows.of(detector, fitting.blocks(front, fitting.clips[i], hop, ridges[i])) for i in chosen]
-    normal = [centre_and_width(x) for x in search.scores(windows, fitting.recordings[chosen])]
-    others = [name for name in detector.spaces if name != "msm"]
-    rows = [detector.space_scores(blocks) for blocks in clip_blocks]
-    fixed = [[(row[name] - detector.centres[name]) / detector.widths[name] for name in others] for row in rows]
+def fuse_spaces(scorer: Scorer, search: Search, scores: np.ndarray, clip_blocks, normal_blocks, recordings) -> np.ndarray:
+    """Scores of the MSM block, standardised at each alpha by normal clips, with those of the blocks that alpha leaves alone."""
+    windows = [Windows.of(scorer, blocks) for blocks in normal_blocks]
+    normal = [centre_and_width(x) for x in search.scores(windows, recordings)]
+    others = [name for name in scorer.banks if name != "msm"]
+    rows = [scorer.by_space(blocks) for blocks in clip_blocks]
+    fixed = [[(row[name] - scorer.centres[name]) / scorer.widths[name] for name in others] for row in rows]
     moved = [(x - centre) / width for x, (centre, width) in zip(scores, normal)]
-    return np.array([fuse(np.column_stack([np.reshape(fixed, (len(x), -1)), x]), fitting.config.fusion) for x in moved])
+    return np.array([fuse(np.column_stack([np.reshape(fixed, (len(x), -1)), x]), scorer.config.fusion) for x in moved])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from zlib import crc32
@@ -25,15 +26,15 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from asdkit.blocks import FrontEnd, network_seed
-from asdkit.config import Config, part_hash
-from asdkit.detector import fit
+from asdkit.blocks import FeatureExtractor, make_examples, network_seed
+from asdkit.config import Config
+from asdkit.detector import fit_detector
 from asdkit.experiments import runs
 from asdkit.experiments import sensitivity as measure
 from asdkit.experiments.ablation import ROUND, estimate, simulation
+from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import Row
-from asdkit.fitting import Fitting, Memo
-from asdkit.recordings import Machine
+from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
 SPAN = 5  # steps on either side over which a loss is averaged
@@ -44,6 +45,15 @@ N_BOOT = 1000
 def embedding_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows whose embedding is measured: objectives and log-mel statistics, and the conditioned embeddings."""
     return [r for r in rows if r.family == "conditioning-msm" or (r.family == "objective" and not _is_residual(r.config))]
+
+
+def embedding_hash(config: Config) -> str:
+    """Identifies an embedding, conditioned as it is: what its options are, whatever scores it then."""
+    config = replace(config, whiten=tuple(b for b in config.blocks if b in config.whiten))
+    return config.hash(*(f.name for f in fields(Config) if f.name not in SCORING))
+
+
+SCORING = ("fusion", "balance", "backend", "k", "n_0", "standardise_clips", "aggregate", "top", "false_alarm", "holdout")
 
 
 def _is_residual(config: Config) -> bool:
@@ -59,7 +69,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
         (machine, hash of the embedding, family, seed) -> part.
     """
     simulated = [m for m in machines if simulation(m)]
-    wanted = {(r.family, part_hash(r.config, "embedding")): r.config for r in embedding_rows(rows)}
+    wanted = {(r.family, embedding_hash(r.config)): r.config for r in embedding_rows(rows)}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
     found = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
     bar = tqdm(found, "mechanism, by machine", len(tasks), disable=not tasks)
@@ -68,7 +78,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
 
 def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     """All parts of one machine; its twins are rendered when the first part is missing."""
-    memo, parts = Memo(), {}
+    cache, parts = Cache(wanted.values()), {}
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
@@ -76,11 +86,11 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
             settings.append(runs.others_fingerprint(config, others))
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
-                twins = memo(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
+                twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
                 how = _objective if family == "objective" else _conditioned
-                write(path, json.dumps(how(machine, config, seed, memo, others, twins, n_points)))
+                write(path, json.dumps(how(machine, config, seed, cache, others, twins, n_points)))
             parts[name, family, seed] = json.loads(path.read_text())
-        memo.forget_all_but("spectra")
+        cache.forget_all_but("spectra")
     return parts
 
 
@@ -90,32 +100,34 @@ def _twins(machine, n_scenes, config):
     return measure.render_counterfactuals(machine.folder.name, n_scenes, penalty=config.ridge_penalty, **told)
 
 
-def _objective(machine, config: Config, seed: int, memo: Memo, others, twins, n_points: int) -> dict:
+def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
     """One objective: the network that a fit trains."""
     if config.blocks == ("logmel",):
-        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FrontEnd(config, {}, None, None), "logmel"))}
+        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), "logmel"))}
     else:
-        fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, (), others=others)
-        scalers, examples = fitting.examples()
+        describer, clips = CachedDescriber(config, cache, seed, others=others), tuple(sorted(machine.train, key=lambda c: c.place))
+        scalers, own = make_examples([describer.spectra(c) for c in clips], clips, config)
+        examples = [own, *map(describer.examples, describer.others)]
         own_seed = network_seed(seed)
         losses, embeddings = measure.embeddings_over_training(examples, scalers, config, twins, own_seed, n_points)
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(
-        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=_lean(t)) for step, t in moved.items()],
+        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_displacements(t)) for step, t in moved.items()],
         shares=measure.variance_shares(twins.twins, last).to_dict("list"),
         probe=measure.linear_probe(twins.twins, last).to_dict("list"),
     )
 
 
-def _conditioned(machine, config: Config, seed: int, memo: Memo, others, twins, n_points: int) -> dict:
+def _conditioned(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
     """The embedding as the kNN sees it: z-scored by training clips, then conditioned."""
-    detector = fit(machine.train, config, seed, memo, (), decide=False, others=others)
+    describer = CachedDescriber(config, cache, seed, others=others)
+    detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
     z = measure.embed(twins, measure.describe_detector(detector), standardise=False)
-    return dict(curve=[dict(step=config.steps, loss=None, moved=_lean(measure.displacements(twins.twins, z)))])
+    return dict(curve=[dict(step=config.steps, loss=None, moved=rounded_displacements(measure.displacements(twins.twins, z)))])
 
 
-def _lean(table: pd.DataFrame) -> dict:
+def rounded_displacements(table: pd.DataFrame) -> dict:
     return table.assign(displacement=table["displacement"].round(6)).to_dict("list")
 
 
@@ -128,7 +140,7 @@ def tables(parts: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> di
     asked = [(row, m, seed) for row in embedding_rows(rows) for m in machines for seed in sorted(seeds)]
     told = {name: [] for name in ("sensitivity", "curves", "shares", "probe")}
     for row, machine, seed in asked:
-        part = parts[machine, part_hash(row.config, "embedding"), row.family, seed]
+        part = parts[machine, embedding_hash(row.config), row.family, seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
         curve = [(m["step"], m["loss"], _sensitivity(m["moved"], machine)) for m in part["curve"]]
         told["sensitivity"].append(_headed(head, curve[-1][2]))
@@ -154,7 +166,7 @@ def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str
     References: of an objective its own network before training ("start"), the untrained twin and the MSM; of a conditioned
     embedding the one that is not ("none").
     """
-    names, found = {(r.base, r.family, r.variant): part_hash(r.config, "embedding") for r in rows}, []
+    names, found = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
 
     @cache
     def logs(machine, name, family, moment, nuisance):

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,11 @@ import numpy as np
 from asdkit import __version__, metrics
 from asdkit.blocks import at_least_a_window, extract, fast_channels
 from asdkit.config import Config
-from asdkit.detector import fit_front
+from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.results import evaluate_clips
 from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
 from asdkit.experiments.sweep import check_config, sweep
-from asdkit.fitting import Fitting, Memo, fold_recordings, one_domain_at_least, own_recordings
-from asdkit.recordings import InputError, Machine, read_clip
+from asdkit.recordings import InputError, Machine, TrainingSet
 from asdkit.recordings.files import write
 from asdkit.simulate.injection import GENERIC, inject
 
@@ -206,42 +206,45 @@ def tune_machine(machine: Machine, config: Config, seed: int, ranks, others, bar
     import torch
 
     torch.set_num_threads(config.threads)
-    clips = tuple(sorted(one_domain_at_least(own_recordings(machine.train)), key=lambda c: c.path))
-    fitting = Fitting(clips, config, seed, Memo(), tuple(sorted(fast_channels(config))), machine.name, others)
-    separation = separations(fitting, ranks, bar)
-    front = fit_front(fitting)[0]
-    blocks = [fitting.blocks(front, c, config.test_hop) for c in machine.test]
-    scores, removed = sweeps(fitting, blocks, ranks, bar)
+    training, cache = TrainingSet.of(machine.train), Cache([config])
+    describe = partial(CachedDescriber, cache=cache, seed=seed, others=others, progress=machine.name)
+    separation = separations(training, describe, config, seed, ranks, bar)
+    describer = describe(config)
+    extractor, own = describer.extractors(training)
+    blocks = [describer.blocks(extractor, c, config.test_hop) for c in machine.test]
+    scores, removed = sweeps(training, describe, config, blocks, ranks, bar)
     evaluated = [[evaluate_clips(machine.name, x, machine.test) for x in of_rank] for of_rank in scores]
     points, boots = (np.array([[pair[i] for pair in of_rank] for of_rank in evaluated]) for i in (0, 1))
     labels, domains = np.array([c.label for c in machine.test]), np.array([c.domain for c in machine.test])
-    return MachineGrid(labels, domains, scores, points, boots, removed, separation, *mean_components(fitting, front, blocks))
+    train = [describer.blocks(e, c, config.train_hop) for e, c in zip(own, training.clips)]
+    return MachineGrid(labels, domains, scores, points, boots, removed, separation, *embedding_coordinates(train, blocks))
 
 
-def sweeps(fitting: Fitting, blocks, ranks, bar) -> tuple[np.ndarray, np.ndarray]:
+def sweeps(training: TrainingSet, describe, config: Config, blocks, ranks, bar) -> tuple[np.ndarray, np.ndarray]:
     """Scores (n_ranks, n_alphas, n_clips) and near variance removed (n_ranks, n_alphas)."""
     found = []
     for rank in ranks:
-        found.append(sweep(fitting, blocks, ALPHAS, rank))
+        found.append(sweep(training, describe, config, blocks, ALPHAS, rank))
         bar.update(len(ALPHAS))
     return np.array([scores for scores, _ in found]), np.array([removed for _, removed in found])
 
 
-def separations(fitting: Fitting, ranks, bar) -> np.ndarray:
+def separations(training: TrainingSet, describe, config: Config, seed: int, ranks, bar) -> np.ndarray:
     """AUC of held-out normal training clips with injected faults against the same clips without, (n_ranks, n_alphas)."""
     from sklearn.metrics import roc_auc_score
 
-    config = fitting.config
-    held = fold_recordings(fitting, round(1 / config.holdout)) == 0
-    rest = replace(fitting, clips=tuple(c for c, out in zip(fitting.clips, held) if not out))
-    front, blocks, labels = fit_front(rest)[0], [], []
+    held = training.folds(round(1 / config.holdout)) == 0
+    rest, blocks, labels = training.without(held), [], []
+    extractor = describe(config).extractors(rest)[0]
     for i in np.flatnonzero(held):
-        path = fitting.clips[i].path
-        samples = at_least_a_window(read_clip(path), path, config.width)
-        versions = [samples, *_injected(samples, fitting.seed, int(i))]
-        blocks += [front.describe(extract(x, config.ridge_penalty, fitting.fast), config.test_hop) for x in versions]
+        clip = training.clips[i]
+        samples = at_least_a_window(clip.read(), clip.path, config.width)
+        versions = [samples, *_injected(samples, seed, int(i))]
+        blocks += [
+            extractor.describe(extract(x, config.ridge_penalty, fast_channels(config)), config.test_hop) for x in versions
+        ]
         labels += [0] + [1] * len(GENERIC)
-    scores, _ = sweeps(rest, blocks, ranks, bar)
+    scores, _ = sweeps(rest, describe, config, blocks, ranks, bar)
     return np.array([[roc_auc_score(labels, x) for x in of_rank] for of_rank in scores])
 
 
@@ -251,12 +254,11 @@ def _injected(samples: np.ndarray, seed: int, i: int) -> list[np.ndarray]:
     return [inject(samples, f, LEVELS_DB[(i + j) % len(LEVELS_DB)], r) for j, (f, r) in enumerate(zip(GENERIC, rngs))]
 
 
-def mean_components(fitting: Fitting, front, blocks) -> tuple[np.ndarray, np.ndarray]:
+def embedding_coordinates(train_blocks, blocks) -> tuple[np.ndarray, np.ndarray]:
     """Training clips and scored clips on the two principal components of the training clips' mean embeddings."""
     from sklearn.decomposition import PCA
 
-    ridges, hop = fit_front(fitting)[1], fitting.config.train_hop
-    train = np.array([fitting.blocks(front, c, hop, r)["msm"].mean(0).numpy() for c, r in zip(fitting.clips, ridges)])
+    train = np.array([b["msm"].mean(0).numpy() for b in train_blocks])
     centre, spread = train.mean(0), train.std(0) + 1e-6
     pca = PCA(2, svd_solver="full").fit((train - centre) / spread)
     test = np.array([b["msm"].mean(0).numpy() for b in blocks])

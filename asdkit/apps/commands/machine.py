@@ -22,47 +22,41 @@ def add_fit(commands):
     p.add_argument("--resample", action="store_true", help="take recordings of more than 16 kHz too")
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config")
     p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings, between 0 and 1 (default 0.1)")
-    p.add_argument("--seed", type=natural, default=0)
+    p.add_argument("--seed", type=natural, default=0, help="of the network's weights and training (default 0)")
 
 
 def fit(args) -> None:
     """``asdkit fit``."""
-    from asdkit import detector as pipeline
-    from asdkit.calibration import check_rate
-    from asdkit.recordings.intake import check_order, holds_pairs, index_recordings, training_record
-    from asdkit.recordings.reading import Reading
-    from asdkit.storage import save
-
-    config = _fit_config(args)
-    if args.out.exists() and not (args.out / "model.json").is_file():
-        raise InputError(f"{args.out}: found something that is not a model, expected a new folder or a model to replace")
-    reading = Reading(args.near, args.near_only, args.resample, holds_pairs(args.folder))
-    clips = index_recordings(args.folder, reading)
-    clips += index_recordings(args.target, reading, "target") if args.target else ()
-    if args.false_alarm is not None:
-        check_rate(clips, config.false_alarm)
-    if not (reading.near_only or reading.pairs):
-        check_order(clips)
-    detector = pipeline.fit(clips, config, args.seed, description="masked spectrogram model")
-    save(detector, args.out, reading, training=training_record(clips), seed=args.seed)
-    print(f"model: {args.out} ({len(clips)} clips, {len({c.recording for c in clips})} recordings)")
-    print(f"threshold: {'none: too few recordings' if detector.threshold is None else f'{detector.threshold:.4f}'}")
-
-
-def _fit_config(args):
     from dataclasses import replace
+
+    from asdkit import detector
+    from asdkit.blocks import without_far
+    from asdkit.calibration import check_rate
+    from asdkit.recordings import Reading, TrainingSet, holds_pairs, read_folder
 
     config = read_config(args)
     if args.false_alarm is not None:
         config = replace(config, false_alarm=args.false_alarm)
-    return config.without_far() if args.near_only else config
+    if args.out.exists() and not (args.out / "model.json").is_file():
+        raise InputError(f"{args.out}: found something that is not a model, expected a new folder or a model to replace")
+    reading = Reading(args.near, args.near_only, args.resample, holds_pairs(args.folder))
+    clips = read_folder(args.folder, reading)
+    clips += read_folder(args.target, reading, "target") if args.target else ()
+    if args.false_alarm is not None:
+        check_rate(TrainingSet.of(clips), config.false_alarm)
+    fitted = detector.fit(clips, without_far(config) if args.near_only else config, seed=args.seed)
+    fitted.save(args.out)
+    threshold = fitted.decision_threshold()
+    print(f"model: {args.out} ({len(clips)} clips, {len({c.recording for c in clips})} recordings)")
+    print(f"threshold: {'none: too few recordings' if threshold is None else f'{threshold:.4f}'}")
 
 
 def add_score(commands):
     """Name and options of `asdkit score`."""
     p = command(commands, "score", score, "Score recordings with a fitted model: file,score,decision.")
-    p.add_argument("model", type=Path, metavar="MODEL")
+    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
     p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
+    p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings; that of the fit by default")
     p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
     p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
 
@@ -71,35 +65,34 @@ def score(args) -> int:
     """``asdkit score``: a row for each file that gets a score, a line of error for each that does not."""
     from tqdm.auto import tqdm
 
-    from asdkit.apps.verdicts import Model, row
-    from asdkit.recordings import wav_files
+    from asdkit.apps.watch import row
+    from asdkit.detector import load
     from asdkit.recordings.files import write
-    from asdkit.storage import load_model
 
-    model = Model(*load_model(args.model))
-    files = model.recordings(f for path in args.files for f in (wav_files(path) if path.is_dir() else [path]))
-    verdicts = []
+    detector = load(args.model)
+    threshold = detector.decision_threshold() if args.false_alarm is None else detector.threshold(args.false_alarm)
+    files, results = detector.files(args.files), []
     for path in tqdm(files, desc="score", unit="file", disable=len(files) < LONG):
-        verdicts.append(verdict := model.judge(path))
-        if verdict.error:
-            tqdm.write(f"asdkit: error: {verdict.error}", file=sys.stderr)
-    scored = [row(v.file, v.score, v.decision) for v in verdicts if not v.error]
+        results.append(result := detector.score_file(path, threshold))
+        if result.reason:
+            tqdm.write(f"asdkit: error: {result.reason}", file=sys.stderr)
+    scored = [row(r.file, r.score, r.decision) for r in results if not r.reason]
     text = row("file", "score", "decision") + "".join(scored)
     if scored and args.out:
         write(args.out, text)
     elif scored:
         print(text, end="")
     if args.report:
-        from asdkit.apps.page import write_scores
+        from asdkit.apps.page import write_page
 
-        write_scores(args.report, args.model, model, verdicts)
-    return 2 if len(scored) < len(verdicts) else 0
+        write_page(args.report, args.model, detector, results)
+    return 2 if len(scored) < len(results) else 0
 
 
 def add_watch(commands):
     """Name and options of `asdkit watch`."""
     p = command(commands, "watch", watch, "Score recordings as they appear in a folder, a row each; goes on after a restart.")
-    p.add_argument("model", type=Path, metavar="MODEL")
+    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="where recordings arrive; each name is scored once")
     p.add_argument("--out", type=Path, required=True, metavar="CSV", help="file,score,decision,error; continued if it is there")
     p.add_argument("--interval", type=positive_seconds, default=5.0, metavar="S",
@@ -109,13 +102,12 @@ def add_watch(commands):
 
 def watch(args) -> None:
     """``asdkit watch``."""
-    from asdkit.apps import verdicts
-    from asdkit.storage import load_model
+    from asdkit.apps.watch import watch
+    from asdkit.detector import load
 
-    model = verdicts.Model(*load_model(args.model))
     try:
-        for verdict in verdicts.watch(model, args.folder, args.out, args.interval, args.once):
-            decision = {0: "normal", 1: "ANOMALY", None: "no threshold"}[verdict.decision]
-            print(verdict.error or f"{verdict.file}: {verdict.score:.4f} {decision}", file=sys.stderr)
+        for result in watch(load(args.model), args.folder, args.out, args.interval, args.once):
+            decision = {0: "normal", 1: "ANOMALY", None: "no threshold"}[result.decision]
+            print(result.reason or f"{result.file}: {result.score:.4f} {decision}", file=sys.stderr)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
