@@ -13,8 +13,8 @@ _PUBLIC = {
     "index_folder": "recordings", "read_clip": "recordings", "Reading": "recordings", "Scene": "simulate", "render": "simulate",
     "stft": "spectrogram", "log_mel": "spectrogram", "MSM": "msm", "train_msm": "training",
     "cancel_far": "dsp", "modulation": "dsp", "extract": "blocks", "FarConditioner": "conditioning",
-    "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config", "systems": "config",
-    "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics", "run": "experiments.runs",
+    "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config",
+    "systems": "experiments", "run": "experiments", "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics",
 }  # fmt: skip
 __all__ = ["__version__", *_PUBLIC]
 

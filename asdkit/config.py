@@ -220,21 +220,3 @@ def part_hash(config: Config, part: str) -> str:
     config = replace(config, whiten=tuple(b for b in config.blocks if b in config.whiten))
     embedding = (f.name for f in fields(Config) if f.name not in _SCORING)
     return config.hash(*{"net": _ENCODER, "ridges": _RIDGE, "embedding": embedding, **_BLOCK}[part])
-
-
-def systems(base: Config) -> dict[str, Config]:
-    """The rows of a results table: the system itself, the report's, and the controls a reader needs to judge them."""
-    objective = base.objective if base.objective in RECONSTRUCT else "msm"
-    return {
-        "asdkit": base,
-        "report": Config.report(),
-        "msm": replace(base, blocks=("msm",)),
-        "msm-untrained": replace(base, blocks=("msm",), steps=0),
-        "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
-        "ridge-complex": replace(base, blocks=("ridge-complex",)),
-        "ridge-log-mel": replace(base, blocks=("ridge-log-mel",)),
-        "texture": replace(base, blocks=("texture",)),
-        "modulation": replace(base, blocks=("modulation",)),
-        "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),
-        "logmel-far": replace(base, blocks=("logmel",), logmel_channel="far"),
-    }

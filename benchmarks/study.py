@@ -30,9 +30,10 @@ import pandas as pd
 import torch
 
 from asdkit import metrics
-from asdkit.config import Config, systems
+from asdkit.config import Config
 from asdkit.experiments import ablation, runs
-from asdkit.experiments.results import Evaluation, read_parts
+from asdkit.experiments.results import GAP, Evaluation, estimate, read_results
+from asdkit.experiments.systems import AUTOENCODER, systems
 from asdkit.recordings import Clip, Machine
 from asdkit.recordings.files import write
 from asdkit.simulate import MACHINES, simulate
@@ -41,7 +42,7 @@ from asdkit.spectrogram import stft
 SEED = 21
 SEEDS = (0, 1, 2)
 RATES = (0.01, 0.05, 0.1)
-METRICS = ("omega", *metrics.METRICS, ablation.GAP)
+METRICS = ("omega", *metrics.METRICS, GAP)
 
 
 class Level(NamedTuple):
@@ -123,7 +124,7 @@ class Studies:
 
     def autoencoder(self) -> Iterator[Level]:
         """The default beside both scores of the official baseline."""
-        chosen = {"asdkit": Config(), **dict.fromkeys(runs.AUTOENCODER)}
+        chosen = {"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}
         yield Level("full", self.full(), chosen, SEEDS[:1])
         yield Level("real", self.real, chosen)
 
@@ -188,15 +189,15 @@ def subtracted(machine: Machine) -> Machine:
 
 def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
     """Fit and score every system; those named `SUBTRACTED` read other clips."""
-    parts = {}
+    results = {}
     for folder, machines, names in (
         (out / "plain", level.machines, [n for n in level.systems if n != SUBTRACTED]),
         (out / "subtracted", [subtracted(m) for m in level.machines], [n for n in level.systems if n == SUBTRACTED]),
     ):
         if names:
             runs.run_systems(machines, folder, {n: level.systems[n] for n in names}, level.seeds, jobs, decide=decide)
-            parts |= read_parts(folder)
-    return Evaluation(parts, level.machines)
+            results |= read_results(folder)
+    return Evaluation(results, level.machines)
 
 
 class Pair(NamedTuple):
@@ -239,7 +240,7 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
         for name, (label, clips) in product(level.systems, enumerate(("normal", "anomalous"))):
             rates = [alarm_rates(evaluation, member, name, level.seeds, label) for member in members]
             for domain in ("source", "target", "all"):
-                rate = ablation.estimate(np.mean([r[domain] for r in rates], axis=0))
+                rate = estimate(np.mean([r[domain] for r in rates], axis=0))
                 found.append((level.name, data, machine, domain, clips, float(name), len(level.seeds), *rate))
     columns = ["level", "data", "machine", "domain", "clips", "requested", "seeds", "rate", "lo", "hi"]
     return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
@@ -247,9 +248,9 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
 
 def alarm_rates(evaluation: Evaluation, machine: str, system: str, seeds, label: int) -> dict[str, np.ndarray]:
     """Share of a machine's test clips of one label that alarm, by domain: the estimate, then resamples of its recordings."""
-    clips = [c for c in evaluation.truth[machine].values() if c.label == label]
-    parts = [evaluation.parts[machine, system, seed] for seed in seeds]
-    decided = [dict(zip(part["files"], part["decisions"])) for part in parts]
+    clips = [c for c in evaluation.clips[machine].values() if c.label == label]
+    results = [evaluation.results[machine, system, seed] for seed in seeds]
+    decided = [dict(zip(part["files"], part["decisions"])) for part in results]
     alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
     domains, recordings = np.array([c.domain for c in clips]), [c.recording for c in clips]
     seed = (0, crc32(machine.encode()))

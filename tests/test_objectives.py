@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from asdkit import detector as pipeline
 from asdkit import objectives
-from asdkit.config import Config, systems
+from asdkit.config import Config
 from asdkit.experiments import runs
+from asdkit.experiments.systems import systems
 from asdkit.fitting import Fitting, Memo
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective

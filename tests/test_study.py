@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 
 from asdkit import metrics
-from asdkit.experiments import ablation
+from asdkit.experiments import ablation, results
 from asdkit.recordings import Clip
 
 PATH = Path(__file__).parents[1] / "benchmarks" / "study.py"
@@ -65,7 +65,7 @@ def test_differences_are_paired_and_told_for_every_metric(study, level, evaluati
         points = np.mean([evaluation.points["real-pump", name, seed] for seed in level.seeds], axis=0)
         told = [table.loc[("pump", name, metric), "value"] for metric in metrics.METRICS]
         assert told == pytest.approx(points.tolist(), abs=1e-4)
-        assert table.loc[("pump", name, ablation.GAP), "value"] == pytest.approx(points[1] - points[0], abs=1e-4)
+        assert table.loc[("pump", name, results.GAP), "value"] == pytest.approx(points[1] - points[0], abs=1e-4)
     assert set(table["reference"]) == {"0.25"} and set(table["level"]) == {"real"}
     assert (table.loc[("pump", "0.25"), "difference"] == 0).all()
 
@@ -74,11 +74,11 @@ def test_differences_are_paired_and_told_for_every_metric(study, level, evaluati
 def test_alarms_are_the_share_of_clips_that_were_decided(study, level, evaluation, label, clips):
     told = study.alarms(level, evaluation).query("clips == @clips")
     table = told[told["machine"] == "pump"].set_index(["domain", "requested"]).sort_index()
-    truth = evaluation.truth["real-pump"]
+    truth = evaluation.clips["real-pump"]
     for rate in (0.25, 0.5):
         decided = [
             d for seed in level.seeds
-            for part in [evaluation.parts["real-pump", f"{rate:g}", seed]]
+            for part in [evaluation.results["real-pump", f"{rate:g}", seed]]
             for name, d in zip(part["files"], part["decisions"]) if truth[name].label == label
         ]  # fmt: skip
         row = table.loc[("all", rate)]

@@ -10,8 +10,9 @@ import yaml
 
 from asdkit import metrics
 from asdkit.apps.cli import main
-from asdkit.config import Config, systems
+from asdkit.config import Config
 from asdkit.experiments import runs
+from asdkit.experiments.systems import systems
 from asdkit.msm import MSM
 from asdkit.recordings import InputError, submission
 from asdkit.recordings.datasets import DATASETS

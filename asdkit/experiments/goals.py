@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from asdkit.config import Config
-from asdkit.experiments.ablation import GAP
 from asdkit.experiments.claims import CONTROLS, Gain, difference, mean_rows
-from asdkit.experiments.runs import AUTOENCODER
+from asdkit.experiments.results import GAP
+from asdkit.experiments.systems import AUTOENCODER
 from asdkit.recordings.files import write
 
 REACHED, MISSED, UNDECIDED = "reached", "not reached", "undecided"

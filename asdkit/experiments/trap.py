@@ -30,8 +30,9 @@ from asdkit.config import Config, part_hash
 from asdkit.detector import fit
 from asdkit.experiments import runs
 from asdkit.experiments import sensitivity as measure
-from asdkit.experiments.ablation import ROUND, estimate, simulation
+from asdkit.experiments.ablation import ROUND, simulation
 from asdkit.experiments.families import Row
+from asdkit.experiments.results import estimate
 from asdkit.fitting import Fitting, Memo
 from asdkit.recordings import Machine
 from asdkit.recordings.files import write

@@ -79,10 +79,10 @@ def submit(
 
 def _read_run(run: Path, system: str, seed: int) -> dict[str, dict]:
     """{machine: part} of one system and seed, all of one configuration."""
-    from asdkit.experiments.results import read_parts
+    from asdkit.experiments.results import read_results
 
     try:
-        parts, quick = read_parts(run), '"quick": true' in (run / "run.json").read_text()
+        parts, quick = read_results(run), '"quick": true' in (run / "run.json").read_text()
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{run}: not readable as a run ({error!r}); expected an output folder of `asdkit run`") from None
     chosen = {m: p for (m, s, n), p in parts.items() if (s, n) == (system, seed)}
