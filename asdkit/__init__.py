@@ -14,7 +14,8 @@ _PUBLIC = {
     "stft": "spectrogram", "log_mel": "spectrogram", "MSM": "msm", "train_msm": "training",
     "cancel_far": "dsp", "modulation": "dsp", "extract": "blocks", "FarConditioner": "conditioning",
     "fit_conditioner": "conditioning", "DomainKNN": "knn", "fit_knn": "knn", "Config": "config",
-    "systems": "experiments", "run": "experiments", "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics",
+    "Detector": "detector", "fit": "detector", "evaluate": "metrics", "bootstrap": "metrics", "systems": "experiments",
+    "run": "experiments",
 }  # fmt: skip
 __all__ = ["__version__", *_PUBLIC]
 

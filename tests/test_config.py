@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from asdkit.config import BLOCKS, Config, part_hash
-from asdkit.experiments.systems import systems
+from asdkit.experiments.families import systems
 from asdkit.recordings import InputError
 
 OTHER = dict(

@@ -15,7 +15,7 @@ from asdkit import detector as pipeline
 from asdkit import objectives
 from asdkit.config import Config
 from asdkit.experiments import runs
-from asdkit.experiments.systems import systems
+from asdkit.experiments.families import systems
 from asdkit.fitting import Fitting, Memo
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective
@@ -317,17 +317,18 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, tiny, tmp_pat
     """In a run the classifier is one network, whichever machine it scores; other systems do not depend on other machines."""
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
     rows = objectives.variants(tiny)
-    chosen = {"id": rows["machine-id"], "msm": rows["msm"]}
+    chosen = {"asdkit": rows["machine-id"], "msm": rows["msm"]}
     runs.run_systems(both, tmp_path / "both", chosen)
-    nets = {m.name: _weights(tmp_path / "both" / m.name / "models/id-0") for m in both}
+    nets = {m.name: _weights(tmp_path / "both" / m.name / "models/asdkit-0") for m in both}
     assert all(torch.equal(a, b) for a, b in zip(nets["pump"], nets["valve"]))
     with pytest.raises(InputError, match="trained with other machines"):
         runs.run_systems(first, tmp_path / "both", chosen, decide=False)
     runs.run_systems(first, tmp_path / "both", {"msm": rows["msm"]}, decide=False)
     runs.run_systems(first, tmp_path / "one", chosen, decide=False)
-    scores = {(out, name): _scores(tmp_path / out / f"pump/parts/{name}-0.json") for out in ("both", "one") for name in chosen}
+    files = {(out, name): f"{out}/pump/results/{name}-0.json" for out in ("both", "one") for name in chosen}
+    scores = {key: _scores(tmp_path / path) for key, path in files.items()}
     assert scores["both", "msm"] == scores["one", "msm"]
-    assert scores["both", "id"] != scores["one", "id"]
+    assert scores["both", "asdkit"] != scores["one", "asdkit"]
 
 
 def _weights(folder):
@@ -355,7 +356,7 @@ def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
     pump, valve = index_data(tiny_data)
     config = objectives.variants(tiny)["machine-id"]
-    list(runs.run_machine(pump, {"id": config}, [(0, "id")], tmp_path, True, False, False, (valve.train,)))
+    list(runs.run_machine(pump, {"id": config}, tmp_path, True, False, False, (valve.train,), [(0, "id")]))
     assert opened == {"pump/train", "pump/test", "valve/train"}
 
 

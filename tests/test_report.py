@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 import re
 import shutil
 from dataclasses import replace
@@ -11,7 +10,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 
@@ -19,14 +17,12 @@ from asdkit import detector as pipeline
 from asdkit.apps import page as report
 from asdkit.apps.cli import main
 from asdkit.apps.verdicts import Model, Verdict
-from asdkit.experiments import results, runs
 from asdkit.explain import fit_explainer
-from asdkit.recordings import InputError, index_data
+from asdkit.recordings import index_data
 from asdkit.recordings.intake import training_record
 from asdkit.storage import load_model, save
 
 NASTY = ("<script>alert(1).wav", '"><img src=x onerror=alert(1)>.wav', "a&amp;b{{ 7*7 }}.wav", "p\u00fcmp \u20ac.wav")
-WITHOUT_NETWORK = ["ridge-log-mel", "logmel-near"]
 
 
 class Page(HTMLParser):
@@ -187,72 +183,3 @@ def test_warnings_stand_beside_the_recording(folder, model, tmp_path, quick_figu
 def test_a_name_that_is_no_text_can_be_written(folder, model, tmp_path):
     verdicts = [Verdict(Path("m\udcfcll.wav"), error="m\udcfcll.wav: not readable")]
     assert "not readable" in Page(report.write_scores(tmp_path / "report.html", folder, model, verdicts)).text
-
-
-# runs
-
-
-@pytest.fixture(scope="module")
-def finished(tiny_data, tiny_config, tmp_path_factory):
-    """The folder of a run on both machines without a network."""
-    out = tmp_path_factory.mktemp("runs") / "run <1>"
-    config = replace(tiny_config, blocks=("ridge-complex", "logmel"))
-    runs.run(tiny_data, out, config, ["asdkit", *WITHOUT_NETWORK])
-    results.write_tables(out, index_data(tiny_data))
-    return out
-
-
-@pytest.fixture
-def one_figure(monkeypatch):
-    """A picture in place of the figures of a run."""
-
-    def draw(out, machines, table):
-        (out / "figures").mkdir(exist_ok=True)
-        (out / "figures" / "omega.png").write_bytes(b"\x89PNG")
-        return [out / "figures" / "omega.png"]
-
-    monkeypatch.setattr(results, "write_figures", draw)
-
-
-def test_a_run_is_reported(finished, tiny_data, tmp_path, one_figure):
-    out = tmp_path / "report.html"
-    assert main(["report", str(finished), str(tiny_data), "--out", str(out)]) == 0
-    page = Page(out)
-    page.assert_self_contained()
-    assert "Run run <1>" in page.text and "QUICK" not in page.text
-    table, differences = pd.read_csv(finished / "results.csv"), pd.read_csv(finished / "differences.csv")
-    for system, row in results.summary_table(table, differences).iterrows():
-        assert [system, *row] in page.rows
-    mean = differences[differences["machine"] == "mean"].set_index("system")
-    for system in WITHOUT_NETWORK:
-        d = mean.loc[system]
-        assert any(r[0] == f"asdkit minus {system}" and f"{100 * d.difference:+.1f} [" in r[-1] for r in page.rows)
-    assert [p["alt"] for p in page.pictures()] == ["omega"]
-    configs = json.loads((finished / "configs.json").read_text())
-    for system, entry in configs.items():
-        assert any(row[:2] == [system, entry["hash"]] for row in page.rows)
-    shown = re.search(r"<pre>(.*?)</pre>", page.source, re.DOTALL)[1].replace("&#34;", '"')
-    assert json.loads(shown) == configs["asdkit"]["config"]
-    assert "optimistic" in page.text and "25 % were asked for" in page.text
-
-
-def test_a_run_without_labels_is_reported(tiny_data, tiny_config, tmp_path):
-    data = shutil.copytree(tiny_data / "dev_data/raw/valve", tmp_path / "data" / "valve")
-    for i, path in enumerate(sorted((data / "test").iterdir())):
-        path.rename(path.with_name(f"section_00_{i:04d}.wav"))
-    runs.run(data, tmp_path / "out", tiny_config, ["logmel-near"])
-    page = Page(report.write_run(tmp_path / "report.html", tmp_path / "out", data))
-    assert "no labels" in page.text and "Paired differences" not in page.text
-
-
-def test_what_is_no_run_is_refused(finished, tiny_data, tmp_path, capsys):
-    report_of = ["--out", str(tmp_path / "report.html")]
-    assert main(["report", str(tmp_path), str(tiny_data), *report_of]) == 2
-    assert "found no results, expected a folder written by `asdkit run`" in capsys.readouterr().err
-    assert main(["report", str(finished), str(tiny_data / "dev_data/raw/pump"), *report_of]) == 2
-    assert "expected also valve" in capsys.readouterr().err
-    other = shutil.copytree(tiny_data, tmp_path / "data")
-    next((other / "dev_data/raw/pump/test").iterdir()).unlink()
-    with pytest.raises(InputError, match="found scores of other recordings"):
-        report.write_run(tmp_path / "report.html", finished, other)
-    assert not (tmp_path / "report.html").exists()

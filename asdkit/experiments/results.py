@@ -18,7 +18,7 @@ import pandas as pd
 
 from asdkit import metrics
 from asdkit.config import Config
-from asdkit.experiments.systems import AUTOENCODER, systems
+from asdkit.experiments.families import AUTOENCODER, systems
 from asdkit.recordings import Machine
 from asdkit.recordings.files import write
 

@@ -30,8 +30,8 @@ from asdkit.blocks import fast_channels
 from asdkit.config import Config
 from asdkit.detector import fit
 from asdkit.experiments import baseline
+from asdkit.experiments.families import AUTOENCODER, choose_systems
 from asdkit.experiments.parallel import workers
-from asdkit.experiments.systems import AUTOENCODER, choose_systems
 from asdkit.fitting import Fitting, Memo
 from asdkit.objectives import POOLED
 from asdkit.recordings import Clip, InputError, Machine, index_data

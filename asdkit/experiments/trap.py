@@ -103,7 +103,7 @@ def _objective(machine, config: Config, seed: int, memo: Memo, others, twins, n_
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(
-        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=_lean(t)) for step, t in moved.items()],
+        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_columns(t)) for step, t in moved.items()],
         shares=measure.variance_shares(twins.twins, last).to_dict("list"),
         probe=measure.linear_probe(twins.twins, last).to_dict("list"),
     )
@@ -113,10 +113,10 @@ def _conditioned(machine, config: Config, seed: int, memo: Memo, others, twins, 
     """The embedding as the kNN sees it: z-scored by training clips, then conditioned."""
     detector = fit(machine.train, config, seed, memo, (), decide=False, others=others)
     z = measure.embed(twins, measure.describe_detector(detector), standardise=False)
-    return dict(curve=[dict(step=config.steps, loss=None, moved=_lean(measure.displacements(twins.twins, z)))])
+    return dict(curve=[dict(step=config.steps, loss=None, moved=rounded_columns(measure.displacements(twins.twins, z)))])
 
 
-def _lean(table: pd.DataFrame) -> dict:
+def rounded_columns(table: pd.DataFrame) -> dict:
     return table.assign(displacement=table["displacement"].round(6)).to_dict("list")
 
 

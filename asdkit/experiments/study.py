@@ -1,6 +1,6 @@
 """Questions that no choice of options answers: how the detector fares on new machines, and along one axis at a time.
 
-    python benchmarks/study.py [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
+    python -m asdkit.experiments.study [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
 
 `machines`  every system on five simulated machines at full size (990 + 10 clips), and on real ones
 `autoencoder`  the official baseline beside the default, on the same machines (one seed on the simulated ones)
@@ -15,6 +15,8 @@ The simulated specimens (seed 21) are in no data set that an option was chosen o
 autoencoder on simulated machines. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -31,9 +33,9 @@ import torch
 
 from asdkit import metrics
 from asdkit.config import Config
-from asdkit.experiments import ablation, runs
+from asdkit.experiments import ablation, claims, runs
+from asdkit.experiments.families import AUTOENCODER, systems
 from asdkit.experiments.results import GAP, Evaluation, estimate, read_results
-from asdkit.experiments.systems import AUTOENCODER, systems
 from asdkit.recordings import Clip, Machine
 from asdkit.recordings.files import write
 from asdkit.simulate import MACHINES, simulate
@@ -258,6 +260,55 @@ def alarm_rates(evaluation: Evaluation, machine: str, system: str, seeds, label:
     weights = np.vstack([np.ones(len(clips)), weights])
     masks = {name: (domains == name) | (name == "all") for name in ("source", "target", "all")}
     return {name: weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1) for name, mask in masks.items()}
+
+
+# goals
+
+
+def alarms_markdown(table: pd.DataFrame) -> str:
+    """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
+    columns = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")]
+    rows = []
+    for (data, machine, domain), group in table.groupby(["data", "machine", "domain"], sort=False):
+        if machine == "mean" or domain == "all":
+            per_cent = 100 * group.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
+            cells = {column: f"{rate:.1f} [{lo:.1f}, {hi:.1f}]" for column, rate, lo, hi in per_cent.itertuples()}
+            where = f"{machine}, {data}" + ("" if domain == "all" else f", {domain} alone")
+            rows.append([where, *(cells.get(column, "") for column in columns)])
+    heads = [f"asked {100 * rate:g} %" if clips == "normal" else "faults heard" for rate, clips in columns]
+    return claims.markdown(["test clips of", *heads], rows)
+
+
+def speed_markdown(table: pd.DataFrame) -> str:
+    """Time and memory of one full-size machine, stage by stage."""
+    return claims.markdown(table, [["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy()], " --- |")
+
+
+def systems_markdown(table: pd.DataFrame) -> str:
+    """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
+    t = claims.select(table, family="machines", metric="omega")
+    columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
+    rows = []
+    for system, group in t.groupby("variant", sort=False):
+        group = group.set_index(["data", "machine"])
+        cells = [f"{100 * group.loc[c, 'value']:.1f}" for c in columns]
+        value, hi, lo = (-100 * group.loc[columns[-1], c] for c in ("difference", "lo", "hi"))
+        minus = "" if system == "asdkit" else f"{value:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
+        rows.append([f"`{system}`", *cells, minus])
+    heads = [f"{m}, {d}" for d, m in columns]
+    return claims.markdown(["system", *heads, f"`asdkit` minus it, {columns[-1][0]}"], rows)
+
+
+def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
+    """Write ``goals.md`` into a folder, where there are tables of the study; return the goals."""
+    table = claims.goals_table(tables)
+    if not table.empty:
+        texts = [claims.goals_markdown(table), systems_markdown(tables["study"])]
+        texts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
+        texts += [speed_markdown(tables["speed"])] if "speed" in tables else []
+        texts += [f"Written by `asdkit figures` from the tables of `benchmarks/`, not by hand; rules: `{claims.RULES}`."]
+        write(Path(out) / "goals.md", "\n\n".join(texts) + "\n")
+    return table
 
 
 def main() -> None:
