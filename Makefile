@@ -45,7 +45,7 @@ ablate: $(VENV)/.notebooks ## recompute figures/tables: simulated machines, and 
 	mkdir -p figures/tables && cp runs/ablate/tables/* figures/tables/
 
 study: $(VENV)/.notebooks ## recompute the tables of goals: new machines, noise, few clips; and ASDKIT_REAL_DATA (hours; continues)
-	$(PY) benchmarks/study.py $(if $(ASDKIT_REAL_DATA),--real $(ASDKIT_REAL_DATA)) --jobs 2 $(ARGS)
+	$(PY) -m asdkit.experiments.study $(if $(ASDKIT_REAL_DATA),--real $(ASDKIT_REAL_DATA)) --jobs 2 $(ARGS)
 	mkdir -p figures/tables && cp runs/study/tables/* figures/tables/
 
 figures: $(VENV)/$(if $(QUICK),.notebooks,.core) ## draw figures/ from its tables (QUICK=1: from nothing on small data, in runs/quick)

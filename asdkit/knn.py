@@ -21,6 +21,15 @@ MAX_QUERIES = 2000  # windows from which a median distance is read; more do not 
 N_LOCAL = 4  # neighbours in the local density of a reference
 
 
+def evenly_spaced(n: int, at_most: int) -> np.ndarray:
+    """Indices of at most so many of n things, the first and the last among them.
+
+    >>> evenly_spaced(10, 4).tolist()
+    [0, 3, 6, 9]
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
+
+
 def distances(x: torch.Tensor, y: torch.Tensor, y_squared: torch.Tensor | None = None) -> torch.Tensor:
     """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m).
 

@@ -108,7 +108,7 @@ def stamps(folder):
 def test_nothing_is_computed_twice(done, tiny_data, fast):
     before = stamps(done)
     distinct = {c.hash() for family in ("k", "knn") for c in families(fast)[family].values()}
-    assert len(list(done.glob("scores/real-pump/parts/*.json"))) == 2 * len(distinct) < 2 * 11  # one variant is in both
+    assert len(list(done.glob("scores/real-pump/results/*.json"))) == 2 * len(distinct) < 2 * 11  # one variant is in both
     assert not list(done.rglob("models"))
     ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
     assert stamps(done) == before
@@ -122,7 +122,7 @@ def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
     assert len(table) == 2 * 2 * 6 and set(table["machine"]) == {"pump", "valve"} and set(table["data"]) == {"real"}
     assert {"seconds", "omega", "auc_target", "config"} <= set(table.columns)
     machines = ablation.gather([tiny_data])
-    evaluation = results.Evaluation(results.read_parts(tmp_path / "scores"), machines)
+    evaluation = results.Evaluation(results.read_results(tmp_path / "scores"), machines)
     reference = fast.hash()
     expected = results.differences_table(evaluation, reference).set_index(["system", "machine"])
     found = pd.read_csv(tmp_path / "tables" / "differences.csv")
@@ -142,8 +142,8 @@ def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
     assert about["bases"] == {"asdkit": reference} and about["seeds"] == [0, 1]
 
 
-class Told:
-    """An evaluation of made-up Omegas: {(machine, hash): value}, without spread."""
+class MadeUp(results.Evaluation):
+    """Of made-up Omegas: {(machine, hash): value}, without spread."""
 
     def __init__(self, values):
         self.points = {(m, c, 0): np.full(3, v) for (m, c), v in values.items()}
@@ -153,7 +153,7 @@ class Told:
 def test_one_scalar_costs_what_leaving_the_machine_out_loses():
     configs = {a: replace(Config(), alpha=a) for a in (0.0, 0.5, 1.0)}
     omegas = {"real-a": (0.6, 0.68, 0.5), "real-b": (0.6, 0.7, 0.8), "real-c": (0.6, 0.5, 0.5)}
-    evaluation = Told({(m, configs[a].hash()): v for m, row in omegas.items() for a, v in zip(configs, row)})
+    evaluation = MadeUp({(m, configs[a].hash()): v for m, row in omegas.items() for a, v in zip(configs, row)})
     rows = [Row("asdkit", "alpha", f"{a:g}", c, "0.5", configs[0.5]) for a, c in configs.items()]
     machines = [replace(m, name=name) for m, name in zip(_machines(3), omegas)]
     table = ablation.one_scalar(evaluation, rows, machines, seeds=(0,)).set_index("machine")
@@ -169,8 +169,8 @@ def _machines(n):
 
 
 def test_machines_without_labels_have_scores_and_no_metric(fast):
-    evaluation = Told({})
-    evaluation.parts = {("real-0", fast.hash(), 0): {"seconds": 1.5}}
+    evaluation = MadeUp({})
+    evaluation.results = {("real-0", fast.hash(), 0): {"seconds": 1.5}}
     row, machine = Row("asdkit", "k", "3", fast, "3", fast), replace(_machines(1)[0], name="real-0")
     table = ablation.ablation_table(evaluation, [row], [machine], (0,))
     assert table["omega"].isna().all() and table["seconds"].tolist() == [1.5]
@@ -178,11 +178,11 @@ def test_machines_without_labels_have_scores_and_no_metric(fast):
 
 
 def test_a_metric_of_one_domain_skips_machines_without_it():
-    config, evaluation = Config(), Told({("real-a", Config().hash()): 0.6, ("real-b", Config().hash()): 0.8})
+    config, evaluation = Config(), MadeUp({("real-a", Config().hash()): 0.6, ("real-b", Config().hash()): 0.8})
     evaluation.points["real-b", config.hash(), 0] = np.array([0.8, np.nan, 0.8])
-    values = ablation.samples(evaluation, config.hash(), ["real-a", "real-b"], (0,), "auc_target")
+    values = evaluation.samples(config.hash(), ["real-a", "real-b"], (0,), "auc_target")
     assert values[0] == pytest.approx(0.6)
-    assert ablation.samples(evaluation, config.hash(), ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
+    assert evaluation.samples(config.hash(), ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
 
 
 # the trap and the map

@@ -166,7 +166,7 @@ def test_a_run_goes_on_when_the_bad_clip_is_mended(data, tmp_path, capsys):
     bad.write_bytes(good[:-1000])
     refused(capsys, *run_fast(data, tmp_path / "run"), says="truncated")
     bad.write_bytes(good)
-    first = next((tmp_path / "run").rglob("pump/parts/*.json"))
+    first = next((tmp_path / "run").rglob("pump/results/*.json"))
     written = first.stat().st_mtime_ns
     succeeds(*run_fast(data, tmp_path / "run"))
     assert first.stat().st_mtime_ns == written

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from asdkit.config import BLOCKS, Config, part_hash, systems
+from asdkit.config import BLOCKS, Config, part_hash
+from asdkit.experiments.families import systems
 from asdkit.recordings import InputError
 
 OTHER = dict(

@@ -21,8 +21,10 @@ from asdkit.apps.cli import main
 from asdkit.blocks import read_spectra
 from asdkit.config import Config
 from asdkit.experiments import results, runs
+from asdkit.experiments.families import systems
 from asdkit.fitting import Memo
 from asdkit.recordings import Clip, index_data, index_machine
+from asdkit.storage import load
 
 COLUMNS = "machine,system,seed,auc_source,auc_target,pauc,omega,omega_lo,omega_hi,false_alarm,seconds"
 FAST = ["logmel-near", "ridge-log-mel"]  # systems without a network
@@ -37,10 +39,10 @@ def small_report():
 
 
 def run(data, out, config, names, **options):
-    """`asdkit run` without its figures. Returns {(machine, system, seed): part}."""
+    """`asdkit run` without its figures. Returns {(machine, system, seed): result}."""
     runs.run(data, out, config, names, **options)
     results.write_tables(out, index_data(data, options.get("machines")))
-    return results.read_parts(out)
+    return results.read_results(out)
 
 
 def scores(parts):
@@ -81,8 +83,8 @@ def test_results_table(whole):
     assert (out / "results.csv").read_text().splitlines()[0] == COLUMNS
     table = pd.read_csv(out / "results.csv")
     assert set(table["machine"]) == {"pump", "valve", "all"}
-    assert set(table["system"]) == set(config_module.systems(Config()))
-    assert len(table) == 3 * len(config_module.systems(Config())) == 3 * len(parts) // 2
+    assert set(table["system"]) == set(systems(Config()))
+    assert len(table) == 3 * len(systems(Config())) == 3 * len(parts) // 2
     fractions = table.drop(columns=["machine", "system", "seed", "seconds", "false_alarm"])
     assert ((fractions >= 0) & (fractions <= 1)).all(axis=None)
     assert ((table["omega_lo"] <= table["omega"]) & (table["omega"] <= table["omega_hi"])).mean() > 0.9
@@ -103,7 +105,7 @@ def test_scores_tables(whole, tiny_data):
         table = pd.read_csv(out / machine.name / "scores.csv")
         assert list(table.columns) == ["file", "system", "seed", "score", "decision"]
         assert set(table["file"]) == {c.name for c in machine.test}
-        assert len(table) == len(config_module.systems(Config())) * len(machine.test)
+        assert len(table) == len(systems(Config())) * len(machine.test)
         assert np.isfinite(table["score"]).all()
         for (system, seed), rows in table.groupby(["system", "seed"]):
             part = parts[machine.name, system, seed]
@@ -117,11 +119,11 @@ def test_scores_tables(whole, tiny_data):
 def test_the_run_says_what_it_was(whole, tiny_config):
     assert json.loads((whole[0] / "run.json").read_text())["asdkit"] == __version__
     for machine in ("pump", "valve"):
-        for system, config in config_module.systems(tiny_config).items():
+        for system, config in systems(tiny_config).items():
             part = whole[1][machine, system, 0]
             assert Config.from_dict(part["config"]) == config and part["config_hash"] == config.hash()
-            model = whole[0] / machine / "models" / f"{system}-0"
-            assert sorted(p.name for p in model.iterdir()) == ["model.json", "tensors.safetensors"]
+        (model,) = (whole[0] / machine / "models").iterdir()  # a model that is stored can be loaded
+        assert model.name == "asdkit-0" and load(model).config == tiny_config
     assert not [p for p in whole[0].rglob(".*")]  # nothing half-written is left
 
 
@@ -129,7 +131,7 @@ def test_the_run_says_what_it_was(whole, tiny_config):
 def test_a_system_scores_alone_as_it_does_among_others(whole, tiny_data, tiny_config, system):
     """What systems share within a run is what they agree on."""
     machine = index_data(tiny_data)[0]
-    config = config_module.systems(tiny_config)[system]
+    config = systems(tiny_config)[system]
     detector = pipeline.fit(machine.train, config)
     alone = [detector.score(read_spectra(clip, config)) for clip in machine.test]
     part = whole[1]["pump", system, 0]
@@ -287,8 +289,8 @@ def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(whole, pump, tiny
 
 
 def contents(out):
-    """{(machine, system, seed): everything in a part but the time it took}."""
-    return {key: {k: v for k, v in part.items() if k != "seconds"} for key, part in results.read_parts(out).items()}
+    """{(machine, system, seed): everything in a result but the time it took}."""
+    return {key: {k: v for k, v in r.items() if k != "seconds"} for key, r in results.read_results(out).items()}
 
 
 def test_a_killed_run_continues_where_it_stopped(tiny_data, tiny_config, tmp_path, monkeypatch):
@@ -306,7 +308,7 @@ def test_a_killed_run_continues_where_it_stopped(tiny_data, tiny_config, tmp_pat
     monkeypatch.setattr(runs, "score_machine", dies)
     with pytest.raises(KeyboardInterrupt):
         runs.run(tiny_data, killed, tiny_config, FAST, seeds=(0, 1))
-    written = {p: p.stat().st_mtime_ns for p in killed.rglob("parts/*.json")}
+    written = {p: p.stat().st_mtime_ns for p in killed.rglob("results/*.json")}
     assert len(written) == 2
     run(tiny_data, killed, tiny_config, FAST, seeds=(0, 1))
     assert len(calls) == 3 + 8 - 2  # nothing is computed twice
@@ -377,9 +379,9 @@ def test_test_clips_of_one_domain_have_the_metric_of_that_domain(pump, tiny_conf
 
 def test_a_machine_without_test_clips_is_fitted(pump, tiny_config, tmp_path):
     shutil.rmtree(pump / "test")
-    found = run(pump.parent, tmp_path / "out", tiny_config, ["logmel-near"])
-    assert found["pump", "logmel-near", 0]["scores"] == []
-    assert (tmp_path / "out" / "pump" / "models" / "logmel-near-0" / "model.json").is_file()
+    found = run(pump.parent, tmp_path / "out", replace(tiny_config, blocks=("logmel",)), ["asdkit"])
+    assert found["pump", "asdkit", 0]["scores"] == []
+    assert (tmp_path / "out" / "pump" / "models" / "asdkit-0" / "model.json").is_file()
 
 
 @pytest.mark.parametrize("fusion", ["concatenate", "mean", "max"])

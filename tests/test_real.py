@@ -9,7 +9,7 @@ import pytest
 from asdkit.apps.cli import main
 from asdkit.config import Config
 from asdkit.experiments import runs
-from asdkit.experiments.results import read_parts
+from asdkit.experiments.results import read_results
 from asdkit.recordings import index_data
 
 KNOWN = {"fan": 0.71, "BrushlessMotor": 0.81}  # Omega of log-mel statistics on near
@@ -48,7 +48,7 @@ def test_lying_names_change_no_score(some, tmp_path):
 
     def scores(out):
         runs.run(some.parent, out, config, ["asdkit"], machines=["fan"])
-        part = read_parts(out)["fan", "asdkit", 0]
+        part = read_results(out)["fan", "asdkit", 0]
         return {(some / "test" / name).read_bytes(): score for name, score in zip(part["files"], part["scores"])}
 
     honest = scores(tmp_path / "honest")

@@ -1,8 +1,6 @@
-"""`benchmarks/study.py`: spectral subtraction, subsets, and tables that say what the scores say."""
+"""The studies: spectral subtraction, subsets, and tables that say what the scores say."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,22 +8,12 @@ import pytest
 import soundfile as sf
 
 from asdkit import metrics
-from asdkit.experiments import ablation
+from asdkit.experiments import ablation, results, study
 from asdkit.recordings import Clip
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "study.py"
-
 
 @pytest.fixture(scope="module")
-def study():
-    spec = importlib.util.spec_from_file_location("study", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def level(study, tiny_data, tiny_config):
+def level(tiny_data, tiny_config):
     fast = replace(tiny_config, blocks=("logmel",), fusion="concatenate", test_hop=40, false_alarm=0.25)
     return study.Level(
         "real", ablation.gather([tiny_data])[:1], {"0.25": fast, "0.5": replace(fast, false_alarm=0.5, k=1)}, (0, 1)
@@ -33,7 +21,7 @@ def level(study, tiny_data, tiny_config):
 
 
 @pytest.fixture(scope="module")
-def evaluation(study, level, tmp_path_factory):
+def evaluation(level, tmp_path_factory):
     return study.score(level, tmp_path_factory.mktemp("study"), 1, decide=True)
 
 
@@ -42,7 +30,7 @@ def written(path, near, far):
     return path
 
 
-def test_noise_that_far_hears_is_subtracted_and_bursts_of_near_alone_stay(study, tmp_path):
+def test_noise_that_far_hears_is_subtracted_and_bursts_of_near_alone_stay(tmp_path):
     rng = np.random.default_rng(0)
     noise, bursts = 0.05 * rng.normal(size=48000), 0.05 * np.sin(np.arange(48000) * 0.6) * (np.arange(48000) % 16000 > 8000)
     near, far = study.Subtracted(written(tmp_path / "a.wav", noise, 0.5 * noise)).read()
@@ -51,7 +39,7 @@ def test_noise_that_far_hears_is_subtracted_and_bursts_of_near_alone_stay(study,
     assert np.square(kept - bursts).mean() < 0.05 * np.square(bursts).mean()  # sound of near alone stays
 
 
-def test_the_first_clips_of_each_domain_are_kept(study, level):
+def test_the_first_clips_of_each_domain_are_kept(level):
     machine = level.machines[0]
     few = study.first(machine, 3, 1)
     assert [c.domain for c in few.train] == ["source"] * 3 + ["target"] and few.test == machine.test
@@ -59,26 +47,26 @@ def test_the_first_clips_of_each_domain_are_kept(study, level):
     assert all(type(c) is study.Subtracted and isinstance(c, Clip) for c in study.subtracted(few).train)
 
 
-def test_differences_are_paired_and_told_for_every_metric(study, level, evaluation):
+def test_differences_are_paired_and_told_for_every_metric(level, evaluation):
     table = study.compared("targets", level, evaluation).set_index(["machine", "variant", "metric"]).sort_index()
     for name in level.systems:
         points = np.mean([evaluation.points["real-pump", name, seed] for seed in level.seeds], axis=0)
         told = [table.loc[("pump", name, metric), "value"] for metric in metrics.METRICS]
         assert told == pytest.approx(points.tolist(), abs=1e-4)
-        assert table.loc[("pump", name, ablation.GAP), "value"] == pytest.approx(points[1] - points[0], abs=1e-4)
+        assert table.loc[("pump", name, results.GAP), "value"] == pytest.approx(points[1] - points[0], abs=1e-4)
     assert set(table["reference"]) == {"0.25"} and set(table["level"]) == {"real"}
     assert (table.loc[("pump", "0.25"), "difference"] == 0).all()
 
 
 @pytest.mark.parametrize("label, clips", [(0, "normal"), (1, "anomalous")])
-def test_alarms_are_the_share_of_clips_that_were_decided(study, level, evaluation, label, clips):
+def test_alarms_are_the_share_of_clips_that_were_decided(level, evaluation, label, clips):
     told = study.alarms(level, evaluation).query("clips == @clips")
     table = told[told["machine"] == "pump"].set_index(["domain", "requested"]).sort_index()
-    truth = evaluation.truth["real-pump"]
+    truth = evaluation.clips["real-pump"]
     for rate in (0.25, 0.5):
         decided = [
             d for seed in level.seeds
-            for part in [evaluation.parts["real-pump", f"{rate:g}", seed]]
+            for part in [evaluation.results["real-pump", f"{rate:g}", seed]]
             for name, d in zip(part["files"], part["decisions"]) if truth[name].label == label
         ]  # fmt: skip
         row = table.loc[("all", rate)]
@@ -86,7 +74,7 @@ def test_alarms_are_the_share_of_clips_that_were_decided(study, level, evaluatio
         assert told.query("machine == 'mean' and domain == 'all' and requested == @rate")["rate"].item() == row["rate"]
 
 
-def test_rows_of_a_level_are_replaced(study, tmp_path):
+def test_rows_of_a_level_are_replaced(tmp_path):
     rows = pd.DataFrame({"family": ["far", "far"], "level": ["0.3", "0.6"], "value": [1, 2]})
     study.add_rows(tmp_path / "t.csv", rows)
     study.add_rows(tmp_path / "t.csv", rows[1:].assign(value=3))

@@ -10,8 +10,9 @@ import yaml
 
 from asdkit import metrics
 from asdkit.apps.cli import main
-from asdkit.config import Config, systems
+from asdkit.config import Config
 from asdkit.experiments import runs
+from asdkit.experiments.families import systems
 from asdkit.experiments.submission import describe, submit
 from asdkit.msm import MSM
 from asdkit.recordings import DATASETS, InputError, check_submission
@@ -35,7 +36,7 @@ def write_part(run, machine, files, seed=0, system="asdkit", config=None, **chan
     config = config or Config()
     part = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
     part |= dict(decisions=[int(s > 1) for s in scores], threshold=1.0) | changes
-    path = run / machine / "parts" / f"{system}-{seed}.json"
+    path = run / machine / "results" / f"{system}-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(part))
     return part
@@ -106,7 +107,7 @@ def test_a_whole_run_gives_a_submission_without_a_flaw(folder):
 
 
 def test_the_tables_hold_the_scores_and_decisions_of_the_run(original_run, folder):
-    part = json.loads((original_run / "Sander/parts/asdkit-0.json").read_text())
+    part = json.loads((original_run / "Sander/results/asdkit-0.json").read_text())
     lines = (folder / "anomaly_score_Sander_section_00_test.csv").read_text().splitlines()
     assert lines == [f"{name},{score!r}" for name, score in zip(UNLABELLED, part["scores"])]
     lines = (folder / "decision_result_Sander_section_00_test.csv").read_text().splitlines()
@@ -114,7 +115,7 @@ def test_the_tables_hold_the_scores_and_decisions_of_the_run(original_run, folde
 
 
 def test_development_results_are_the_official_metric_in_percent(original_run, folder):
-    part = json.loads((original_run / "fan/parts/asdkit-0.json").read_text())
+    part = json.loads((original_run / "fan/results/asdkit-0.json").read_text())
     labels, domains = [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5, ["source"] * 10 + ["target"] * 10
     expected = metrics.evaluate(part["scores"], labels, domains)
     results = read_meta(folder)["results"]["development_dataset"]
@@ -143,7 +144,7 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
     for machine in (*EVALUATION, *DEVELOPMENT):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_part(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
-        path = run / machine / "parts" / "autoencoder-mse-0.json"
+        path = run / machine / "results" / "autoencoder-mse-0.json"
         path.write_text(path.read_text().replace(json.dumps(Config().to_dict()), "null"))
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
     found(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
@@ -197,7 +198,7 @@ def test_runs_that_cannot_be_submitted(original_run, run, tmp_path):
     ):
         write_part(run, "Sander", UNLABELLED, **change)
         refused(tmp_path, says, run)
-    (run / "Sander/parts/asdkit-0.json").write_text("{")
+    (run / "Sander/results/asdkit-0.json").write_text("{")
     refused(tmp_path, "not readable as a run", run)
     for machine in EVALUATION:
         shutil.rmtree(run / machine)

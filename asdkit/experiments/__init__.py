@@ -1,1 +1,31 @@
-"""Experiments: many machines, systems and seeds; what their tables say of the method, and of the report's claims."""
+"""Experiments: many machines, systems and seeds, and what their tables say of the method and of the report's claims.
+
+`runs` scores the systems of `families`, on processes or a cluster (`parallel`), and `results` makes tables of the scores;
+`baseline` is the official autoencoder. `ablation` scores variants and measures the `trap` with the twins of `sensitivity`,
+`study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha through the closed form of `sweep`;
+`lessons` and `nuisance` are what the notebooks share.
+"""
+
+import importlib
+
+_PUBLIC = {
+    "run": "runs", "run_systems": "runs", "systems": "families", "choose_systems": "families", "plan": "families",
+    "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
+    "write_tables": "results", "write_figures": "results", "summary": "results", "ablate": "ablation", "gather": "ablation",
+    "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "claims", "tune": "tuning",
+    "choose": "tuning", "write_choice": "tuning", "development": "tuning", "Grid": "tuning", "machine": "lessons",
+    "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",
+    "token_tables": "lessons", "score_systems": "lessons", "compare": "lessons", "by_fault": "lessons",
+}  # fmt: skip
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name):
+    """Load a public name when it is first used."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'asdkit.experiments' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"asdkit.experiments.{_PUBLIC[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

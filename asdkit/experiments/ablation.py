@@ -21,17 +21,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asdkit import __version__, metrics
+from asdkit import __version__
 from asdkit.config import Config
 from asdkit.experiments import runs
 from asdkit.experiments.families import Row, plan
-from asdkit.experiments.results import Evaluation, read_parts
+from asdkit.experiments.results import Evaluation, estimate, read_results, results_table
 from asdkit.recordings import Machine, index_data
 from asdkit.recordings.files import write
 from asdkit.simulate.writing import RECORD
 
-METRICS = ("omega", "auc_target")  # of which differences are told
-GAP = "auc_target - auc_source"
+METRICS = ("omega", "auc_target")  # of which differences are stored
 ROUND = 5  # digits of stored fractions
 
 
@@ -63,53 +62,19 @@ def run(machines: list[Machine], out: Path, rows: list[Row], seeds=(0, 1, 2), jo
     """Score every variant on every machine and seed; what `out` holds is not computed again."""
     chosen = {row.config.hash(): row.config for row in rows}
     runs.run_systems(machines, out, chosen, seeds, jobs, quick, decide=False)
-    parts = {key: part for key, part in read_parts(out).items() if key[1] in chosen and key[2] in seeds}
-    return Evaluation(parts, machines)
+    results = {key: result for key, result in read_results(out).items() if key[1] in chosen and key[2] in seeds}
+    return Evaluation(results, machines)
 
 
 def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
     """One row a base, family, machine, variant and seed: metrics, the interval of Omega, seconds, hash of the configuration."""
-    found = []
-    for base, family, variant, config, *_ in rows:
-        for machine in machines:
-            keys = [(machine.name, config.hash(), seed) for seed in sorted(seeds)]
-            told = [_measured(evaluation, key) for key in keys]
-            found += [(base, family, *machine.name.split("-", 1), variant, k[2], *t, k[1]) for k, t in zip(keys, told)]
-    head, numbers = ["base", "family", "data", "machine", "variant", "seed"], ["omega", "omega_lo", "omega_hi", "seconds"]
-    return pd.DataFrame(found, columns=[*head, *metrics.METRICS, *numbers, "config"]).round(ROUND)
-
-
-def _measured(evaluation, key):
-    """Metrics, the interval of Omega, and seconds of one part; NaN without labels."""
-    seconds = evaluation.parts[key]["seconds"]
-    if key not in evaluation.points:
-        return (*[np.nan] * 6, seconds)
-    point, boots = evaluation.points[key], evaluation.boots[key]
-    return (*point, metrics.omega(point), *metrics.interval(metrics.omega(boots, axis=1)), seconds)
-
-
-def samples(evaluation: Evaluation, system: str, machines: Sequence[str], seeds: Sequence[int], metric: str) -> np.ndarray:
-    """A metric of one system, mean over machines and seeds: the estimate, then its bootstrap resamples. NaN without labels.
-
-    `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
-    """
-    keys = [(machine, system, seed) for machine in machines for seed in seeds]
-    values = [_column(np.vstack([evaluation.points[k], evaluation.boots[k]]), metric) for k in keys if k in evaluation.points]
-    values = [v for v in values if not np.isnan(v[0])]  # machines that were tested in this domain
-    return np.mean(values, axis=0) if values else np.full(2, np.nan)
-
-
-def _column(values, metric):
-    """One metric of rows of auc_source, auc_target and pauc."""
-    if metric == "omega":
-        return metrics.omega(values, axis=1)
-    told = dict(zip(metrics.METRICS, values.T))
-    return told["auc_target"] - told["auc_source"] if metric == GAP else told[metric]
-
-
-def estimate(values: np.ndarray) -> tuple[float, float, float]:
-    """Estimate and 95 % interval of what `samples` gives."""
-    return float(values[0]), *metrics.interval(values[1:])
+    asked = [(row, machine.name, seed) for row in rows for machine in machines for seed in sorted(seeds)]
+    head = [(row.base, row.family, *name.split("-", 1), row.variant, seed) for row, name, seed in asked]
+    systems = [row.config.hash() for row, *_ in asked]
+    measured = results_table(evaluation).set_index(["machine", "system", "seed"]).drop(columns="false_alarm")
+    measured = measured.loc[[(name, system, seed) for system, (_, name, seed) in zip(systems, asked)]].reset_index(drop=True)
+    head = pd.DataFrame(head, columns=["base", "family", "data", "machine", "variant", "seed"])
+    return pd.concat([head, measured], axis=1).assign(config=systems).round(ROUND)
 
 
 def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
@@ -127,8 +92,8 @@ def ablation_differences(
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
-    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics that
-    `samples` knows, `grouped` says over which machines means are taken.
+    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics of
+    `Evaluation.samples`, `grouped` says over which machines means are taken.
 
     Returns
     -------
@@ -141,8 +106,10 @@ def ablation_differences(
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
             for metric in names:
-                value, below = (samples(evaluation, system, members, seeds, metric) for system in row.systems)
-                found.append((*head, metric, len(seeds), len(members), *estimate(value), *estimate(value - below)))
+                system, reference = row.systems
+                value = estimate(evaluation.samples(system, members, seeds, metric))
+                difference = estimate(evaluation.samples(system, members, seeds, metric, minus=reference))
+                found.append((*head, metric, len(seeds), len(members), *value, *difference))
     numbers = ["seeds", "machines", "value", "value_lo", "value_hi", "difference", "lo", "hi"]
     head = ["base", "family", "data", "machine", "variant", "reference", "metric"]
     return pd.DataFrame(found, columns=[*head, *numbers]).round(ROUND)
@@ -172,16 +139,15 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
 def _costs(evaluation, alphas, members, seeds, head):
     """Rows of one kind of data, "mean" last."""
 
-    def at(alpha, names):
-        return samples(evaluation, alphas[alpha].hash(), names, seeds, "omega")
+    def best(names):
+        return max(alphas, key=lambda a: evaluation.samples(alphas[a].hash(), names, seeds)[0])
 
-    found, costs = [], []
+    rows, costs = [], []
     for name in members:
-        others = [m for m in members if m != name]
-        chosen, best = (max(alphas, key=lambda a, names=names: at(a, names)[0]) for names in (others, [name]))
-        costs.append(at(best, [name]) - at(chosen, [name]))
-        found.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, best, *estimate(costs[-1])))
-    return [*found, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *estimate(np.mean(costs, axis=0)))]
+        chosen, own = best([m for m in members if m != name]), best([name])
+        costs.append(evaluation.samples(alphas[own].hash(), [name], seeds, minus=alphas[chosen].hash()))
+        rows.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1])))
+    return [*rows, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *estimate(np.mean(costs, axis=0)))]
 
 
 # the whole
@@ -202,7 +168,7 @@ def ablate(
     Parameters
     ----------
     folders : sequence of path
-        Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also tell the mechanism.
+        Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the mechanism.
     out : path
     bases : dict, optional
         "asdkit" and "report" by default.

@@ -17,6 +17,7 @@ import pandas as pd
 from asdkit import metrics
 from asdkit.config import Config
 from asdkit.experiments.cache import Cache
+from asdkit.experiments.results import Evaluation, estimate
 from asdkit.experiments.runs import score_machine
 from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.simulate import simulate
@@ -223,15 +224,13 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
         A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then difference (reference
         minus system), difference_lo, difference_hi.
     """
-    clips = [(c.label, c.domain, c.recording) for c in machine.test]
-    labels, domains, recordings = (np.array(column) for column in zip(*clips))
-    points = {s: np.array([metrics.evaluate(x, labels, domains)[m] for m in metrics.METRICS]) for s, x in scores.items()}
-    boots = {s: metrics.bootstrap(x, labels, domains, recordings) for s, x in scores.items()}
-    rows = []
-    for system, point in points.items():
-        bounds = metrics.interval(metrics.omega_samples([boots[system]]))
-        difference = metrics.paired_difference([points[reference]], [point], [boots[reference]], [boots[system]])
-        rows.append((machine.name, system, seed, *point, metrics.omega(point), *bounds, *difference))
+    files = [c.name for c in machine.test]
+    results = {(machine.name, system, seed): dict(files=files, scores=values) for system, values in scores.items()}
+    evaluation, rows = Evaluation(results, [machine]), []
+    for key in results:
+        omega = estimate(evaluation.samples(key[1], [machine.name], [seed]))
+        difference = estimate(evaluation.samples(reference, [machine.name], [seed], minus=key[1]))
+        rows.append((*key, *evaluation.points[key], *omega, *difference))
     names = ["omega", "omega_lo", "omega_hi", "difference", "difference_lo", "difference_hi"]
     return pd.DataFrame(rows, columns=["machine", "system", "seed", *metrics.METRICS, *names])
 

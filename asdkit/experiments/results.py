@@ -1,14 +1,15 @@
-"""From the scores of a run to tables and figures. Labels and domains of test clips are read here, and nowhere before.
+"""From the results of a run to tables and figures. Labels and domains of test clips are read here, and nowhere before.
 
 Legend
 ------
-parts : {(machine, system, seed): part}, a part being what `asdkit.experiments.runs` writes: file names, scores, decisions.
-results : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
+results : {(machine, system, seed): result} as `asdkit.experiments.runs` writes them: file names, scores, decisions.
+table : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -16,166 +17,202 @@ import numpy as np
 import pandas as pd
 
 from asdkit import metrics
-from asdkit.config import Config, systems
+from asdkit.config import Config
+from asdkit.experiments.families import AUTOENCODER, systems
 from asdkit.recordings import Machine
 from asdkit.recordings.files import write
 
+GAP = "auc_target - auc_source"
 COLUMNS = [
     "machine", "system", "seed", "auc_source", "auc_target", "pauc", "omega", "omega_lo", "omega_hi", "false_alarm", "seconds",
 ]  # fmt: skip
 
 
-def read_parts(out: str | Path) -> dict[tuple[str, str, int], dict]:
-    """All parts of a run: machines by name, systems in the order of `asdkit.config.systems`, then seeds."""
-    known = [*systems(Config()), "autoencoder-mse", "autoencoder-mahalanobis"]
-    parts = [(p.parent.parent.name, json.loads(p.read_text())) for p in Path(out).glob("*/parts/*.json")]
-    rank = {s: (known.index(s) if s in known else len(known), s) for _, p in parts for s in [p["system"]]}
-    parts.sort(key=lambda mp: (mp[0], rank[mp[1]["system"]], mp[1]["seed"]))
-    return {(machine, part["system"], part["seed"]): part for machine, part in parts}
+def read_results(out: str | Path) -> dict[tuple[str, str, int], dict]:
+    """All results of a run: machines by name, systems in the order of `systems`, then seeds."""
+    known = [*systems(Config()), *AUTOENCODER]
+    results = [(p.parent.parent.name, json.loads(p.read_text())) for p in Path(out).glob("*/results/*.json")]
+    rank = {s: (known.index(s) if s in known else len(known), s) for _, r in results for s in [r["system"]]}
+    results.sort(key=lambda pair: (pair[0], rank[pair[1]["system"]], pair[1]["seed"]))
+    return {(machine, r["system"], r["seed"]): r for machine, r in results}
 
 
 class Evaluation:
-    """Points and bootstrap resamples of every part whose test clips have labels."""
+    """Metrics of every result whose test clips have labels, and their bootstrap resamples.
 
-    def __init__(self, parts: dict, machines: list[Machine]):
-        self.parts = {key: p for key, p in parts.items() if key[0] in {m.name for m in machines}}
-        self.truth = {m.name: {c.name: c for c in m.test} for m in machines}
+    Attributes
+    ----------
+    results : dict
+        Those of the given machines.
+    clips : dict
+        {machine: {file name: clip}} of the test clips.
+    points : dict
+        {(machine, system, seed): (3,)} of `asdkit.metrics.METRICS`.
+    boots : dict
+        {(machine, system, seed): (n_resamples, 3)}; systems are paired, machines independent.
+    """
+
+    def __init__(self, results: dict, machines: Sequence[Machine]):
+        self.clips = {m.name: {c.name: c for c in m.test} for m in machines}
+        self.results = {key: r for key, r in results.items() if key[0] in self.clips}
         self.points, self.boots = {}, {}
-        for key, part in self.parts.items():
-            clips = [self.truth[key[0]][name] for name in part["files"]]
-            if clips and None not in {c.label for c in clips} and len({c.label for c in clips}) == 2:
-                self.points[key], self.boots[key] = evaluate_clips(key[0], part["scores"], clips)
+        for key, result in self.results.items():
+            clips = [self.clips[key[0]][name] for name in result["files"]]
+            if {c.label for c in clips} == {0, 1}:
+                self.points[key], self.boots[key] = evaluate_clips(key[0], result["scores"], clips)
+
+    def samples(self, system: str, machines, seeds, metric: str = "omega", minus: str | None = None) -> np.ndarray:
+        """A metric of one system, or by how much it is above that of another one on the same clips.
+
+        Parameters
+        ----------
+        system, minus : str
+        machines, seeds : sequence
+            Over which the arithmetic mean is taken; what has no labels, or no clips of the metric's domain, is left out.
+        metric : str
+            "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
+
+        Returns
+        -------
+        samples : (1 + n_resamples,)
+            The estimate, then its resamples. NaN without labels.
+        """
+        names = [system] if minus is None else [system, minus]
+        keys = [[(machine, name, seed) for name in names] for machine in machines for seed in seeds]
+        values = [[self._column(key, metric) for key in pair] for pair in keys if self.points.keys() >= {*pair}]
+        values = [x[0] - x[1] if minus is not None else x[0] for x in values if not np.isnan(x[0][0])]
+        return np.mean(values, axis=0) if values else np.full(2, np.nan)
+
+    def _column(self, key, metric):
+        values = np.vstack([self.points[key], self.boots[key]])
+        if metric == "omega":
+            return metrics.omega(values, axis=1)
+        by_name = dict(zip(metrics.METRICS, values.T))
+        return by_name["auc_target"] - by_name["auc_source"] if metric == GAP else by_name[metric]
 
     def false_alarm(self, key) -> float:
         """False-alarm rate on test normals; NaN without labels or decisions."""
-        decisions = self.parts[key]["decisions"]
-        if key not in self.points or None in decisions:
+        result = self.results[key]
+        if key not in self.points or None in result["decisions"]:
             return float("nan")
-        clips = self.truth[key[0]]
-        return metrics.false_alarm_rate(decisions, [clips[name].label for name in self.parts[key]["files"]])
+        return metrics.false_alarm_rate(result["decisions"], [self.clips[key[0]][name].label for name in result["files"]])
+
+
+def estimate(samples: np.ndarray) -> tuple[float, float, float]:
+    """Estimate and 95 % interval of `Evaluation.samples`."""
+    return float(samples[0]), *metrics.interval(samples[1:])
 
 
 def evaluate_clips(machine: str, scores, clips) -> tuple[np.ndarray, np.ndarray]:
     """auc_source, auc_target and pauc of one machine, and their bootstrap resamples."""
     truth = [c.label for c in clips], [c.domain for c in clips]
     point = metrics.evaluate(scores, *truth)
-    recordings = [c.recording for c in clips]  # one seed a machine: systems are paired, machines independent
-    boots = metrics.bootstrap(scores, *truth, recordings, seed=(0, crc32(machine.encode())))
+    boots = metrics.bootstrap(scores, *truth, [c.recording for c in clips], seed=(0, crc32(machine.encode())))
     return np.array([point[name] for name in metrics.METRICS]), boots
+
+
+# tables
 
 
 def results_table(evaluation: Evaluation) -> pd.DataFrame:
     """The rows of ``results.csv``."""
-    rows = [_row(key, [key], evaluation) for key in evaluation.parts]
-    pairs = dict.fromkeys((system, seed) for _, system, seed in evaluation.parts)
-    for system, seed in pairs:
-        rows.append(_row(("all", system, seed), [k for k in evaluation.parts if k[1:] == (system, seed)], evaluation))
+    known = list(evaluation.results)
+    whole = {("all", *pair): [k for k in known if k[1:] == pair] for pair in dict.fromkeys(k[1:] for k in known)}
+    rows = [_row(name, keys, evaluation) for name, keys in ({k: [k] for k in known} | whole).items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(name, keys, evaluation):
-    seconds = sum(evaluation.parts[k]["seconds"] for k in keys)
+    seconds = sum(evaluation.results[k]["seconds"] for k in keys)
     false_alarm = np.mean([evaluation.false_alarm(k) for k in keys])
     keys = [k for k in keys if k in evaluation.points]
     if not keys:
         return (*name, *[np.nan] * 6, false_alarm, seconds)
     points = np.array([evaluation.points[k] for k in keys])
     low, high = metrics.interval(metrics.omega_samples([evaluation.boots[k] for k in keys]))
-    parts = metrics.omega(points, axis=0) if len(keys) > 1 else points[0]
-    return (*name, *parts, metrics.omega(points), low, high, false_alarm, seconds)
+    columns = metrics.omega(points, axis=0) if len(keys) > 1 else points[0]
+    return (*name, *columns, metrics.omega(points), low, high, false_alarm, seconds)
 
 
 def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.DataFrame:
-    """The reference system minus each other one, paired by recording: per machine, and the mean over machines.
+    """Omega of the reference system minus that of each other one, paired by recording: per machine, and their mean.
 
-    Differences of Omega are averaged over the seeds that both systems have.
+    Differences are averaged over the seeds that both systems have.
     """
     rows = []
     for system in dict.fromkeys(s for _, s, _ in evaluation.points if s != reference):
-        both = [(m, seed) for m, s, seed in evaluation.points if s == system and (m, reference, seed) in evaluation.points]
-        for machine in [*dict.fromkeys(m for m, _ in both), "mean"] if both else []:
-            pairs = [(m, seed) for m, seed in both if machine in (m, "mean")]
-            n_seeds = len({seed for _, seed in pairs})
-            rows.append((machine, reference, system, n_seeds, *_difference(evaluation, pairs, reference, system)))
+        both = [(m, n) for m, s, n in evaluation.points if s == system and (m, reference, n) in evaluation.points]
+        machines = list(dict.fromkeys(m for m, _ in both))
+        for name, members in {**{m: [m] for m in machines}, "mean": machines}.items() if both else ():
+            seeds = sorted({n for m, n in both if m in members})
+            difference = estimate(evaluation.samples(reference, members, seeds, minus=system))
+            rows.append((name, reference, system, len(seeds), *difference))
     return pd.DataFrame(rows, columns=["machine", "reference", "system", "seeds", "difference", "lo", "hi"])
 
 
-def _difference(evaluation, pairs, a, b):
-    points = [[evaluation.points[m, s, seed] for m, seed in pairs] for s in (a, b)]
-    boots = [[evaluation.boots[m, s, seed] for m, seed in pairs] for s in (a, b)]
-    return metrics.paired_difference(*map(np.array, points), *boots)
-
-
-def scores_table(parts: dict, machine: str) -> pd.DataFrame:
+def scores_table(results: dict, machine: str) -> pd.DataFrame:
     """The rows of ``<machine>/scores.csv``."""
     frames = [
-        pd.DataFrame(dict(file=p["files"], system=system, seed=seed, score=p["scores"], decision=p["decisions"]))
-        for (name, system, seed), p in parts.items()
+        pd.DataFrame(dict(file=r["files"], system=system, seed=seed, score=r["scores"], decision=r["decisions"]))
+        for (name, system, seed), r in results.items()
         if name == machine
     ]
     return pd.concat([f.astype({"decision": "Int64"}) for f in frames], ignore_index=True)
 
 
-def summary_table(results: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
-    """Omega x100 by system and machine, mean over seeds, with intervals, and paired differences, as text.
+def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """What is printed: Omega x100 by system and machine, mean over seeds, with intervals, and paired differences.
 
     The interval of a machine is the mean of its seeds' bounds.
     """
-    mean = results.groupby(["system", "machine"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean() * 100
-    machines = list(dict.fromkeys(results["machine"]))
-    rows = {}
-    for system in dict.fromkeys(results["system"]):
-        cells = {m: mean.loc[system, m] if (system, m) in mean.index else None for m in machines}
-        rows[system] = {m: cell(c.omega, c.omega_lo, c.omega_hi) if c is not None else "" for m, c in cells.items()}
-    for _, d in differences[differences["machine"] == "mean"].iterrows():
-        rows[d["system"]][f"{d['reference']} minus it"] = cell(d["difference"] * 100, d["lo"] * 100, d["hi"] * 100, "+")
-    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
-
-
-def summary(results: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """The table that is printed."""
-    n = results.groupby("system")["seed"].nunique().max()
+    mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
+    wide = mean.apply(lambda r: _cell(*r), axis=1).unstack("machine")
+    wide = wide.loc[table["system"].unique(), table["machine"].unique()].rename_axis(index=None, columns=None).fillna("")
+    rows = differences[differences["machine"] == "mean"].set_index("system")
+    for reference, group in rows.groupby("reference"):
+        cells = group[["difference", "lo", "hi"]].apply(lambda r: _cell(*r, sign="+"), axis=1)
+        wide[f"{reference} minus it"] = cells.reindex(wide.index).fillna("")
     note = (
-        f"Omega x100, mean of {n} seed(s) [95 % interval over recordings]; all = official Omega over machines;\n"
-        "the last column is the paired difference, arithmetic mean over machines."
+        f"Omega x100, mean of {table.groupby('system')['seed'].nunique().max()} seed(s) [95 % interval over recordings]; "
+        "all = official Omega over machines;\nthe last column is the paired difference, arithmetic mean over machines."
     )
-    return summary_table(results, differences).to_string() + "\n\n" + note
+    return wide.to_string() + "\n\n" + note
 
 
-def cell(value: float, low: float, high: float, sign: str = "") -> str:
-    """A value and its interval as text."""
+def _cell(*fractions, sign: str = "") -> str:
+    """A value and its interval as text, x100."""
+    value, low, high = (100 * x for x in fractions)
     return "no labels" if np.isnan(value) else f"{value:{sign}z.1f} [{low:{sign}z.1f}, {high:{sign}z.1f}]"
 
 
 def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write ``results.csv``, ``differences.csv``, ``configs.json`` (with hashes), ``conditioning.csv`` (how much of the near
-    variance was taken away) and each ``scores.csv`` from the parts of a run."""
-    out, parts = Path(out), read_parts(out)
-    evaluation = Evaluation(parts, machines)
-    results, differences = results_table(evaluation), differences_table(evaluation)
-    configs = {p["system"]: {"hash": p["config_hash"], "config": p["config"]} for p in evaluation.parts.values()}
+    variance was taken away) and each ``scores.csv`` from the results of a run."""
+    out, results = Path(out), read_results(out)
+    evaluation = Evaluation(results, machines)
+    table, differences = results_table(evaluation), differences_table(evaluation)
+    configs = {r["system"]: {"hash": r["config_hash"], "config": r["config"]} for r in evaluation.results.values()}
     write(out / "configs.json", json.dumps(configs, indent=1))
-    removed = [(*key, p["near_variance_removed"]) for key, p in evaluation.parts.items() if p["near_variance_removed"]]
-    columns = ["machine", "system", "seed", "near_variance_removed"]
-    write(out / "conditioning.csv", pd.DataFrame(removed, columns=columns).to_csv(index=False))
-    write(out / "results.csv", results.to_csv(index=False))
-    write(out / "differences.csv", differences.to_csv(index=False))
-    for machine in dict.fromkeys(m for m, _, _ in evaluation.parts):
-        write(out / machine / "scores.csv", scores_table(parts, machine).to_csv(index=False))
-    return results, differences
+    removed = [(*key, r["near_variance_removed"]) for key, r in evaluation.results.items() if r["near_variance_removed"]]
+    removed = pd.DataFrame(removed, columns=["machine", "system", "seed", "near_variance_removed"])
+    frames = {"conditioning": removed, "results": table, "differences": differences}
+    frames |= {f"{m}/scores": scores_table(results, m) for m in dict.fromkeys(m for m, _, _ in evaluation.results)}
+    for name, frame in frames.items():
+        write(out / f"{name}.csv", frame.to_csv(index=False))
+    return table, differences
 
 
-def write_figures(out: str | Path, machines: list[Machine], results: pd.DataFrame) -> list[Path]:
+def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame) -> list[Path]:
     """Draw the figures of a run into ``figures``: Omega, and per machine a clip, the scores and the ROC curves."""
     from asdkit import figures
 
-    parts, drawn = read_parts(out), {}
-    if results["omega"].notna().any():
-        drawn["omega"] = figures.omega_bars(results)
-    first = min((seed for _, _, seed in parts), default=0)
+    results, drawn = read_results(out), {}
+    if table["omega"].notna().any():
+        drawn["omega"] = figures.omega_bars(table)
+    first = min((seed for _, _, seed in results), default=0)
     for machine in machines:
         drawn[f"clip-{machine.name}"] = _clip_figure(machine)
-        mine = {s: p for (m, s, seed), p in parts.items() if (m, seed) == (machine.name, first)}
+        mine = {s: r for (m, s, seed), r in results.items() if (m, seed) == (machine.name, first)}
         if mine and {c.label for c in machine.test} == {0, 1}:
             drawn |= _score_figures(machine, mine)
     return [write(Path(out) / "figures" / f"{name}.png", figures.png(figure)) for name, figure in drawn.items()]

@@ -1,49 +1,45 @@
 """Run systems over machines and seeds, into a folder that can be continued.
 
-``run.json``                              the version, and whether it was a quick run
-``<machine>/parts/<system>-<seed>.json``  scores of one system and seed with its config and hash; a run continues from these
-``<machine>/models/<system>-<seed>/``     weights and fitted objects (with the bank for `asdkit` alone)
-``<machine>/locks/<seed>``  held by whoever computes these parts, on this computer or another
+``run.json``                                the version, and whether it was a quick run
+``lock``                                    held by the run that writes here; freed when its process ends, however it ends
+``<machine>/results/<system>-<seed>.json``  scores and decisions of one system and seed, with its configuration
+``<machine>/models/asdkit-<seed>/``         the fitted `asdkit` system
 
-`results` makes ``results.csv``, ``differences.csv``, ``<machine>/scores.csv`` and ``figures`` from the parts.
+What is left to do is read from the folder. `asdkit.experiments.results` makes tables and figures from the results.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
+import shutil
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from asdkit import __version__
 from asdkit.blocks import fast_channels
-from asdkit.config import Config, systems
-from asdkit.detector import Detector, fit
-from asdkit.experiments import baseline, fanout
-from asdkit.experiments.parts import (
-    check_machines,
-    config_hash,
-    fingerprint,
-    missing_parts,
-    open_folder,
-    other_clips,
-    others_fingerprint,
-    part_path,
-    sweep,
-)
+from asdkit.config import Config
+from asdkit.detector import fit
+from asdkit.experiments import baseline
+from asdkit.experiments.families import AUTOENCODER, choose_systems
+from asdkit.experiments.parallel import workers
 from asdkit.fitting import Fitting, Memo
 from asdkit.objectives import POOLED
-from asdkit.recordings import InputError, Machine, index_data
+from asdkit.recordings import Clip, InputError, Machine, index_data
 from asdkit.recordings.files import write
 from asdkit.storage import save
 
-AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")  # one training, two scores
+STORED = "asdkit"  # the system whose model is kept
+Others = tuple[tuple[Clip, ...], ...]  # training clips of the other machines of a run
 log = logging.getLogger("asdkit")
 
 
@@ -60,16 +56,15 @@ def run(
 ) -> None:
     """Fit and score systems on every machine below a folder. What `out` already holds is not computed again.
 
-    Several of these may run on one `out` at a time, also on several computers: each part is computed once, and each run
-    ends when all of its parts are there.
+    A second run on the same `out` waits for the first one to end.
 
     Parameters
     ----------
     data, out : path
     config : Config, optional
-        The `asdkit` system, of which the single blocks are parts.
+        The `asdkit` system, of which the single blocks are components.
     names : iterable of str, optional
-        Systems, of `asdkit.config.systems` or "autoencoder"; all of the former by default.
+        Systems, of `asdkit.systems` or "autoencoder"; all of the former by default.
     seeds : iterable of int
     machines : list of str, optional
         Only these.
@@ -84,12 +79,13 @@ def run(
     Raises
     ------
     InputError
-        Unusable data, an unknown system, an `out` that holds another configuration, or no scheduler that answers.
+        Unusable data, an unknown system, an `out` that holds another configuration, no scheduler that answers, or a worker
+        that was killed.
     """
     if scheduler is not None:  # workers start in folders of their own
         data, out = Path(data).absolute(), Path(out).absolute()
-    found = index_data(data, machines)
-    run_systems(found, out, choose_systems(config or Config(), names, quick), seeds, jobs, quick, scheduler=scheduler)
+    indexed = index_data(data, machines)
+    run_systems(indexed, out, choose_systems(config or Config(), names, quick), seeds, jobs, quick, scheduler=scheduler)
 
 
 def run_systems(
@@ -101,77 +97,132 @@ def run_systems(
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
         raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
-    with fanout.open_pool(jobs, scheduler) as pool:
+    with workers(jobs, scheduler) as spread:
         open_folder(out, quick)
-        check_machines(out, machines, chosen)
-        missing = missing_parts(out, machines, chosen, seeds)
-        log.info("%d machines, %d systems: %d parts to compute", len(machines), len(chosen), len(missing))
-        serial = jobs == 1 and scheduler is None
-        with tqdm(total=len(missing), desc="machine x system x seed", disable=not missing) as bar:
-
-            def look():
-                left = missing_parts(out, machines, chosen, seeds)
-                bar.update(bar.total - len(left) - bar.n)
-                return left
-
-            fanout.complete(look, partial(make_tasks, out, machines, chosen, quick, decide, serial), pool)
-        check_machines(out, machines, chosen)  # another run may have written
+        with lock_folder(out):
+            remove_drafts(out)
+            check_results(out, machines, chosen)
+            tasks = list(make_tasks(out, machines, chosen, seeds, quick, decide, one_process=jobs == 1 and scheduler is None))
+            n = sum(len(task.keywords["missing"]) for task in tasks)
+            log.info("%d machines, %d systems: %d results to compute", len(machines), len(chosen), n)
+            with tqdm(total=n, desc="machine x system x seed", disable=not n) as bar:
+                for n_done in spread(tasks):
+                    bar.update(n_done)
 
 
-def make_tasks(out: Path, machines: list[Machine], chosen, quick: bool, decide: bool, serial: bool, left):
-    """Tasks for the parts that are left: a machine each, whose seeds share its spectra, or a seed each to keep workers busy."""
+# the folder
+
+
+def open_folder(out: Path, quick: bool) -> None:
+    """Make the output folder, or check that the one that is there was written by this version in the same mode."""
+    head, path = {"asdkit": __version__, "quick": quick}, out / "run.json"
+    other = out.exists() and (not out.is_dir() or any(p.name[0] != "." for p in out.iterdir()))
+    if not path.is_file():  # looked for after the others: a run that starts at the same time writes it first
+        if other:
+            raise InputError(f"{out}: found something that is not a run, expected a new or empty folder")
+        write(path, json.dumps(head))
+    try:
+        known = json.loads(path.read_text())
+    except ValueError:
+        known = {}
+    for name, expected in head.items():
+        if known.get(name) != expected:
+            raise InputError(f"{out}: found a run with {name} = {known.get(name)}, expected {expected}; choose another folder")
+
+
+def lock_folder(out: Path):
+    """Hold the folder of a run, as a context; wait while another run holds it."""
+    lock = FileLock(out / "lock")
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        log.info("%s: another run is writing there; waiting until it ends", out)
+        return lock.acquire()
+
+
+def remove_drafts(out: Path) -> None:
+    """Remove what a killed process was about to write."""
+    for path in out.glob("*/*/.*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config | None]) -> None:
+    """Refuse to continue a run whose results come from other recordings or from another configuration of the same name."""
+    for machine in machines:
+        for path in sorted((out / machine.name / "results").glob("*.json")):
+            result = json.loads(path.read_text())
+            if result["data"] != fingerprint(machine):
+                raise InputError(f"{path}: found scores of other recordings than {machine.folder}; choose another folder")
+            if (system := result["system"]) not in chosen:
+                continue
+            if (known := result["config_hash"]) != (expected := config_hash(chosen[system])):
+                raise InputError(f"{path}: found a run with config {known}, expected {expected}; choose another folder")
+            if result["others"] != others_fingerprint(chosen[system], other_clips(machine, machines)):
+                raise InputError(f"{path}: found a network trained with other machines than this run's; choose another folder")
+
+
+def config_hash(config: Config | None) -> str:
+    """Hash of a configuration; the autoencoder has none of its options open."""
+    return config.hash() if config else "official"
+
+
+def fingerprint(machine: Machine) -> str:
+    """Hash of the names and sizes of a machine's clips."""
+    return _fingerprint(machine.train + machine.test)
+
+
+def others_fingerprint(config: Config | None, others: Others) -> str | None:
+    """Hash of the names and sizes of the other machines' clips that a network was trained on; None where there were none."""
+    return _fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
+
+
+def _fingerprint(clips: Iterable[Clip]) -> str:
+    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in clips)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def other_clips(machine: Machine, machines: list[Machine]) -> Others:
+    """Training clips of the other machines of a run; only objectives that tell machines apart read them."""
+    return tuple(m.train for m in machines if m.name != machine.name)
+
+
+def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
+    """Where the result of one system and seed is."""
+    return out / machine.name / "results" / f"{name}-{seed}.json"
+
+
+# computing
+
+
+def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, one_process: bool) -> Iterator[partial]:
+    """A task for each machine, whose seeds share its spectra; several workers get one for each of its seeds."""
     pooled = any(c and c.objective in POOLED for c in chosen.values())
     for machine in machines:
         others = other_clips(machine, machines) if pooled else ()
-        todo = [(seed, name) for m, seed, name in left if m == machine.name]
-        shares = [todo] if serial else [[part for part in todo if part[0] == s] for s in sorted({s for s, _ in todo})]
+        wanted = [(seed, name) for seed in sorted(set(seeds)) for name in chosen]
+        missing = [(seed, name) for seed, name in wanted if not result_path(out, machine, name, seed).exists()]
+        shares = [missing] if one_process else [[m for m in missing if m[0] == s] for s in dict(missing)]
         for share in filter(None, shares):
-            yield partial(run_machine, machine, chosen, share, out, quick, decide, serial, others)
+            yield partial(run_machine, machine, chosen, out, quick, decide, one_process, others, missing=share)
 
 
-def choose_systems(config: Config, names: Iterable[str] | None, quick: bool = False) -> dict[str, Config | None]:
-    """The systems of a run by name; None in place of a configuration for the autoencoder's two."""
-    known = systems(config)
-    if quick:
-        known = {name: c.quick() for name, c in known.items()}
-    if unknown := set(names or ()) - set(known) - {"autoencoder"}:
-        raise InputError(f"systems: found {', '.join(sorted(unknown))}; expected {', '.join([*known, 'autoencoder'])}")
-    chosen = {name: known[name] for name in names or known if name in known}
-    return chosen | (dict.fromkeys(AUTOENCODER) if "autoencoder" in (names or ()) else {})
-
-
-def run_machine(
-    machine: Machine, chosen: dict[str, Config | None], todo, out: Path, quick: bool, decide: bool, bars=True, others=()
-):
-    """Compute the parts of one machine, seed by seed, yielding the name of each when it is written.
-
-    Seeds that another process has claimed are passed over.
-    """
+def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, bars: bool, others: Others, missing):
+    """Compute the missing results of one machine, (seed, system) each, and yield after each is written."""
     if not out.is_dir():
         raise InputError(f"{out}: found no such folder on this computer, expected a file system that all workers share")
-    memo = Memo()
-    for seed in sorted({s for s, _ in todo}):
-        with fanout.claim(out / machine.name / "locks" / str(seed)) as free:
-            names = [n for s, n in todo if s == seed and free and not part_path(out, machine, n, s).exists()]
-            yield from run_seed(machine, chosen, names, seed, memo, out, quick, decide, bars, others)
+    fast, memo = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c))), Memo()
+    for seed, tasks in groupby(sorted(missing, key=lambda task: task[0]), key=lambda task: task[0]):
+        for _, name in tasks:
+            if result_path(out, machine, name, seed).exists():  # written by a worker that was killed before it was done
+                continue
+            if config := chosen[name]:
+                label = f"{machine.name} {seed}" if bars else ""
+                scored = score_machine(machine, config, seed, memo, fast, decide, label, others)
+            else:
+                scored = score_autoencoder(machine, name, seed, memo, 2 if quick else 100)
+            write_result(out, machine, name, config, seed, others, decide, *scored)
+            yield
         memo.forget_all_but("spectra")
-
-
-def run_seed(machine: Machine, chosen, names, seed: int, memo: Memo, out: Path, quick: bool, decide: bool, bars, others):
-    """The parts of one machine and seed, whose lock is held."""
-    fast = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c)))
-    for name in names:
-        sweep(out / machine.name, f"{name}-{seed}")
-    for name in (n for n in names if chosen[n]):
-        label = f"{machine.name} {seed}" if bars else ""
-        scored = score_machine(machine, chosen[name], seed, memo, fast, decide, label, others)
-        write_part(out, machine, name, chosen[name], seed, *scored, others, keep=decide)
-        yield name
-    if ours := [n for n in names if not chosen[n]]:
-        for name, *scored in score_autoencoder(machine, seed, memo, 2 if quick else 100):
-            if name in ours:
-                write_part(out, machine, name, None, seed, *scored)
-                yield name
 
 
 def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str, others=()):
@@ -184,8 +235,8 @@ def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast,
     return detector, scores, detector.threshold, perf_counter() - start + memo.saved
 
 
-def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
-    """The official baseline: for each of its two scores (name, model, scores, threshold, seconds).
+def score_autoencoder(machine: Machine, name: str, seed: int, memo: Memo, epochs: int):
+    """One of the two scores of the official baseline, as `score_machine` returns it; there is no detector.
 
     Its threshold is the 0.9 quantile of a gamma distribution fitted to the training scores.
     """
@@ -195,36 +246,30 @@ def score_autoencoder(machine: Machine, seed: int, memo: Memo, epochs: int):
     torch.set_num_threads(plain.threads)
     memo.new_bill()
 
-    def near(clip):
-        return Fitting((), plain, seed, memo, ()).spectra(clip)["near", "slow"]
+    def both_scores():
+        clips = [*machine.train, *machine.test]
+        near = [Fitting((), plain, seed, memo, ()).spectra(clip)["near", "slow"] for clip in clips]
+        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs)
+        return np.array([model.score(x) for x in near])
 
-    model = baseline.fit([near(c) for c in machine.train], [c.domain for c in machine.train], seed, epochs)
-    train = np.array([model.score(near(c)) for c in machine.train])
-    test = np.array([model.score(near(c)) for c in machine.test]).reshape(-1, 2)
-    seconds = perf_counter() - start + memo.saved
-    for i, name in enumerate(AUTOENCODER):
-        yield name, model, test[:, i].tolist(), float(gamma.ppf(0.9, *gamma.fit(train[:, i], floc=0))), seconds
+    scores = memo(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]
+    train, test = np.split(scores, [len(machine.train)])
+    threshold = float(gamma.ppf(0.9, *gamma.fit(train, floc=0)))
+    return None, test.tolist(), threshold, perf_counter() - start + memo.saved
 
 
-def write_part(
-    out: Path, machine: Machine, name: str, config, seed: int, model, scores, threshold, seconds, others=(), keep=True
-) -> None:
-    """Write the model, if it is to be kept, then the part: a part that is there is whole, and so is its model."""
-    if isinstance(model, Detector) and name != "asdkit":
-        model = without_banks(model)
-    if keep:
+def write_result(
+    out: Path, machine: Machine, name: str, config: Config | None, seed: int, others: Others, decide: bool, model, scores,
+    threshold, seconds,
+) -> None:  # fmt: skip
+    """Write the model, if it is to be kept, then the result: where a result is, its model is whole."""
+    if name == STORED and decide:
         save(model, out / machine.name / "models" / f"{name}-{seed}", system=name, seed=seed, machine=machine.name)
-    removed = model.balancer.removed if isinstance(model, Detector) and model.balancer else 0.0
+    removed = model.balancer.removed if model and model.balancer else 0.0
     decisions = [None if threshold is None else int(s > threshold) for s in scores]
-    part = dict(
+    result = dict(
         system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
         data=fingerprint(machine), others=others_fingerprint(config, others), seconds=round(seconds, 2), threshold=threshold,
         near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores, decisions=decisions,
     )  # fmt: skip
-    write(part_path(out, machine, name, seed), json.dumps(part))
-
-
-def without_banks(detector: Detector) -> Detector:
-    """The detector with empty banks: what a bank holds is computed again from the training clips when it is needed."""
-    spaces = {name: replace(knn, bank=knn.bank[:0], local=knn.local[:0]) for name, knn in detector.spaces.items()}
-    return replace(detector, spaces=spaces)
+    write(result_path(out, machine, name, seed), json.dumps(result))

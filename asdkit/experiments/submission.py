@@ -10,21 +10,12 @@ import warnings
 from pathlib import Path
 
 from asdkit import metrics
+from asdkit.blocks import BLOCKS
 from asdkit.config import Config
-from asdkit.experiments.results import read_parts
+from asdkit.experiments.results import read_results
 from asdkit.objectives import POOLED
 from asdkit.recordings import InputError, parse_name
 from asdkit.recordings.challenge import DATASETS, METRICS, blank_form, fill_form, free_folder, read_form, write_submission
-
-_FEATURES = {
-    "msm": "log-mel energies",
-    "msm-residual": "log-mel energies",
-    "ridge-complex": "log-mel energies of the near signal after ridge cancellation of the far one",
-    "ridge-log-mel": "residuals of near log-mel energies predicted from far ones by ridge regression",
-    "modulation": "modulation spectra of log-mel envelopes",
-    "texture": "spectro-temporal contrast of the log-mel spectrogram at several scales",
-    "logmel": "mean and standard deviation of log-mel energies",
-}
 
 
 def submit(
@@ -73,7 +64,7 @@ def submit(
 def _read_run(run: Path, system: str, seed: int) -> dict[str, dict]:
     """{machine: result} of one system and seed, all of one configuration."""
     try:
-        results, quick = read_parts(run), '"quick": true' in (run / "run.json").read_text()
+        results, quick = read_results(run), '"quick": true' in (run / "run.json").read_text()
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{run}: not readable as a run ({error!r}); expected an output folder of `asdkit run`") from None
     chosen = {m: result for (m, s, n), result in results.items() if (s, n) == (system, seed)}
@@ -131,7 +122,7 @@ def describe(config: Config) -> dict:
     share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
     return dict(
         front_end="far microphone as noise reference" if hears_far else None,
-        acoustic_features="; ".join(dict.fromkeys(_FEATURES[block] for block in config.blocks)),
+        acoustic_features="; ".join(dict.fromkeys(BLOCKS[block].words for block in config.blocks)),
         embeddings=encoder if networks else None,
         machine_learning_method=f"{encoder}; {knn}" if networks else knn,
         aggregation_method=f"{config.aggregate} of window scores{share}",

@@ -31,9 +31,10 @@ from asdkit.config import Config
 from asdkit.detector import fit_detector
 from asdkit.experiments import runs
 from asdkit.experiments import sensitivity as measure
-from asdkit.experiments.ablation import ROUND, estimate, simulation
+from asdkit.experiments.ablation import ROUND, simulation
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import Row
+from asdkit.experiments.results import estimate
 from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
@@ -113,7 +114,9 @@ def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, 
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(
-        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_displacements(t)) for step, t in moved.items()],
+        curve=[
+            dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_columns(t)) for step, t in moved.items()
+        ],
         shares=measure.variance_shares(twins.twins, last).to_dict("list"),
         probe=measure.linear_probe(twins.twins, last).to_dict("list"),
     )
@@ -124,10 +127,10 @@ def _conditioned(machine, config: Config, seed: int, cache: Cache, others, twins
     describer = CachedDescriber(config, cache, seed, others=others)
     detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
     z = measure.embed(twins, measure.describe_detector(detector), standardise=False)
-    return dict(curve=[dict(step=config.steps, loss=None, moved=rounded_displacements(measure.displacements(twins.twins, z)))])
+    return dict(curve=[dict(step=config.steps, loss=None, moved=rounded_columns(measure.displacements(twins.twins, z)))])
 
 
-def rounded_displacements(table: pd.DataFrame) -> dict:
+def rounded_columns(table: pd.DataFrame) -> dict:
     return table.assign(displacement=table["displacement"].round(6)).to_dict("list")
 
 

@@ -17,8 +17,8 @@ curves : (n_machines, n_alphas). Indices of alphas are positions in `ALPHAS`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -176,7 +176,7 @@ def tune(machines: list[Machine], config: Config, seed: int = 0, ranks=RANKS, fo
     ranks : sequence of int
         Directions of the subspace, each at least 1.
     folder : path, optional
-        Keep each machine's part here, and continue from those that are there.
+        Keep each machine's grid here, and continue from those that are there.
 
     Raises
     ------
@@ -266,21 +266,16 @@ def embedding_coordinates(train_blocks, blocks) -> tuple[np.ndarray, np.ndarray]
 
 
 def _key(machine: Machine, config: Config, seed: int, ranks, others) -> str:
-    """Identifies everything that a machine's part depends on."""
+    """Identifies everything that a machine's grid depends on."""
     neutral = replace(config, alpha=0.0, rank=0).hash()
-    parts = [__version__, neutral, seed, ranks, ALPHAS, LEVELS_DB, fingerprint(machine), others_fingerprint(config, others)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    settings = [__version__, neutral, seed, ranks, ALPHAS, LEVELS_DB, fingerprint(machine), others_fingerprint(config, others)]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]
 
 
 def _store(path: Path, grid: MachineGrid) -> None:
-    """Write a part whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}-{os.getpid()}.npz")
-    try:
-        np.savez_compressed(part, **{f.name: getattr(grid, f.name) for f in fields(grid)})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{f.name: getattr(grid, f.name) for f in fields(grid)})
+    write(path, buffer.getvalue())
 
 
 def _load(path: Path) -> MachineGrid:

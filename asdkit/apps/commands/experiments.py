@@ -1,4 +1,4 @@
-"""Commands over many machines, systems and seeds: ``asdkit run | report | submit | ablate | figures``."""
+"""Commands over many machines, systems and seeds: ``asdkit run | submit | ablate | figures``."""
 
 from __future__ import annotations
 
@@ -44,21 +44,6 @@ def run(args) -> None:
         print("QUICK: token training. This is not a result.")
 
 
-def add_report(commands):
-    """Name and options of `asdkit report`."""
-    p = command(commands, "report", report, "Write one HTML file with a run's tables, figures, configuration and limits.")
-    p.add_argument("run", type=Path, metavar="RUN", help="folder written by `asdkit run`")
-    p.add_argument("data", type=Path, metavar="DATA", help="the recordings it was run on")
-    p.add_argument("--out", type=Path, required=True, metavar="HTML")
-
-
-def report(args) -> None:
-    """``asdkit report``."""
-    from asdkit.apps.page import write_run
-
-    print(f"report: {write_run(args.out, args.run, args.data)}")
-
-
 def add_submit(commands):
     """Name and options of `asdkit submit`."""
     p = command(commands, "submit", submit, "Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing.")
@@ -88,7 +73,7 @@ def add_ablate(commands):
     """Name and options of `asdkit ablate`."""
     p = command(commands, "ablate", ablate, "Score named variants and measure the trap; continues where it stopped.")
     p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="parts, and tables in DIR/tables")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores, and tables in DIR/tables")
     p.add_argument("--families", nargs="+", metavar="NAME", help="only these, such as alpha or knn")
     p.add_argument("--bases", nargs="+", choices=("asdkit", "report"), default=["asdkit", "report"], metavar="BASE")
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the base `asdkit`")
@@ -120,12 +105,12 @@ def add_figures(commands):
 
 def figures(args) -> None:
     """``asdkit figures``."""
-    from asdkit.experiments import claims, goals
+    from asdkit.experiments import claims, study
     from asdkit.experiments.tables import draw_all, read_tables
 
     tables = read_tables(args.tables)
     drawn = draw_all(tables, args.out)
-    print(claims.markdown(claims.write_claims(tables, args.out)))
-    if not (reached := goals.write_goals(tables, args.out)).empty:
-        print(f"\n{goals.markdown(reached)}")
+    print(claims.claims_markdown(claims.write_claims(tables, args.out)))
+    if not (goals := study.write_goals(tables, args.out)).empty:
+        print(f"\n{claims.goals_markdown(goals)}")
     print(f"figures: {len(drawn)} in {args.out}, each as PNG and SVG")

@@ -1,6 +1,6 @@
 """Questions that no choice of options answers: how the detector fares on new machines, and along one axis at a time.
 
-    python benchmarks/study.py [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
+    python -m asdkit.experiments.study [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
 
 `machines`  every system on five simulated machines at full size (990 + 10 clips), and on real ones
 `autoencoder`  the official baseline beside the default, on the same machines (one seed on the simulated ones)
@@ -16,6 +16,8 @@ autoencoder on simulated machines. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from collections.abc import Iterator
@@ -30,9 +32,10 @@ import pandas as pd
 import torch
 
 from asdkit import metrics
-from asdkit.config import Config, systems
-from asdkit.experiments import ablation, runs
-from asdkit.experiments.results import Evaluation, read_parts
+from asdkit.config import Config
+from asdkit.experiments import ablation, claims, runs
+from asdkit.experiments.families import AUTOENCODER, systems
+from asdkit.experiments.results import GAP, Evaluation, estimate, read_results
 from asdkit.recordings import Clip, Machine
 from asdkit.recordings.files import write
 from asdkit.simulate import MACHINES, simulate
@@ -41,7 +44,7 @@ from asdkit.spectrogram import stft
 SEED = 21
 SEEDS = (0, 1, 2)
 RATES = (0.01, 0.05, 0.1)
-METRICS = ("omega", *metrics.METRICS, ablation.GAP)
+METRICS = ("omega", *metrics.METRICS, GAP)
 
 
 class Level(NamedTuple):
@@ -123,7 +126,7 @@ class Studies:
 
     def autoencoder(self) -> Iterator[Level]:
         """The default beside both scores of the official baseline."""
-        chosen = {"asdkit": Config(), **dict.fromkeys(runs.AUTOENCODER)}
+        chosen = {"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}
         yield Level("full", self.full(), chosen, SEEDS[:1])
         yield Level("real", self.real, chosen)
 
@@ -188,15 +191,15 @@ def subtracted(machine: Machine) -> Machine:
 
 def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
     """Fit and score every system; those named `SUBTRACTED` read other clips."""
-    parts = {}
+    results = {}
     for folder, machines, names in (
         (out / "plain", level.machines, [n for n in level.systems if n != SUBTRACTED]),
         (out / "subtracted", [subtracted(m) for m in level.machines], [n for n in level.systems if n == SUBTRACTED]),
     ):
         if names:
             runs.run_systems(machines, folder, {n: level.systems[n] for n in names}, level.seeds, jobs, decide=decide)
-            parts |= read_parts(folder)
-    return Evaluation(parts, level.machines)
+            results |= read_results(folder)
+    return Evaluation(results, level.machines)
 
 
 class Pair(NamedTuple):
@@ -239,7 +242,7 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
         for name, (label, clips) in product(level.systems, enumerate(("normal", "anomalous"))):
             rates = [alarm_rates(evaluation, member, name, level.seeds, label) for member in members]
             for domain in ("source", "target", "all"):
-                rate = ablation.estimate(np.mean([r[domain] for r in rates], axis=0))
+                rate = estimate(np.mean([r[domain] for r in rates], axis=0))
                 found.append((level.name, data, machine, domain, clips, float(name), len(level.seeds), *rate))
     columns = ["level", "data", "machine", "domain", "clips", "requested", "seeds", "rate", "lo", "hi"]
     return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
@@ -247,9 +250,9 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
 
 def alarm_rates(evaluation: Evaluation, machine: str, system: str, seeds, label: int) -> dict[str, np.ndarray]:
     """Share of a machine's test clips of one label that alarm, by domain: the estimate, then resamples of its recordings."""
-    clips = [c for c in evaluation.truth[machine].values() if c.label == label]
-    parts = [evaluation.parts[machine, system, seed] for seed in seeds]
-    decided = [dict(zip(part["files"], part["decisions"])) for part in parts]
+    clips = [c for c in evaluation.clips[machine].values() if c.label == label]
+    results = [evaluation.results[machine, system, seed] for seed in seeds]
+    decided = [dict(zip(part["files"], part["decisions"])) for part in results]
     alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
     domains, recordings = np.array([c.domain for c in clips]), [c.recording for c in clips]
     seed = (0, crc32(machine.encode()))
@@ -257,6 +260,55 @@ def alarm_rates(evaluation: Evaluation, machine: str, system: str, seeds, label:
     weights = np.vstack([np.ones(len(clips)), weights])
     masks = {name: (domains == name) | (name == "all") for name in ("source", "target", "all")}
     return {name: weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1) for name, mask in masks.items()}
+
+
+# goals
+
+
+def alarms_markdown(table: pd.DataFrame) -> str:
+    """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
+    columns = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")]
+    rows = []
+    for (data, machine, domain), group in table.groupby(["data", "machine", "domain"], sort=False):
+        if machine == "mean" or domain == "all":
+            per_cent = 100 * group.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
+            cells = {column: f"{rate:.1f} [{lo:.1f}, {hi:.1f}]" for column, rate, lo, hi in per_cent.itertuples()}
+            where = f"{machine}, {data}" + ("" if domain == "all" else f", {domain} alone")
+            rows.append([where, *(cells.get(column, "") for column in columns)])
+    heads = [f"asked {100 * rate:g} %" if clips == "normal" else "faults heard" for rate, clips in columns]
+    return claims.markdown(["test clips of", *heads], rows)
+
+
+def speed_markdown(table: pd.DataFrame) -> str:
+    """Time and memory of one full-size machine, stage by stage."""
+    return claims.markdown(table, [["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy()], " --- |")
+
+
+def systems_markdown(table: pd.DataFrame) -> str:
+    """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
+    t = claims.select(table, family="machines", metric="omega")
+    columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
+    rows = []
+    for system, group in t.groupby("variant", sort=False):
+        group = group.set_index(["data", "machine"])
+        cells = [f"{100 * group.loc[c, 'value']:.1f}" for c in columns]
+        value, hi, lo = (-100 * group.loc[columns[-1], c] for c in ("difference", "lo", "hi"))
+        minus = "" if system == "asdkit" else f"{value:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
+        rows.append([f"`{system}`", *cells, minus])
+    heads = [f"{m}, {d}" for d, m in columns]
+    return claims.markdown(["system", *heads, f"`asdkit` minus it, {columns[-1][0]}"], rows)
+
+
+def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
+    """Write ``goals.md`` into a folder, where there are tables of the study; return the goals."""
+    table = claims.goals_table(tables)
+    if not table.empty:
+        texts = [claims.goals_markdown(table), systems_markdown(tables["study"])]
+        texts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
+        texts += [speed_markdown(tables["speed"])] if "speed" in tables else []
+        texts += [f"Written by `asdkit figures` from the tables of `benchmarks/`, not by hand; rules: `{claims.RULES}`."]
+        write(Path(out) / "goals.md", "\n\n".join(texts) + "\n")
+    return table
 
 
 def main() -> None:

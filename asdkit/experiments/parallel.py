@@ -1,0 +1,95 @@
+"""Spread tasks over the processes of this computer, or over the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from asdkit.recordings import InputError
+
+TIMEOUT = 5.0  # seconds in which a scheduler answers, and then has a worker
+worker_lock = threading.Lock()  # the threads of one Dask worker take turns: torch's random state belongs to the process
+
+Task = Callable[[], Iterator]
+
+
+@contextmanager
+def workers(jobs: int = 1, scheduler: str | None = None) -> Iterator[Callable[[Iterable[Task]], Iterator[int]]]:
+    """A function that runs tasks; it yields how many steps are newly done, in whatever order.
+
+    A task is called without arguments and is a generator of its steps. It may be run again after its worker was killed.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes on this computer; 1 is this very process.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used in place of processes. It gives the task of a killed worker to
+        another one, and gives up after its setting ``allowed-failures``.
+
+    Raises
+    ------
+    InputError
+        Where Dask is not installed, no scheduler with a worker answers, a process was killed, or Dask gave up.
+    """
+    if scheduler is None:
+        yield partial(_on_processes, jobs) if jobs > 1 else lambda tasks: (1 for task in tasks for _ in task())
+    else:
+        with _connect(scheduler) as client:
+            yield partial(_on_cluster, client)
+
+
+def _n_steps(task: Task) -> int:
+    with worker_lock:
+        return sum(1 for _ in task())
+
+
+def _on_processes(jobs: int, tasks: Iterable[Task]) -> Iterator[int]:
+    try:
+        yield from Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(delayed(_n_steps)(t) for t in tasks)
+    except TerminatedWorkerError:
+        raise _killed() from None
+
+
+def _on_cluster(client, tasks: Iterable[Task]) -> Iterator[int]:
+    """With Dask's own futures: joblib's back-end for them waits for ever for a task that Dask has given up."""
+    from distributed import CancelledError, KilledWorker, as_completed
+
+    futures = [client.submit(_n_steps, task, pure=False) for task in tasks]
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            yield future.result()
+    except (KilledWorker, CancelledError):
+        raise _killed() from None
+    finally:
+        client.cancel(futures)
+
+
+def _killed() -> InputError:
+    return InputError(
+        "workers: found one that was killed, expected memory for all; what is written stays, and the same command continues it"
+    )
+
+
+def _connect(address: str):
+    """A Dask client of a scheduler that has workers."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(f"scheduler {address}: found no package distributed, expected the extra `dask` of asdkit") from None
+    try:
+        client = Client(address, timeout=TIMEOUT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(f"scheduler {address}: found {found}; expected a scheduler that answers in {TIMEOUT:g} s") from None
+    try:
+        client.wait_for_workers(1, timeout=TIMEOUT)
+    except TimeoutError:
+        client.close()
+        raise InputError(f"scheduler {address}: found no worker in {TIMEOUT:g} s, expected one or more") from None
+    return client
