@@ -63,10 +63,9 @@ class Config:
 
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
-    weigh: bool = option(True, "weigh each block by how well its whitening is supported by the recordings")
     balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
-    k: int = option(3, "neighbours", 1, MANY)
+    k: int = option(1, "neighbours", 1, MANY)
     n_0: float = option(1.0, "recordings' worth of source scale in the target scale", 0, MANY)
     aggregate: Literal["pooled", "mean", "top", "max"] = option(
         "pooled", "pooled: descriptors are averaged over the windows of a clip, and clips compared; else how window scores are"
@@ -137,7 +136,7 @@ class Config:
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge", "modulation"), conditioning="subspace", alpha=0.5, rank=8,
     control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=64, learning_rate=2e-3,
-    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, weigh=False, balance=True, backend="domain", k=3, n_0=10.0,
+    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, backend="domain", k=3, n_0=10.0,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
 

@@ -19,9 +19,7 @@ import torch
 
 from asdkit.conditioning import FarConditioner, fit_conditioner
 from asdkit.config import Config
-from asdkit.knn import distances, median_scale
-
-FOLDS = 5  # of recordings, in which a block is measured by a whitening that has not seen them
+from asdkit.knn import median_scale
 
 
 def whitening(z: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray) -> tuple[torch.Tensor, float]:
@@ -153,7 +151,8 @@ def fit_space(
     space = Space(scalers, dict.fromkeys(blocks, 1.0), conditioner, removed)
     if not config.balance or len(blocks) == 1:
         return space
-    scales = {name: _scale(space, name, x, clips, recordings, is_target, config) for name, x in blocks.items()}
+    groups = recordings[unit_rows(clips, config)]
+    scales = {name: balance_scale(units(space.conditioned(name, x), clips, config), groups) for name, x in blocks.items()}
     return replace(space, scales=scales)
 
 
@@ -162,43 +161,10 @@ def conditions_embedding(config: Config) -> bool:
     return config.conditioning == "subspace" and "msm" in config.blocks and config.alpha > 0 and config.rank > 0
 
 
-def _scale(space: Space, name: str, x: torch.Tensor, clips, recordings, is_target, config: Config) -> float:
-    """What a block is divided by, see `balance_scale` and `block_weight`."""
-    z = units(space.conditioned(name, x), clips, config)
-    rows = unit_rows(clips, config)
-    scale = balance_scale(z, recordings[rows])
-    if not (config.weigh and config.whiten):
-        return scale
-    unseen = unseen_distance(x, clips, recordings, is_target, config)
-    return scale / block_weight(space.scalers[name].rho, unseen / scale) if np.isfinite(unseen) else scale
-
-
 def balance_scale(z: torch.Tensor, recordings: np.ndarray) -> float:
     """The scalar that a block is divided by: median leave-one-recording-out nearest-neighbour distance of training normals."""
     scale = median_scale(z, recordings, k=1)
     return 1.0 if np.isnan(scale) else scale
-
-
-def block_weight(rho: float, growth: float) -> float:
-    """Weight of a block in the space, from normal recordings alone.
-
-    A whitening that is fitted to few recordings fits them too well: the distances of recordings that it has not seen are
-    `growth` times those of the others, and Ledoit and Wolf's `rho` is near 1. What such a block says counts less.
-    """
-    return max(rho, 0.02) ** -0.25 / growth
-
-
-def unseen_distance(x: torch.Tensor, clips, recordings, is_target, config: Config) -> float:
-    """Median nearest-neighbour distance of training clips under a scaler that has not seen their recording; NaN for too few."""
-    ids = np.random.default_rng(0).permutation(np.unique(recordings))
-    nearest = []
-    for held in np.array_split(ids, min(FOLDS, len(ids))):
-        out = np.isin(recordings, held)
-        if len(held) and len(set(recordings[~out])) > 1:
-            scaler = Scaler.fit(x[torch.from_numpy(~out)], recordings[~out], is_target[~out])
-            unseen, bank = (units(scaler(x[torch.from_numpy(rows)]), clips[rows], config) for rows in (out, ~out))
-            nearest.append(distances(unseen, bank).amin(1))
-    return float(torch.cat(nearest).median()) if nearest else float("nan")
 
 
 def units(z: torch.Tensor, clips: np.ndarray, config: Config) -> torch.Tensor:
