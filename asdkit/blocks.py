@@ -5,8 +5,8 @@ is made by a function in `FITTERS`, and applied by a `FeatureExtractor`.
 
 Legend
 ------
-spectra : {(channel, resolution): (n_bands, n_frames)} log-mel in dB. Channels near, far, residual (near with far cancelled);
-    "slow" is 1024 / 512 with 128 bands, "fast" 256 / 128 with 32 bands, for modulation above 15 Hz.
+spectra : {channel: (n_bands, n_frames)} log-mel in dB: "near", "far", "conditioned" (near with a share of far cancelled), all
+    1024 / 512 with 128 bands; and "conditioned, fast", 256 / 128 with 32 bands, for modulation above 15 Hz.
 starts : (n_windows,) first frame of each window. blocks : {name: (n_windows, dim)} of one clip.
 """
 
@@ -29,54 +29,48 @@ from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft,
 
 HOP = 512
 SPEED = 4  # fast frames per slow frame
-RESOLUTIONS = {"slow": (1024, HOP, 128), "fast": (256, HOP // SPEED, 32)}  # n_fft, hop, mel bands
-CHANNELS = ("near", "far", "residual")
-Spectra = dict[tuple[str, str], torch.Tensor]
+FAST = (256, HOP // SPEED, 32)  # n_fft, hop, mel bands
+N_MELS = 128
+CHANNELS = ("near", "far", "conditioned")
+Spectra = dict[str, torch.Tensor]
 
 
 # spectra of a clip
 
 
-def extract(samples: np.ndarray, penalty: float, fast: Iterable[str] = ()) -> Spectra:
-    """Log-mels of near, far and the far-cancelled residual of one clip.
+def extract(samples: np.ndarray, config: Config, rng: np.random.Generator | None = None) -> Spectra:
+    """Log-mels of near, far and the conditioned channel of one clip.
 
     Parameters
     ----------
     samples : (2, n_samples) float32
-    penalty : float
-        Of the complex ridge.
-    fast : iterable of str
-        Channels wanted at the fast resolution too.
+    config : Config
+    rng : numpy.random.Generator, optional
+        Of the control "scrambled-phase".
     """
     samples = torch.from_numpy(np.ascontiguousarray(samples))
-    wanted = {"slow": CHANNELS, "fast": tuple(fast)}
-    spectra = {}
-    for resolution, (n_fft, hop, n_mels) in RESOLUTIONS.items():
-        if channels := wanted[resolution]:
-            near, far = stft(samples, n_fft, hop)
-            specs = {"near": near, "far": far}
-            if "residual" in channels:
-                specs["residual"] = dsp.cancel_far(near, far, penalty)
-            spectra |= {(c, resolution): log_mel(specs[c], n_mels) for c in channels}
+    near, far = stft(samples)
+    spectra = {"near": log_mel(near), "far": log_mel(far), "conditioned": log_mel(_conditioned(near, far, config, rng))}
+    if "modulation" in config.blocks:
+        n_fft, hop, n_mels = FAST
+        near, far = stft(samples, n_fft, hop)
+        spectra["conditioned, fast"] = log_mel(_conditioned(near, far, config, rng), n_mels)
     return spectra
 
 
-def fast_channels(config: Config) -> tuple[str, ...]:
-    """Channels whose fast spectra a configuration needs."""
-    needed = "modulation" in config.blocks and config.modulation != "slow"
-    return tuple(sorted(config.modulation_channels)) if needed else ()
+def _conditioned(near, far, config: Config, rng):
+    """near - alpha H far, or near itself where alpha acts on the embedding."""
+    alpha = config.alpha if config.conditioning == "input" else 0.0
+    if config.control == "scrambled-phase" and alpha > 0:
+        rng = np.random.default_rng(0) if rng is None else rng
+        phase = torch.from_numpy(np.exp(2j * np.pi * rng.random(len(near))).astype(np.complex64))
+        return near - alpha * (phase * dsp.transfer(near, far, config.cancel_penalty))[:, None] * far
+    return dsp.cancel_far(near, far, alpha, config.cancel_penalty)
 
 
-def read_spectra(clip: Clip, config: Config, fast: Iterable[str] | None = None) -> Spectra:
-    """Read and extract one clip. One shorter than a window is tiled, with a warning.
-
-    Parameters
-    ----------
-    fast : iterable of str, optional
-        Channels wanted at the fast resolution; those that `config` needs by default.
-    """
-    samples = at_least_a_window(clip.read(), clip.path, config.width)
-    return extract(samples, config.ridge_penalty, fast_channels(config) if fast is None else fast)
+def read_spectra(clip: Clip, config: Config) -> Spectra:
+    """Read and extract one clip. One shorter than a window is tiled, with a warning."""
+    return extract(at_least_a_window(clip.read(), clip.path, config.width), config)
 
 
 def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
@@ -93,37 +87,43 @@ def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class BandScaler:
-    """Standardises each band of a log-mel by training statistics, (n_mels, 1) each."""
+class BandWhitening:
+    """z-scores each band, then decorrelates the bands (ZCA): a squared error then learns every direction, not the loudest."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: torch.Tensor  # (n_mels, 1)
+    std: torch.Tensor  # (n_mels, 1)
+    matrix: torch.Tensor  # (n_mels, n_mels), symmetric
 
     @classmethod
-    def fit(cls, logmels: list[torch.Tensor]) -> BandScaler:
-        """From the frames of all clips, clip by clip."""
+    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> BandWhitening:
+        """From the frames of all clips, clip by clip; the covariance is shrunk toward its mean variance."""
         n = sum(x.shape[1] for x in logmels)
         mean = sum(x.double().sum(1, keepdim=True) for x in logmels) / n
-        variance = sum((x.double() - mean).square().sum(1, keepdim=True) for x in logmels) / n
-        return cls(mean.float(), variance.sqrt().clamp(min=1e-3).float())  # 1e-3 dB: a silent band stays finite
+        covariance = sum((x - mean) @ (x - mean).T for x in map(torch.Tensor.double, logmels)) / n
+        std = covariance.diagonal()[:, None].sqrt().clamp(min=1e-3)  # 1e-3 dB: a silent band stays finite
+        correlation = covariance / (std * std.T)
+        target = correlation.diagonal().mean() * torch.eye(len(std), dtype=std.dtype)
+        values, vectors = torch.linalg.eigh((1 - shrinkage) * correlation + shrinkage * target)
+        return cls(mean.float(), std.float(), ((vectors * values.clamp(min=1e-6).rsqrt()) @ vectors.T).float())
 
     def __call__(self, logmel: torch.Tensor) -> torch.Tensor:
-        return (logmel - self.mean) / self.std
+        """Shape: (n_mels, n_frames) dB -> (n_mels, n_frames)."""
+        return self.matrix @ ((logmel - self.mean) / self.std)
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network, or any function of windows, and the band scalers of what it reads.
+    """A network, or any function of windows, and the band whitening of what it reads.
 
-    `net` is a `asdkit.msm.MSM`, or a callable (n_windows, 128, width) -> (n_windows, dim) of standardised log-mel windows.
+    `net` is a `asdkit.msm.MSM`, or a callable (n_windows, 128, width) -> (n_windows, dim) of whitened log-mel windows.
     """
 
-    scalers: dict[str, BandScaler]  # by channel
+    whitenings: dict[str, BandWhitening]  # by channel
     net: Callable
 
     def windows(self, spectra: Spectra, starts, channel: str, width: int) -> torch.Tensor:
-        """Standardised windows of one channel: (n_windows, 128, width)."""
-        return cut_windows(self.scalers[channel](spectra[channel, "slow"]), starts, width)
+        """Whitened windows of one channel: (n_windows, 128, width)."""
+        return cut_windows(self.whitenings[channel](spectra[channel]), starts, width)
 
     @torch.no_grad()
     def embed(self, spectra: Spectra, starts, channel: str, width: int) -> torch.Tensor:
@@ -148,13 +148,14 @@ class Materials:
     description: str = ""  # of the progress bar
 
 
-def make_examples(spectra: Sequence[Spectra], clips: Sequence[Clip], config: Config) -> tuple[dict[str, BandScaler], Examples]:
-    """Band scalers of every channel of one machine, and what a network sees of its training clips."""
-    scalers = {c: BandScaler.fit([s[c, "slow"] for s in spectra]) for c in CHANNELS}
-    return scalers, Examples(
+def make_examples(spectra: Sequence[Spectra], clips: Sequence[Clip], config: Config) -> tuple[dict, Examples]:
+    """Band whitenings of the channels of one machine, and what a network sees of its training clips."""
+    far = config.conditioning == "subspace" or config.objective == "far-to-near"
+    whitenings = {c: BandWhitening.fit([s[c] for s in spectra]) for c in ("conditioned", *["far"] * far)}
+    return whitenings, Examples(
         name=str(clips[0].path.parent),
-        spectrograms=[scalers["near"](s["near", "slow"]) for s in spectra],
-        far=[scalers["far"](s["far", "slow"]) for s in spectra] if config.objective == "far-to-near" else [],
+        spectrograms=[whitenings["conditioned"](s["conditioned"]) for s in spectra],
+        far=[whitenings["far"](s["far"]) for s in spectra] if config.objective == "far-to-near" else [],
         classes=[class_name(c) for c in clips],
     )
 
@@ -165,28 +166,29 @@ def network_seed(seed: int) -> int:
 
 
 def fit_encoder(given: Materials) -> tuple[Encoder, None]:
-    """Band scalers, and the network trained on this machine; or the callable that takes its place."""
-    scalers, own = make_examples(given.spectra, given.training.clips, given.config)
+    """Band whitenings, and the network trained on this machine; or the callable that takes its place."""
+    whitenings, own = make_examples(given.spectra, given.training.clips, given.config)
     if given.embed is not None:
-        return Encoder(scalers, given.embed), None
+        return Encoder(whitenings, given.embed), None
     machines, seed = [own, *given.others], network_seed(given.seed)
-    return Encoder(scalers, train_objective(machines, given.config, seed, given.description)[0]), None
+    return Encoder(whitenings, train_objective(machines, given.config, seed, given.description)[0]), None
 
 
 def fit_ridge(given: Materials) -> tuple[dsp.Ridge, list[dsp.Ridge]]:
     """The log-mel ridge of all clips, and for each training clip the ridge of the clips outside its fold."""
     config, folds, sums = given.config, given.training.folds(given.config.ridge_folds), {}
     for s, fold in zip(given.spectra, folds):
-        clip = dsp.RidgeStatistics.of(s["near", "slow"], s["far", "slow"], config.context)
+        clip = dsp.RidgeStatistics.of(s["near"], s["far"], config.context)
         sums[fold] = sums[fold] + clip if fold in sums else clip
     rest = [[sums[g] for g in sums if g != fold] or list(sums.values()) for fold in range(int(folds.max()) + 1)]
     whole, *by_fold = [sum(s[1:], s[0]).solve(config.ridge_penalty) for s in [list(sums.values()), *rest]]
     return whole, [by_fold[fold] for fold in folds]
 
 
-_SPECTRA = ("width", "ridge_penalty")
-_ENCODER = ("train_hop", "objective", "mask_ratio", "bottleneck", "steps", "batch_size", "learning_rate", "threads", *_SPECTRA)
-_RIDGE = ("context", "ridge_folds", *_SPECTRA)
+_CLIP = ("width",)  # a shorter clip is tiled to it
+_CONDITIONED = ("conditioning", "alpha", "control", "cancel_penalty", *_CLIP)
+_ENCODER = ("train_hop", "objective", "mask_ratio", "steps", "batch_size", "learning_rate", "threads", *_CONDITIONED)
+_RIDGE = ("ridge_penalty", "context", "ridge_folds", *_CLIP)
 
 
 @dataclass(frozen=True)
@@ -222,21 +224,14 @@ def mel_centres(n_mels: int) -> np.ndarray:
 
 def banded(n_statistics: int, n_bands: int = 128) -> Callable[[Config], Bands]:
     """Bands of a block that is (statistic x band)."""
-    mel = hz_to_mel(mel_centres(RESOLUTIONS["slow"][2])).reshape(n_bands, -1)
+    mel = hz_to_mel(mel_centres(N_MELS)).reshape(n_bands, -1)
     return lambda config: Bands(mel_to_hz(mel.mean(1)), np.tile(np.arange(n_bands), n_statistics))
 
 
 def modulation_axis(config: Config) -> Bands:
-    """Channels x resolutions x bands x modulation bands; a slow band counts for the fast one that is nearest in mel."""
-    resolutions = ["slow", "fast"] if config.modulation == "both" else [config.modulation]
-    hz, index = mel_centres(RESOLUTIONS[resolutions[-1]][2]), []
-    for resolution in resolutions:
-        speed = SPEED if resolution == "fast" else 1
-        width = SPEED * (config.width - 1) if resolution == "fast" else config.width
-        own = hz_to_mel(mel_centres(RESOLUTIONS[resolution][2]))
-        nearest = np.abs(own[:, None] - hz_to_mel(hz)).argmin(1)
-        index.append(np.repeat(nearest, len(dsp.modulation_bands(width, speed * SAMPLE_RATE / HOP))))
-    return Bands(hz, np.tile(np.concatenate(index), len(config.modulation_channels)))
+    """Bands x modulation bands."""
+    n = len(dsp.modulation_bands(SPEED * (config.width - 1), SPEED * SAMPLE_RATE / HOP))
+    return Bands(mel_centres(FAST[2]), np.repeat(np.arange(FAST[2]), n))
 
 
 def _no_bands(config: Config) -> None:
@@ -259,8 +254,8 @@ class Block:
         ``bands(config)`` -> `Bands`, or None where dimensions have no frequency.
     learned : str
         Name in `FITTERS` of what it needs; empty where it learns nothing.
-    far : str
-        Option that makes it read far: a channel, or "always"; empty where it cannot.
+    far : bool
+        Whether it is nothing without far.
     """
 
     words: str
@@ -268,7 +263,7 @@ class Block:
     describe: Callable
     bands: Callable[[Config], Bands | None] = _no_bands
     learned: str = ""
-    far: str = ""
+    far: bool = False
 
 
 @dataclass(frozen=True)
@@ -289,7 +284,7 @@ class FeatureExtractor:
         names : iterable of str, optional
             Blocks wanted; those of the configuration by default.
         """
-        starts = window_starts(spectra["near", "slow"].shape[1], self.config.width, hop)
+        starts = window_starts(spectra["near"].shape[1], self.config.width, hop)
         return {name: BLOCKS[name].describe(self, spectra, starts) for name in names or self.config.blocks}
 
     def describe_all(self, segments: Iterable[Spectra], hop: int) -> dict[str, torch.Tensor]:
@@ -297,9 +292,9 @@ class FeatureExtractor:
         described = [self.describe(spectra, hop) for spectra in segments]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
-    def windows(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
-        """Slow windows of one channel, dB: (n_windows, 128, width)."""
-        return cut_windows(spectra[channel, "slow"], starts, self.config.width)
+    def statistics(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
+        """Mean and standard deviation over time of each band of one channel: (n_windows, 256)."""
+        return dsp.statistics(cut_windows(spectra[channel], starts, self.config.width))
 
     def embed(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
         """Embedding of one channel: (n_windows, dim)."""
@@ -335,26 +330,26 @@ def fit_extractor(
     return extractor, [replace(extractor, learned=learned) for learned in own]
 
 
-def _msm(extractor, spectra, starts):
-    return extractor.embed(spectra, starts, extractor.config.msm_channel)
+def _embedding(channel: str) -> Callable:
+    return lambda extractor, spectra, starts: extractor.embed(spectra, starts, channel)
 
 
-def _msm_far(extractor, spectra, starts):
-    return extractor.embed(spectra, starts, "far")
+def _statistics(channel: str) -> Callable:
+    return lambda extractor, spectra, starts: extractor.statistics(spectra, starts, channel)
 
 
 @torch.no_grad()
 def _msm_residual(extractor, spectra, starts):
-    """The model's own residual, (n_windows, 1).
+    """The model's own residual by band, (n_windows, 128).
 
     Of the MSM, each of as many masks as it takes to hide every patch once is applied to every window, so that it is
     deterministic; of the autoencoder nothing is hidden.
     """
     config, encoder = extractor.config, extractor.learned["encoder"]
-    x, grid = encoder.windows(spectra, starts, config.msm_channel, config.width), encoder.net.grid
+    x, grid = encoder.windows(spectra, starts, "conditioned", config.width), encoder.net.grid(config.width)
     masks = striped(grid) if config.objective == "msm" else [torch.zeros(1, *grid, dtype=torch.bool)]
     errors = [masked_error(encoder.net, x, hidden.expand(len(x), -1, -1)) for hidden in masks]
-    return torch.stack(errors).mean(0)[:, None]
+    return torch.stack(errors).mean(0)
 
 
 def striped(grid: tuple[int, int], n: int = 2) -> list[torch.Tensor]:
@@ -363,61 +358,36 @@ def striped(grid: tuple[int, int], n: int = 2) -> list[torch.Tensor]:
     return [(diagonal == i)[None] for i in range(n)]
 
 
-def _ridge_complex(extractor, spectra, starts):
-    return dsp.statistics(extractor.windows(spectra, starts, "residual"))
-
-
-def _ridge_log_mel(extractor, spectra, starts):
-    residual = extractor.learned["ridge"].residual(spectra["near", "slow"], spectra["far", "slow"])
+def _ridge(extractor, spectra, starts):
+    residual = extractor.learned["ridge"].residual(spectra["near"], spectra["far"])
     return dsp.statistics(cut_windows(residual, starts, extractor.config.width), with_p95=True)
 
 
 def _modulation(extractor, spectra, starts):
-    """Temporal modulation of the chosen channels at the chosen resolutions."""
-    config, descriptors = extractor.config, []
-    for channel in config.modulation_channels:
-        if config.modulation != "fast":
-            descriptors.append(dsp.modulation(extractor.windows(spectra, starts, channel), SAMPLE_RATE / HOP))
-        if config.modulation != "slow":
-            width = SPEED * (config.width - 1)  # never past the end of the clip
-            windows = cut_windows(spectra[channel, "fast"], SPEED * starts, width)
-            descriptors.append(dsp.modulation(windows, SPEED * SAMPLE_RATE / HOP))
-    return torch.cat(descriptors, dim=1)
+    width = SPEED * (extractor.config.width - 1)  # never past the end of the clip
+    return dsp.modulation(cut_windows(spectra["conditioned, fast"], SPEED * starts, width), SPEED * SAMPLE_RATE / HOP)
 
 
 def _texture(extractor, spectra, starts):
-    return dsp.texture(extractor.windows(spectra, starts, extractor.config.texture_channel))
+    return dsp.texture(cut_windows(spectra["near"], starts, extractor.config.width))
 
 
-def _logmel(extractor, spectra, starts):
-    return dsp.statistics(extractor.windows(spectra, starts, extractor.config.logmel_channel))
-
-
+_STATISTICS = "mean and standard deviation of log-mel energies"
 BLOCKS = {
-    "msm": Block("log-mel energies", (*_ENCODER, "msm_channel"), _msm, learned="encoder", far="msm_channel"),
-    "msm-far": Block("log-mel energies of far", _ENCODER, _msm_far, learned="encoder", far="always"),
-    "msm-residual": Block(
-        "log-mel energies", (*_ENCODER, "msm_channel"), _msm_residual, learned="encoder", far="msm_channel"
+    "msm": Block("log-mel energies", _ENCODER, _embedding("conditioned"), learned="encoder"),
+    "msm-far": Block("log-mel energies of far", _ENCODER, _embedding("far"), learned="encoder", far=True),
+    "msm-residual": Block("log-mel energies", _ENCODER, _msm_residual, banded(1), learned="encoder"),
+    "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _statistics("conditioned"), banded(2)),
+    "statistics-near": Block(_STATISTICS, _CLIP, _statistics("near"), banded(2)),
+    "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _statistics("far"), banded(2), far=True),
+    "ridge": Block(
+        "residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge, banded(3),
+        learned="ridge", far=True,
     ),
-    "ridge-complex": Block(
-        "log-mel energies of the near signal after ridge cancellation of the far one", _SPECTRA, _ridge_complex, banded(2),
-        far="always",
-    ),
-    "ridge-log-mel": Block(
-        "residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge_log_mel, banded(3),
-        learned="ridge", far="always",
-    ),
-    "modulation": Block(
-        "modulation spectra of log-mel envelopes", ("modulation_channels", "modulation", *_SPECTRA), _modulation,
-        modulation_axis, far="modulation_channels",
-    ),
+    "modulation": Block("modulation spectra of log-mel envelopes", _CONDITIONED, _modulation, modulation_axis),
     "texture": Block(
-        "spectro-temporal contrast of the log-mel spectrogram at several scales", ("texture_channel", *_SPECTRA), _texture,
-        banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS), far="texture_channel",
-    ),
-    "logmel": Block(
-        "mean and standard deviation of log-mel energies", ("logmel_channel", *_SPECTRA), _logmel, banded(2),
-        far="logmel_channel",
+        "spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP, _texture,
+        banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS),
     ),
 }  # fmt: skip
 
@@ -446,11 +416,9 @@ def check(config: Config) -> Config:
     ------
     InputError
     """
-    if unknown := [name for name in (*config.blocks, *config.whiten) if name not in BLOCKS]:
+    if unknown := [name for name in config.blocks if name not in BLOCKS]:
         raise InputError(f"config: found block {', '.join(unknown)}, expected {', '.join(BLOCKS)}")
     check_backend(config.backend)
-    if config.backend == "value" and tuple(config.blocks) != ("msm-residual",):
-        raise InputError(f"config: found backend = 'value' with blocks = {config.blocks!r}, expected ('msm-residual',)")
     if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
         expected = ", ".join(RECONSTRUCT)
         raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
@@ -458,8 +426,5 @@ def check(config: Config) -> Config:
 
 
 def without_far(config: Config) -> Config:
-    """The same system without a far microphone: nothing of it reads far, and there is no Far-conditioning."""
-    blocks = tuple(b for b in config.blocks if BLOCKS[b].learned != "ridge" and b != "msm-far")
-    near = {BLOCKS[b].far for b in BLOCKS} - {"", "always"}
-    channels = {name: ("near",) if name.endswith("s") else "near" for name in near}
-    return replace(config, blocks=blocks, rank=0, **channels)
+    """The same system without a far microphone: near itself in place of the conditioned channel, no block that needs far."""
+    return replace(config, blocks=tuple(b for b in config.blocks if not BLOCKS[b].far), conditioning="input", alpha=0.0)

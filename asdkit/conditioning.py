@@ -44,8 +44,6 @@ def fit_conditioner(
     recordings: np.ndarray,
     alpha: float,
     rank: int,
-    rank_rule: str = "fixed",
-    subspace: str = "pls",
     control: str = "none",
     seed: int = 0,
 ) -> FarConditioner:
@@ -58,29 +56,22 @@ def fit_conditioner(
     alpha : float
         Share of the subspace removed, [0, 1].
     rank : int
-        Number of directions, or the cap of `rank_rule` "shuffled".
-    rank_rule : {"fixed", "shuffled"}
-        "shuffled": as many as exceed the largest value found with far clips of other recordings. Not safe where the far
-        microphone hears the machine.
-    subspace : {"pls", "cca"}
-        Left singular directions of the cross-covariance, plain or ridge-whitened. Always orthonormalised.
+        Number of directions: the left singular directions of the cross-covariance (PLS), orthonormalised.
     control : {"none", "random", "near-pca", "other-recording"}
         Negative controls of the same rank: a random subspace, the leading principal components of near alone, a far channel
         taken from another recording.
     seed : int
-        Of the random control and of the shuffles.
+        Of the random control and of other recordings.
     """
     rng = np.random.default_rng(seed)
     rank = min(rank, near.shape[1], len(near))
-    if rank and rank_rule == "shuffled":
-        rank = shuffled_rank(near, far, recordings, rank, subspace, rng)
     if control == "random":
         basis = torch.from_numpy(rng.standard_normal((near.shape[1], rank))).to(near)
     elif control == "near-pca":
         basis = torch.linalg.svd(near - near.mean(0), full_matrices=False).Vh.T[:, :rank]
     else:
         paired = far if control == "none" else far[other_recording(recordings, rng)]
-        basis = shared_directions(near, paired, subspace)[0][:, :rank]
+        basis = shared_directions(near, paired)[0][:, :rank]
     basis = torch.linalg.qr(basis).Q if rank else basis[:, :0]
     return FarConditioner(near.mean(0), basis.contiguous(), alpha)  # as it is stored: products round by memory layout
 
@@ -111,14 +102,6 @@ def _whitener(x: torch.Tensor, ridge: float = 0.1) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp(min=0) + ridge * values.mean().clamp(min=1e-12)
     return (vectors / values.sqrt()) @ vectors.T
-
-
-def shuffled_rank(near, far, recordings, cap: int, subspace: str, rng: np.random.Generator, n_shuffles: int = 5) -> int:
-    """Number of strengths above the largest of `n_shuffles` sets of pairs from different recordings, at most `cap`."""
-    null = max(
-        float(shared_directions(near, far[other_recording(recordings, rng)], subspace)[1][0]) for _ in range(n_shuffles)
-    )
-    return min(cap, int((shared_directions(near, far, subspace)[1] > null).sum()))
 
 
 def other_recording(recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:

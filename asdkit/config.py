@@ -16,7 +16,6 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from asdkit.recordings import InputError
 
-Channel = Literal["near", "far", "residual"]
 MANY = 10**9
 
 
@@ -35,46 +34,42 @@ class Config:
     test_hop: int = option(20, "frames between the windows of a scored clip", 1, MANY)
 
     # blocks
-    blocks: tuple[str, ...] = option(("msm", "ridge-complex", "ridge-log-mel", "texture"), "what makes the system, in order")
-    texture_channel: Channel = option("near", "channel of the block texture")
-    logmel_channel: Channel = option("near", "channel of the plain log-mel statistics, the block of a baseline")
+    blocks: tuple[str, ...] = option(("msm", "statistics", "texture", "ridge", "modulation"), "what makes the system, in order")
+
+    # Far-conditioning
+    conditioning: Literal["input", "subspace"] = option(
+        "input", "what alpha acts on: input, near - alpha H far; subspace, the directions of the embedding that far shares"
+    )
+    alpha: float = option(0.9, "share of far that is cancelled, or of the subspace that is removed; 0 is near itself", 0, 1)
+    rank: int = option(8, "directions of the subspace", 0, MANY)
+    control: Literal["none", "other-recording", "scrambled-phase", "random", "near-pca"] = option(
+        "none", "negative control: far of another recording; H with its phase scrambled; two other subspaces"
+    )
+    cancel_penalty: float = option(1e-2, "ridge of H, a fraction of the mean far power", 0, MANY)
 
     # encoder: the masked spectrogram model, or the same network under another objective
     objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = option(
         "msm", "what the network is trained for, see `asdkit.objectives`"
     )
-    msm_channel: Channel = option("near", "channel whose embedding is scored; networks are trained on near")
     mask_ratio: float = option(0.6, "share of patches that the objective msm hides", 0, 0.99)
-    bottleneck: int = option(128, "units of the embedding", 1, MANY)
-    steps: int = option(50, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
+    steps: int = option(300, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
     batch_size: int = option(64, "windows in a batch", 1, MANY)
     learning_rate: float = option(2e-3, "peak of a one-cycle schedule", 1e-12, 10)
 
-    # DSP descriptors
-    ridge_penalty: float = option(
-        1e-2, "complex ridge: fraction of the mean far power; log-mel ridge: of the mean variance of the context", 0, MANY
-    )
-    context: int = option(2, "frames of far context on each side, of the log-mel ridge", 0, 100)
-    ridge_folds: int = option(5, "folds of recordings whose ridge residuals are out of fold, of the log-mel ridge", 2, 100)
-    modulation_channels: tuple[Channel, ...] = option(("near", "far"), "channels of the block modulation")
-    modulation: Literal["slow", "fast", "both"] = option("slow", "slow: 1024 / 512, 128 bands; fast: 256 / 128, 32 bands")
-
-    # Far-conditioning
-    alpha: float = option(0.5, "share of the nuisance subspace that is removed", 0, 1)
-    rank: int = option(8, "directions of the subspace, or the cap of rank_rule shuffled; 0 switches it off", 0, MANY)
-    rank_rule: Literal["fixed", "shuffled"] = option("fixed", "how the number of directions is found")
-    subspace: Literal["pls", "cca"] = option("pls", "directions that covary, or that correlate, with far")
-    control: Literal["none", "random", "near-pca", "other-recording"] = option("none", "negative control of the subspace")
+    # log-mel ridge
+    ridge_penalty: float = option(1e-2, "fraction of the mean variance of the far context", 0, MANY)
+    context: int = option(2, "frames of far context on each side", 0, 100)
+    ridge_folds: int = option(5, "folds of recordings whose residuals are out of fold", 2, 100)
 
     # space and kNN
-    whiten: tuple[str, ...] = option(("texture",), "blocks that are whitened, so that distances are Mahalanobis distances")
-    fusion: Literal["concatenate", "mean", "max"] = option("mean", "one space, or mean or maximum of standardised block scores")
+    whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
     balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
-    k: int = option(3, "neighbours", 1, MANY)
+    k: int = option(1, "neighbours", 1, MANY)
     n_0: float = option(1.0, "recordings' worth of source scale in the target scale", 0, MANY)
-    standardise_clips: int = option(200, "training clips whose scores standardise a block", 1, MANY)
-    aggregate: Literal["top", "mean", "max"] = option("mean", "how window scores become a file score")
+    aggregate: Literal["pooled", "mean", "top", "max"] = option(
+        "pooled", "pooled: descriptors are averaged over the windows of a clip, and clips compared; else how window scores are"
+    )
     top: float = option(0.1, "share of the windows that aggregate top averages", 1e-9, 1)
 
     # decision
@@ -139,11 +134,9 @@ class Config:
 
 
 _REPORT = dict(
-    width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge-log-mel", "modulation"),
-    texture_channel="near", logmel_channel="near", objective="msm", msm_channel="near", mask_ratio=0.6,
-    bottleneck=128, steps=50, batch_size=64, learning_rate=2e-3, ridge_penalty=1e-2, context=2, ridge_folds=5,
-    modulation_channels=("near", "far"), modulation="slow", alpha=0.5, rank=8, rank_rule="fixed", subspace="pls",
-    control="none", whiten=(), fusion="concatenate", balance=True, backend="domain", k=3, n_0=10.0, standardise_clips=200,
+    width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge", "modulation"), conditioning="subspace", alpha=0.5, rank=8,
+    control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=64, learning_rate=2e-3,
+    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, backend="domain", k=3, n_0=10.0,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
 
@@ -160,7 +153,7 @@ def _check(option, value, hint) -> None:
         expected, fits = ", ".join(get_args(hint)), value in get_args(hint)
     elif get_origin(hint) is tuple:
         names = get_args(get_args(hint)[0])  # none where any name will do
-        expected, fits = ", ".join(names) or "names, each once", _are_names(value, names, option.name == "whiten")
+        expected, fits = ", ".join(names) or "names, each once", _are_names(value, names)
     elif low is not None:
         expected = f"a value from {low:g} to {high:g}" if isinstance(value, int | float) else hint.__name__
         fits = type(value) in ((int, float) if hint is float else (int,)) and low <= value <= high
@@ -170,6 +163,6 @@ def _check(option, value, hint) -> None:
         raise InputError(f"config: found {option.name} = {value!r}, expected {expected}")
 
 
-def _are_names(value, names: tuple, may_be_empty: bool) -> bool:
+def _are_names(value, names: tuple) -> bool:
     once = isinstance(value, tuple | list) and all(isinstance(v, str) and value.count(v) == 1 for v in value)
-    return once and (may_be_empty or len(value) > 0) and (not names or set(value) <= set(names))
+    return once and len(value) > 0 and (not names or set(value) <= set(names))

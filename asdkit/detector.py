@@ -24,14 +24,13 @@ from asdkit import __version__
 from asdkit.blocks import (
     FITTERS,
     HOP,
-    BandScaler,
+    BandWhitening,
     Encoder,
     FeatureExtractor,
     Materials,
     Spectra,
     check,
     extract,
-    fast_channels,
     fit_extractor,
     make_examples,
     read_spectra,
@@ -41,18 +40,18 @@ from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.dsp import Ridge
 from asdkit.explain import Explainer, Explanation, fit_explainer
-from asdkit.knn import DomainKNN, evenly_spaced
+from asdkit.knn import DomainKNN
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, Examples
 from asdkit.recordings import Clip, InputError, Reading, TrainingSet
 from asdkit.recordings.intake import check_order, read_folder, segments, training_record
 from asdkit.recordings.reading import TWO_CHANNELS, near_of
-from asdkit.scorer import Scorer, fit_scorer, standardised
-from asdkit.space import Scaler, Space, is_conditioned
+from asdkit.scorer import Scorer, fit_scorer
+from asdkit.space import Scaler, Space, conditions_embedding
 from asdkit.storage import damaged_if_it_fails, load_tree, save_tree
 
 CLASSES = (
-    BandScaler, Encoder, FeatureExtractor, Config, Ridge, FarConditioner, Scaler, Space, DomainKNN, Scorer, HeldOut, Reading, MSM,
+    BandWhitening, Encoder, FeatureExtractor, Config, Ridge, FarConditioner, Scaler, Space, DomainKNN, Scorer, HeldOut, Reading, MSM,
 )  # fmt: skip
 LONGEST_S = 3600.0  # a recording that is scored as one
 log = logging.getLogger("asdkit")
@@ -95,7 +94,7 @@ class Describer:
 
     def examples(self, clips: Sequence[Clip]) -> Examples:
         """What a network sees of another machine."""
-        return make_examples([read_spectra(c, self.config, ()) for c in clips], clips, self.config)[1]
+        return make_examples([read_spectra(c, self.config) for c in clips], clips, self.config)[1]
 
     def learn(self, name: str, training: TrainingSet) -> tuple:
         """What one of `asdkit.blocks.FITTERS` learns from the training clips."""
@@ -141,12 +140,9 @@ def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[Fe
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
-    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if is_conditioned(config) else None
-    scorer = fit_scorer(blocks, training, config, far, describer.seed)
-    if len(scorer.banks) > 1:
-        chosen = evenly_spaced(len(pairs), config.standardise_clips)
-        scorer = standardised(scorer, [describer.blocks(*pairs[i], config.test_hop) for i in chosen], training.recordings[chosen])
-    return Detector(extractor, scorer, seed=describer.seed), own
+    embeds_far = conditions_embedding(config)
+    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if embeds_far else None
+    return Detector(extractor, fit_scorer(blocks, training, config, far, describer.seed), seed=describer.seed), own
 
 
 def _score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
@@ -255,11 +251,10 @@ class Detector:
     def __repr__(self) -> str:
         config, about, threshold = self.config, self.about, self.decision_threshold()
         learned = f" of {about['clips']} clips, {about['recordings']} recordings," if "clips" in about else ""
-        joined = "one space" if config.fusion == "concatenate" else f"{config.fusion} of block scores"
         decision = f"threshold {threshold:.3f} for" if threshold is not None else "no threshold: too few recordings for"
         return (
             f"Detector{learned} seed {self.seed}, config {config.hash()}\n"
-            f"  blocks {', '.join(config.blocks)}; {joined}; kNN {config.backend}, k = {config.k}\n"
+            f"  blocks {', '.join(config.blocks)}; alpha {config.alpha:g}; kNN {config.backend}, k = {config.k}\n"
             f"  {decision} {100 * config.false_alarm:g} % false alarms"
         )
 
@@ -398,7 +393,7 @@ def _tried(detector: Detector, head: dict) -> Detector:
     if config.hash() != head["config"] or config != detector.scorer.config:
         raise ValueError(f"found config {config.hash()}, expected {head['config']}")
     noise = np.random.default_rng(0).normal(size=(2, (config.width - 1) * HOP)).astype(np.float32)
-    score = detector.score_spectra([extract(0.1 * noise, config.ridge_penalty, fast_channels(config))])
+    score = detector.score_spectra([extract(0.1 * noise, config)])
     if not np.isfinite(score):
         raise ValueError(f"found score {score} for noise")
     return detector

@@ -17,30 +17,44 @@ import torch
 from asdkit.spectrogram import power
 
 
-def cancel_far(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> torch.Tensor:
-    """Remove from near what one complex coefficient per frequency predicts from far (the `complex` ridge residual).
+def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> torch.Tensor:
+    """What of far is heard in near: one complex coefficient per frequency, ``H``.
 
-    ``H = mean_t near conj(far) / (mean_t |far|^2 + penalty * mean_tf |far|^2)``, residual ``near - H far``.
+    ``H = mean_t w near conj(far) / (mean_t w |far|^2 + penalty * mean_tf w |far|^2)``, each frame weighted by ``w``, one over the
+    power of near in it. Loud frames are the machine's own (clicks, bursts), and the far microphone hears them too: unweighted,
+    they would dominate the estimate, and H would remove the machine.
+
+    Shape: (n_bins, n_frames) complex twice -> (n_bins,) complex.
+    """
+    far_power, loudness = power(far), power(near).mean(0)
+    weights = 1 / (loudness + 1e-3 * loudness.mean() + 1e-20)  # a frame of digital silence does not outweigh all others
+    weights = weights / weights.mean()
+    far_power, cross = (far_power * weights).mean(-1), (near * far.conj() * weights).mean(-1)
+    ridge = far_power + penalty * far_power.mean()
+    return cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny)
+
+
+def cancel_far(near: torch.Tensor, far: torch.Tensor, alpha: float = 1.0, penalty: float = 1e-2) -> torch.Tensor:
+    """Far-conditioning of the input: ``near - alpha H far``, with the coefficients H of `transfer`.
 
     Parameters
     ----------
     near, far : (n_bins, n_frames) complex
         STFTs of one clip.
+    alpha : float
+        Share of what is predicted from far that is removed, [0, 1]; 0 is near itself.
     penalty : float
         Ridge as a fraction of the mean far power over time and frequency, so that bins with no far sound are left alone.
 
     Returns
     -------
-    residual : (n_bins, n_frames) complex
+    conditioned : (n_bins, n_frames) complex
 
     Notes
     -----
     A far channel that is silent removes nothing.
     """
-    far_power = power(far).mean(-1)
-    cross = (near * far.conj()).mean(-1)
-    ridge = far_power + penalty * far_power.mean()
-    return near - (cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny))[:, None] * far
+    return near if alpha == 0 else near - alpha * transfer(near, far, penalty)[:, None] * far
 
 
 def far_context(far: torch.Tensor, context: int) -> torch.Tensor:

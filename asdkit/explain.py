@@ -4,11 +4,11 @@ Legend
 ------
 segments : [(start, spectra)], a recording as it is described: whole from 0 s, or segment after segment where it is long.
 window : 2.56 s of it. A moment belongs to the window whose centre is nearest, the ends of a recording to its first and last
-    window: a curve has the very values that the file score is made of, and an event is located to within a window.
-curves : {block: (n_windows,)}. Standardised block scores where scores are fused, so that 0 is a healthy clip; in one space of
-    all blocks, each block's share of the window score.
-maps : {block: (n_bands, n_windows)}. Squared distance to the nearest healthy windows, band by band, as a multiple of what
-    healthy windows of other recordings have in that band. Blocks of the network have none: an embedding has no bands.
+    window: an event is located to within a window.
+curves : {block: (n_windows,)}. The part of each window and block in the distance to the healthy recordings that are nearest
+    (`asdkit.scorer.Scorer.contributions`); summed over blocks and averaged over windows they are the file score.
+maps : {block: (n_bands, n_windows)}. The same by band, as a multiple of what healthy recordings have in that band. Blocks of
+    the network have none: an embedding has no bands.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ from scipy.ndimage import uniform_filter1d
 
 from asdkit.blocks import HOP, Bands, FeatureExtractor, Spectra, block_bands
 from asdkit.config import Config
-from asdkit.knn import DomainKNN, distances, evenly_spaced, leave_out, nearest_mean
+from asdkit.knn import evenly_spaced
 from asdkit.recordings import SAMPLE_RATE
 from asdkit.scorer import Scorer
-from asdkit.space import aggregate, top_count
+from asdkit.space import top_count
 from asdkit.spectrogram import hz_to_mel, mel_to_hz, window_starts
 
-MAX_HEALTHY = 200  # bank windows that say what is usual in a band
+MAX_HEALTHY = 200  # bank vectors that say what is usual in a band
 SMOOTH = 0.04  # of the bands; so narrow a gap does not end a range of frequencies
-JOIN = {"sum": sum, "mean": lambda x: sum(x) / len(x), "max": lambda x: np.max(x, axis=0)}
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,11 @@ class Peak:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One recording, explained. `how` joins the blocks: levels give the file score, curves the score of each window."""
+    """One recording, explained: levels of the blocks sum to the file score, curves to the score of each window."""
 
     score: float
     threshold: float | None
-    normal: float | None  # level of healthy sound on the axis of the curves; None where nothing says so
-    how: str  # "sum", "mean" or "max"
+    normal: float  # score of healthy recordings
     times: np.ndarray  # (n_windows,) centres, s
     window: float  # s, length of a window
     span: tuple[float, float]  # s, of the recording
@@ -77,8 +75,8 @@ class Explanation:
 
     @property
     def curve(self) -> np.ndarray:
-        """(n_windows,) the blocks joined."""
-        return JOIN[self.how](list(self.curves.values()))
+        """(n_windows,) all blocks together."""
+        return sum(self.curves.values())
 
     @property
     def share(self) -> dict[str, float]:
@@ -91,7 +89,7 @@ class Explanation:
     def peak(self) -> Peak:
         """The stretch around the maximum of the curve above half its height, no shorter than a window, and its bands."""
         curve, edges = self.curve, self.edges
-        first, last = run_above_half(curve, float(np.median(curve)) if self.normal is None else self.normal)
+        first, last = run_above_half(curve, self.normal)
         middle = (edges[first] + edges[last]) / 2
         start = max(self.span[0], min(edges[first], middle - self.window / 2))
         end = min(self.span[1], max(edges[last], middle + self.window / 2))
@@ -124,15 +122,15 @@ def run_above_half(values: np.ndarray, floor: float) -> tuple[int, int]:
 
 def sentence(explanation: Explanation) -> str:
     """Decision and peak in plain English."""
-    peak, known = explanation.peak, explanation.normal is not None and explanation.threshold is not None
-    if known and explanation.score <= min(explanation.normal, explanation.threshold):
+    peak, threshold = explanation.peak, explanation.threshold
+    if threshold is not None and explanation.score <= min(explanation.normal, threshold):
         return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
     text = f"Most anomalous {_times(peak, explanation.span[1] - explanation.span[0])}"
     if peak.band_block == peak.block:
         text += f", {_frequencies(peak)}, in {peak.block}"
     else:
         text += f", in {peak.block}" + (f"; {peak.band_block} departs {_frequencies(peak)}" if peak.band_block else "")
-    below = explanation.threshold is not None and explanation.score <= explanation.threshold
+    below = threshold is not None and explanation.score <= threshold
     return text + (", but within the threshold." if below else ".")
 
 
@@ -153,8 +151,8 @@ class Explainer:
 
     extractor: FeatureExtractor
     scorer: Scorer
-    normal: float | None
-    healthy: dict[str, np.ndarray]  # {block: (n_bands,)} mean squared distance of healthy windows
+    normal: float  # score of a healthy recording
+    healthy: dict[str, np.ndarray]  # {block: (n_bands,)} what healthy recordings have in a band
 
     def __call__(self, segments: list[tuple[float, Spectra]], threshold: float | None = None) -> Explanation:
         """Explain the score of one recording.
@@ -168,118 +166,46 @@ class Explainer:
         """
         config = self.scorer.config
         blocks = self.extractor.describe_all((spectra for _, spectra in segments), config.test_hop)
-        windows, squared = self.scorer.windows(blocks), band_distances(self.scorer, blocks)
-        curves = block_curves(self.scorer, windows, squared)
-        hz = {name: bands.hz for name, bands in all_bands(self.scorer).items() if len(bands.hz)}
+        contributions = self.scorer.contributions(self.scorer.space(blocks))
+        by_block = {name: contributions[:, where] for name, where in self.scorer.space.slices().items()}
+        curves = {name: x.sum(1).numpy() for name, x in by_block.items()}
+        best = torch.from_numpy(sum(curves.values())).topk(top_count(len(contributions), config.aggregate, config.top)).indices
+        bands = all_bands(self.scorer)
         return Explanation(
-            score=self.scorer(blocks), threshold=threshold, normal=self.normal, how=joined(self.scorer),
-            **time_axis(segments, config), curves=curves, levels=block_levels(config, windows, curves), bands=hz,
-            maps={name: (squared[name].numpy() / self.healthy[name]).T for name in hz},
-            near=np.concatenate([spectra["near", "slow"].numpy() for _, spectra in segments], axis=1),
+            score=self.scorer(blocks), threshold=threshold, normal=self.normal, **time_axis(segments, config), curves=curves,
+            levels={name: float(c[best.numpy()].mean()) for name, c in curves.items()},
+            bands={name: b.hz for name, b in bands.items()},
+            maps={name: (by_band(by_block[name], b) / self.healthy[name]).T for name, b in bands.items()},
+            near=np.concatenate([spectra["near"].numpy() for _, spectra in segments], axis=1),
         )  # fmt: skip
 
 
 def time_axis(segments: list[tuple[float, Spectra]], config: Config) -> dict:
     """Centres of the windows, their length, and from where to where the recording goes, s."""
-    frame, n_frames = HOP / SAMPLE_RATE, [spectra["near", "slow"].shape[1] for _, spectra in segments]
+    frame, n_frames = HOP / SAMPLE_RATE, [spectra["near"].shape[1] for _, spectra in segments]
     starts = [start + frame * window_starts(n, config.width, config.test_hop) for (start, _), n in zip(segments, n_frames)]
     span = segments[0][0], segments[-1][0] + frame * (n_frames[-1] - 1)
     return dict(times=np.concatenate(starts) + frame * (config.width - 1) / 2, window=frame * config.width, span=span)
 
 
 def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
-    """Gather from the banks what is usual: the window score, and the distance in each band, of healthy windows."""
-    normal, healthy = 0.0 if len(scorer.banks) > 1 else None, {}
-    for space, knn in scorer.banks.items():
-        rows = evenly_spaced(len(knn.bank), MAX_HEALTHY)
-        squared = space_distances(scorer, space, knn.bank[rows], knn.recordings[rows])
-        healthy |= {name: x.mean(0).clamp(min=1e-6).numpy() for name, x in squared.items()}  # duplicates have distance 0
-        if normal is None:
-            normal = float(torch.cat([knn(knn.bank[r : r + 1], knn.recordings[r]) for r in rows]).median())
-    return Explainer(extractor, scorer, normal, healthy)
-
-
-def joined(scorer: Scorer) -> str:
-    """How blocks make the score: as shares of one distance, or by mean or maximum of their scores."""
-    return scorer.config.fusion if len(scorer.banks) > 1 else "sum"
-
-
-def block_curves(scorer: Scorer, windows: dict, squared: dict) -> dict[str, np.ndarray]:
-    """Standardised window scores of each block, or its share of the one score."""
-    if len(windows) > 1:
-        return {name: ((w - scorer.centres[name]) / scorer.widths[name]).numpy() for name, w in windows.items()}
-    (scores,) = windows.values()
-    if not squared:
-        return {scorer.config.blocks[0]: scores.numpy()}
-    total = sum(x.sum(1) for x in squared.values()).clamp(min=1e-30)
-    return {name: (scores * x.sum(1) / total).numpy() for name, x in squared.items()}
-
-
-def block_levels(config: Config, windows: dict, curves: dict[str, np.ndarray]) -> dict[str, float]:
-    """What each block adds to the file score: of the same windows where all blocks have one score, else of its own best."""
-    if len(windows) > 1:
-        return {name: aggregate(torch.from_numpy(c), config.aggregate, config.top) for name, c in curves.items()}
-    (scores,) = windows.values()
-    best = scores.topk(top_count(len(scores), config.aggregate, config.top)).indices.numpy()
-    return {name: float(c[best].mean()) for name, c in curves.items()}
-
-
-# a distance dealt out to frequency bands: it is a sum over dimensions, and so over bands
+    """Gather from the bank what is usual: the score, and the share of each band, of healthy recordings, each left out."""
+    bank, healthy = scorer.bank, {}
+    rows = evenly_spaced(len(bank.bank), MAX_HEALTHY)
+    each = [scorer.contributions(bank.bank[r : r + 1], bank.recordings[r : r + 1]) for r in rows]
+    contributions = torch.cat(each).clamp(min=0)
+    for name, bands in all_bands(scorer).items():
+        healthy[name] = by_band(contributions[:, scorer.space.slices()[name]], bands).mean(0).clip(min=1e-6)
+    return Explainer(extractor, scorer, float(contributions.sum(1).median()), healthy)
 
 
 def all_bands(scorer: Scorer) -> dict[str, Bands]:
-    """The bands of each block of a scorer that has banks."""
-    scalers = scorer.space.scalers if scorer.space else {}
-    return {name: block_bands(name, scorer.config, len(s.mean)) for name, s in scalers.items()}
+    """The bands of each block that has bands."""
+    dims = {name: where.stop - where.start for name, where in scorer.space.slices().items()}
+    bands = {name: block_bands(name, scorer.config, dim) for name, dim in dims.items()}
+    return {name: b for name, b in bands.items() if len(b.hz)}
 
 
-def band_distances(scorer: Scorer, blocks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Squared distance to the nearest healthy windows, balanced, dealt out to bands.
-
-    Parameters
-    ----------
-    scorer : Scorer
-    blocks : {name: (n_windows, dim)}
-        Of one clip.
-
-    Returns
-    -------
-    {name: (n_windows, n_bands)}
-        Its sum over bands (and blocks, where they share a space) is the mean squared distance to the `k` neighbours of the
-        bank, source or target, that gave the score. One band for a block without bands; empty for a back-end without a bank.
-    """
-    spaces = scorer.space(blocks) if scorer.banks else {}
-    return {name: x for space, y in spaces.items() for name, x in space_distances(scorer, space, y).items()}
-
-
-def space_distances(scorer: Scorer, space: str, x: torch.Tensor, recordings=None) -> dict[str, torch.Tensor]:
-    """The same for balanced windows of one space, (n_windows, dim); `recordings` (n_windows,) are left out, each of its own."""
-    bands = all_bands(scorer)
-    members = [space] if space in bands else list(scorer.config.blocks)
-    sizes = [max(1, len(bands[m].hz)) for m in members]
-    offsets = np.cumsum([0, *sizes[:-1]])
-    index = torch.from_numpy(np.concatenate([bands[m].index + o for m, o in zip(members, offsets)]))
-    total = squared_differences(scorer.banks[space], x, index, sum(sizes), recordings)
-    return dict(zip(members, total.split(sizes, dim=1)))
-
-
-def squared_differences(knn: DomainKNN, x: torch.Tensor, index: torch.Tensor, n_bands: int, recordings=None) -> torch.Tensor:
-    """Mean over the neighbours of squared differences, summed within bands. Shape: (n, dim) -> (n, n_bands)."""
-    d = distances(x, knn.bank, knn.squared)
-    d = nearer_bank(knn, d if recordings is None else leave_out(d, recordings, knn.recordings))
-    nearest = d.topk(min(knn.k, d.shape[1]), largest=False)
-    total, found = x.new_zeros(len(x), n_bands), nearest.values.isfinite()
-    for neighbour, there in zip(nearest.indices.T, found.T):
-        difference = (x - knn.bank[neighbour]).square() * there[:, None]
-        total.index_add_(1, index, difference)
-    return total / found.sum(1, keepdim=True).clamp(min=1)
-
-
-def nearer_bank(knn: DomainKNN, d: torch.Tensor) -> torch.Tensor:
-    """Distances with those to the bank, source or target, that did not give the score at infinity."""
-    if not {"domain", "unscaled"} & set(knn.backends):
-        return d
-    scales = (knn.s_source, knn.s_target) if "domain" in knn.backends else (1.0, 1.0)
-    is_target = torch.from_numpy(knn.is_target)
-    source, target = (nearest_mean(d[:, mask], knn.k) / s for mask, s in zip((~is_target, is_target), scales))
-    return d.masked_fill((target < source)[:, None] ^ is_target, torch.inf)
+def by_band(x: torch.Tensor, bands: Bands) -> np.ndarray:
+    """Dimensions summed within bands. Shape: (n, dim) -> (n, n_bands)."""
+    return x.new_zeros(len(x), len(bands.hz)).index_add_(1, torch.from_numpy(bands.index), x).numpy()

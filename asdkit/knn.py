@@ -1,15 +1,15 @@
-"""Domain-conditional k-nearest-neighbour scores with target-domain shrinkage, and the named alternatives.
+"""Domain-conditional k-nearest-neighbour scores with target-domain shrinkage, and a single bank as the alternative.
 
 Legend
 ------
-bank : (n_bank, dim) windows of normal training clips. x : (n_windows, dim) windows to score, higher = more anomalous.
-recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a window every window of its own recording.
+bank : (n_bank, dim) vectors of normal training clips, one a clip or one a window. x : (n, dim) vectors to score.
+recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a vector every vector of its own recording.
 is_target : (n_bank,) bool. S and T are the source and the target part of the bank.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,6 @@ import torch
 from asdkit.recordings import InputError
 
 MAX_QUERIES = 2000  # windows from which a median distance is read; more do not move it
-N_LOCAL = 4  # neighbours in the local density of a reference
 
 
 def evenly_spaced(n: int, at_most: int) -> np.ndarray:
@@ -86,7 +85,7 @@ def shrink(s_target: float, n_target: int, s_source: float, n_0: float) -> float
 
 @dataclass(frozen=True)
 class DomainKNN:
-    """A fitted bank. Made by `fit_knn`; called on the windows of one clip."""
+    """A fitted bank. Made by `fit_knn`; called on the vectors of one clip."""
 
     bank: torch.Tensor
     recordings: np.ndarray
@@ -94,24 +93,41 @@ class DomainKNN:
     k: int
     s_source: float
     s_target: float  # after shrinkage
-    local: torch.Tensor  # (n_bank,) mean distance of each reference to its neighbours; empty where unused
-    slope: float  # of distance on local density (VarMin)
-    backends: tuple[str, ...]
-    centres: tuple[float, ...] = (0.0,)  # one per back-end: they standardise before the minimum
-    widths: tuple[float, ...] = (1.0,)
+    backend: str
 
     @cached_property
     def squared(self) -> torch.Tensor:
         """(n_bank,) squared length of each reference."""
         return self.bank.square().sum(1)
 
-    def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
-        """Window scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
+    def distances(self, x: torch.Tensor, recordings: np.ndarray | None = None) -> torch.Tensor:
+        """Distances to the bank, (n, n_bank); `recordings` (n,) are left out of it, each for its row."""
         d = distances(x, self.bank, self.squared)
-        if recording is not None:
-            d = d.masked_fill(torch.from_numpy(self.recordings == recording), torch.inf)
-        scores = [(BACKENDS[b](self, d) - c) / w for b, c, w in zip(self.backends, self.centres, self.widths)]
-        return torch.stack(scores).amin(0)
+        return d if recordings is None else leave_out(d, recordings, self.recordings)
+
+    def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
+        """Scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
+        return BACKENDS[self.backend](self, self.distances(x, None if recording is None else np.full(len(x), recording)))
+
+    def neighbours(self, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a score is made of: the neighbours of each row of distances, and their weights.
+
+        Returns
+        -------
+        index : (n, k) int
+        weight : (n, k)
+            A score is the sum of weight times distance; 0 where there are fewer neighbours.
+        """
+        scale = torch.ones(len(d))
+        if self.backend == "domain":
+            is_target = torch.from_numpy(self.is_target)
+            means = [nearest_mean(d[:, mask], self.k) for mask in (~is_target, is_target)]
+            target = means[1] / self.s_target < means[0] / self.s_source
+            d = d.masked_fill(target[:, None] ^ is_target, torch.inf)
+            scale = torch.where(target, self.s_target, self.s_source)
+        nearest = d.topk(min(self.k, d.shape[1]), largest=False)
+        there = nearest.values.isfinite()
+        return nearest.indices, there / there.sum(1, keepdim=True).clamp(min=1) / scale[:, None]
 
 
 def _domain(knn: DomainKNN, d):
@@ -119,40 +135,24 @@ def _domain(knn: DomainKNN, d):
     return torch.minimum(source / knn.s_source, target / knn.s_target)
 
 
-def _unscaled(knn: DomainKNN, d):
-    return torch.minimum(nearest_mean(d[:, ~knn.is_target], knn.k), nearest_mean(d[:, knn.is_target], knn.k))
-
-
 def _pooled(knn: DomainKNN, d):
     return nearest_mean(d, knn.k)
-
-
-def _local_density(knn: DomainKNN, d):
-    return nearest_mean(d / knn.local, knn.k)
-
-
-def _varmin(knn: DomainKNN, d):
-    return (d - knn.slope * knn.local).amin(1)
 
 
 BACKENDS = {
     "domain": _domain,  # min(d_S / s_S, d_T / s_T')
     "pooled": _pooled,  # one bank
-    "unscaled": _unscaled,  # min(d_S, d_T)
-    "local-density": _local_density,  # each distance over the reference's own mean distance to its neighbours
-    "varmin": _varmin,  # min_i(d_i - a b_i), b_i the local distance, a = Cov(d, b) / Var(b)
 }
-MINIMUM = ("domain", "local-density", "varmin")  # the "minimum" back-end standardises these and takes the smallest
 
 
 def check_backend(name: str) -> None:
-    """Refuse a back-end that there is not. "value" is a score without a bank: a block of one number a window."""
-    if name not in (known := (*BACKENDS, "minimum", "value")):
-        raise InputError(f"config: found backend = {name!r}, expected {', '.join(known)}")
+    """Refuse a back-end that there is not."""
+    if name not in BACKENDS:
+        raise InputError(f"config: found backend = {name!r}, expected {', '.join(BACKENDS)}")
 
 
 def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
-    """Scales of the two banks and whatever the back-end needs, from training windows alone.
+    """Scales of the two banks, from training clips alone.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend:
     n_0 : float
         Recordings' worth of source scale in the target scale, >= 0.
     backend : str
-        A key of `BACKENDS`, or "minimum".
+        A key of `BACKENDS`.
     """
     if not is_target.any() or is_target.all():
         is_target = np.zeros(len(bank), dtype=bool)
@@ -173,40 +173,4 @@ def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend:
     s_source = 1.0 if np.isnan(s_source) else s_source
     s_target = median_scale(bank[is_target], recordings[is_target], k)
     s_target = shrink(s_target, len(np.unique(recordings[is_target])), s_source, n_0)
-    backends = MINIMUM if backend == "minimum" else (backend,)
-    local, slope = torch.empty(0), 0.0
-    if {"local-density", "varmin"} & set(backends):
-        local, slope = local_density(bank, recordings)
-    knn = DomainKNN(bank, recordings, is_target, k, s_source, s_target, local, slope, backends)
-    return standardise_backends(knn) if len(backends) > 1 else knn
-
-
-def local_density(bank: torch.Tensor, recordings: np.ndarray) -> tuple[torch.Tensor, float]:
-    """Mean distance of each reference to its neighbours in other recordings, and VarMin's slope."""
-    b, nearest, index = [], [], []
-    for rows in np.array_split(np.arange(len(bank)), max(1, len(bank) // 256)):
-        d = leave_out(distances(bank[rows], bank), recordings[rows], recordings)
-        b.append(nearest_mean(d, N_LOCAL))
-        smallest = d.min(1)
-        nearest.append(smallest.values)
-        index.append(smallest.indices)
-    local, d, b = torch.cat(b), torch.cat(nearest), torch.cat(b)[torch.cat(index)]
-    positive = local[local.isfinite() & (local > 0)]
-    floor = float(positive.min()) if len(positive) else 1.0
-    local = local.clamp(min=floor).nan_to_num(posinf=floor)
-    usable = d.isfinite() & b.isfinite()
-    d, b = d[usable], b[usable]
-    variance = float((b - b.mean()).square().mean()) if len(b) else 0.0
-    slope = float(((d - d.mean()) * (b - b.mean())).mean()) / variance if variance > 0 else 0.0
-    return local, slope
-
-
-def standardise_backends(knn: DomainKNN) -> DomainKNN:
-    """Centre and width of each back-end's leave-one-recording-out scores, so that their minimum compares like with like."""
-    rows = evenly_spaced(len(knn.bank), MAX_QUERIES)
-    d = leave_out(distances(knn.bank[rows], knn.bank), knn.recordings[rows], knn.recordings)
-    scores = [BACKENDS[b](knn, d) for b in knn.backends]
-    scores = [s[s.isfinite()] for s in scores]
-    centres = tuple(float(s.mean()) if len(s) else 0.0 for s in scores)
-    widths = tuple(float(s.std()) if len(s) > 1 and s.std() > 1e-6 * s.abs().max() else 1.0 for s in scores)
-    return replace(knn, centres=centres, widths=widths)
+    return DomainKNN(bank, recordings, is_target, k, s_source, s_target, backend)

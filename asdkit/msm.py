@@ -1,13 +1,14 @@
-"""Masked spectrogram model (MSM): patchify, mask, encode, decode, loss. Read it top to bottom.
+"""Masked spectrogram model (MSM): masks, encoder, bottleneck, decoder, loss. Read it top to bottom.
 
 Legend
 ------
-x : (batch, n_mels, width) standardised log-mel windows. Patches are 16 mel bands x 8 frames.
-hidden : (batch, n_mels / 16, width / 8) bool, True where a patch is hidden from the encoder.
-map : (batch, CHANNELS[-1], n_mels / 16, width / 8) the last convolutional map, one column per patch.
-embedding : (batch, bottleneck).
+x : (batch, n_mels, width) log-mel windows, z-scored by band and whitened across bands (`asdkit.blocks.BandWhitening`).
+hidden : (batch, n_mels / 16, width / 8) bool, True where a patch of 16 mel bands x 8 frames is hidden from the encoder.
+map : (batch, CHANNELS[-1], ROWS, width / 8) the last convolutional map.
+embedding : (batch, 2 * CHANNELS[-1] * ROWS) mean and standard deviation of the map over time: the bottleneck.
 
-The nearest published relative is SparK (Tian et al., ICLR 2023): mask ratio 0.6, loss on hidden cells only.
+The bottleneck says what is in a window and not when, so the decoder has nothing to say about time either: it predicts the
+distribution of the hidden cells of each band. The nearest published relative is SparK (Tian et al., ICLR 2023).
 """
 
 from __future__ import annotations
@@ -17,54 +18,47 @@ from torch import nn
 
 PATCH = (16, 8)  # mel bands, frames
 N_MELS = 128
-CHANNELS = (32, 64, 128, 128)  # of the four convolutions
-STRIDES = ((2, 2), (2, 2), (2, 2), (2, 1))  # together one patch
+CHANNELS = (16, 32, 16)
+KERNELS = (4, 3, 3)
+STRIDES = (4, 2, 1)  # the first convolution reads whole tiles of 4 x 4, so that no tile sees both sides of a mask
+ROWS = 16  # mel rows of the last map
+UNITS = 128  # of the decoder
+LOG_VARIANCE = 6.0  # a predicted one stays within +- this; the input has variance 1
 
 
 class MSM(nn.Module):
-    """Convolutional encoder-decoder through a flat bottleneck.
+    """Convolutional encoder, bottleneck pooled over time, Gaussian decoder by band."""
 
-    Parameters
-    ----------
-    width : int
-        Frames in a window, a multiple of 8.
-    bottleneck : int
-        Units of the embedding.
-    """
-
-    def __init__(self, width: int = 80, bottleneck: int = 128):
+    def __init__(self):
         super().__init__()
-        self.arguments = dict(width=width, bottleneck=bottleneck)  # what makes another one of this shape
-        self.grid = (N_MELS // PATCH[0], width // PATCH[1])
+        self.arguments = {}  # what makes another one of this shape
         layers, c_in = [], 1
-        for c_out, stride in zip(CHANNELS, STRIDES):
-            layers += [nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+        for c_out, kernel, stride in zip(CHANNELS, KERNELS, STRIDES):
+            layers += [nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2 if kernel % 2 else 0)]
+            layers += [nn.BatchNorm2d(c_out), nn.ReLU()]
             c_in = c_out
-        self.encoder = nn.Sequential(*layers)
-        n_map = CHANNELS[-1] * self.grid[0] * self.grid[1]
-        self.to_bottleneck = nn.Linear(n_map, bottleneck)
-        self.from_bottleneck = nn.Sequential(nn.Linear(bottleneck, n_map), nn.ReLU())
-        self.to_patches = nn.Conv2d(CHANNELS[-1], PATCH[0] * PATCH[1], 1)  # a cheap decoder: one patch per map column
+        self.encoder = nn.Sequential(*layers[:-2]).to(memory_format=torch.channels_last)  # the last map is linear
+        self.dim = 2 * CHANNELS[-1] * ROWS
+        self.decoder = nn.Sequential(nn.Linear(self.dim, UNITS), nn.ReLU(), nn.Linear(UNITS, 2 * N_MELS))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Reconstruct windows. Shape: (batch, n_mels, width) -> the same."""
-        return self.decode(self.embed(x))
-
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Windows from bottleneck vectors. Shape: (batch, bottleneck) -> (batch, n_mels, width)."""
-        columns = self.from_bottleneck(latent).view(len(latent), CHANNELS[-1], *self.grid)
-        return unpatchify(self.to_patches(columns))
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Last map. Shape: (batch, n_mels, width) -> (batch, CHANNELS[-1], ROWS, width / 8)."""
+        return self.encoder(x[:, None].contiguous(memory_format=torch.channels_last))
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
-        """Embedding of unmasked windows. Shape: (batch, n_mels, width) -> (batch, bottleneck)."""
-        return self.to_bottleneck(self.encoder(x[:, None]).flatten(1))
+        """Embedding of windows. Shape: (batch, n_mels, width) -> (batch, dim)."""
+        features = self.encode(x)
+        std = (features.var(-1, correction=0) + 1e-5).sqrt()  # the constant keeps the gradient of a silent row finite
+        return torch.cat([features.mean(-1), std], dim=1).flatten(1)
 
+    def decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and log variance of the cells of each band. Shape: (batch, dim) -> (batch, n_mels) twice."""
+        mean, log_variance = self.decoder(embedding).chunk(2, dim=1)
+        return mean, log_variance.clamp(-LOG_VARIANCE, LOG_VARIANCE)
 
-def unpatchify(patches: torch.Tensor) -> torch.Tensor:
-    """Lay patches out as a spectrogram. Shape: (batch, 16 * 8, rows, columns) -> (batch, 16 rows, 8 columns)."""
-    batch, _, rows, columns = patches.shape
-    cells = patches.view(batch, *PATCH, rows, columns).permute(0, 3, 1, 4, 2)
-    return cells.reshape(batch, rows * PATCH[0], columns * PATCH[1])
+    def grid(self, width: int) -> tuple[int, int]:
+        """Patches of a window: rows, columns."""
+        return N_MELS // PATCH[0], width // PATCH[1]
 
 
 def random_hidden(batch: int, grid: tuple[int, int], ratio: float, generator: torch.Generator) -> torch.Tensor:
@@ -79,26 +73,45 @@ def to_cells(hidden: torch.Tensor) -> torch.Tensor:
     return hidden.repeat_interleave(PATCH[0], 1).repeat_interleave(PATCH[1], 2)
 
 
-def masked_error(model: MSM, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each window on its hidden cells; all cells where nothing is hidden. Returns (batch,)."""
+def masked_error(
+    model: MSM, x: torch.Tensor, hidden: torch.Tensor, target: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Twice the negative log likelihood of the hidden cells, mean by band; of all cells where nothing is hidden.
+
+    One prediction serves all cells of a band, so that it takes no more than their number, sum and sum of squares.
+
+    Parameters
+    ----------
+    x : (batch, n_mels, width)
+        What the encoder sees, but for what is hidden.
+    hidden : (batch, rows, columns) bool
+    target : (batch, n_mels, width), optional
+        What is to be restored; `x` by default.
+
+    Returns
+    -------
+    (batch, n_mels)
+    """
     cells = to_cells(hidden)
-    squared = (model(x.masked_fill(cells, 0.0)) - x).square()  # 0 is the band's mean: standardised input
-    counted = torch.where(cells.any(-1).any(-1)[:, None, None], cells, True)
-    return (squared * counted).sum((1, 2)) / counted.sum((1, 2))
+    mean, log_variance = model.decode(model.embed(x.masked_fill(cells, 0.0)))  # 0 is the band's mean: standardised input
+    counted = torch.where(cells.flatten(1).any(1)[:, None, None], cells, True).to(x.dtype)
+    target = x if target is None else target
+    n, total, squares = counted.sum(2), (counted * target).sum(2), (counted * target.square()).sum(2)
+    squared_error = squares - 2 * mean * total + n * mean.square()
+    return (squared_error * (-log_variance).exp() + n * log_variance) / n.mean(1, keepdim=True)
 
 
 @torch.no_grad()
-def calibrate_batchnorm(model: nn.Module, batches) -> None:
-    """Replace running statistics by those of unmasked windows.
+def calibrate_batchnorm(model: MSM, batches) -> None:
+    """Replace running statistics by those of unmasked windows; leaves the model in evaluation mode.
 
     Training sees windows full of zeros where patches are hidden and scoring does not, so the running statistics of the
     one are wrong for the other. An untrained encoder needs the same pass.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average over the batches
     model.train()
     for x in batches:
-        model.encoder(x[:, None])
+        model.encode(x)
     model.eval()

@@ -32,10 +32,11 @@ from torch.nn import functional as F
 
 from asdkit.config import Config
 from asdkit.dsp import statistics
-from asdkit.msm import MSM
+from asdkit.msm import CHANNELS, MSM, ROWS, masked_error
 from asdkit.recordings import Clip, InputError
 from asdkit.training import Crops, Masked, Watch, train_encoder
 
+DIM = 2 * CHANNELS[-1] * ROWS  # of the embedding
 POOLED = ("machine-id", "sub-cluster-adacos")  # one network over all machines
 RECONSTRUCT = ("msm", "autoencoder")  # with a residual of their own
 CLUSTERS = 16  # k-means clusters of one machine's training clips
@@ -115,7 +116,7 @@ def _own_objective(machine: Examples, crops: Crops, config: Config, seed: int):
     if config.objective == "pseudo-cluster":
         labels = pseudo_labels(machine.spectrograms, CLUSTERS, seed)
         n = n_classes(labels, config)
-        return lambda: Classification(ArcFace(config.bottleneck, n), labels, n)
+        return lambda: Classification(ArcFace(DIM, n), labels, n)
     return lambda: Masked(config.mask_ratio if config.objective == "msm" else 0.0, seed)
 
 
@@ -127,9 +128,9 @@ def classify_machines(machines: Sequence[Examples], config: Config, seed: int):
     weights = np.repeat([1 / (len(machines) * count) for count in counts], counts)
     crops = Crops([s for m in machines for s in m.spectrograms], config, seed, weights)
     if config.objective == "machine-id":
-        return crops, lambda: Classification(Softmax(config.bottleneck, n), labels, n)
+        return crops, lambda: Classification(Softmax(DIM, n), labels, n)
     generator = torch.Generator().manual_seed(seed)
-    return crops, lambda: Classification(SubClusterAdaCos(config.bottleneck, n), labels, n, generator)
+    return crops, lambda: Classification(SubClusterAdaCos(DIM, n), labels, n, generator)
 
 
 def n_classes(labels: np.ndarray, config: Config) -> int:
@@ -157,7 +158,7 @@ def pseudo_labels(spectrograms: Sequence[torch.Tensor], n_clusters: int, seed: i
 
 
 class FarToNear(nn.Module):
-    """Denoising: mean squared error of the near window restored from the far window of the same frames.
+    """Denoising: likelihood of the near window given the far window of the same frames.
 
     The encoder is scored, and its BatchNorm calibrated, on the channel that it was asked for, not on far.
     """
@@ -169,7 +170,8 @@ class FarToNear(nn.Module):
     def forward(self, model: MSM, x: torch.Tensor, clips: np.ndarray, starts: np.ndarray) -> torch.Tensor:
         """Loss of a batch of near windows and their places."""
         far = self.crops.cut(clips, starts, self.far).to(x.device)
-        return (model(far) - x).square().mean()
+        nothing = torch.zeros(len(x), *model.grid(x.shape[2]), dtype=torch.bool, device=x.device)
+        return masked_error(model, far, nothing, target=x).mean()
 
 
 class Classification(nn.Module):

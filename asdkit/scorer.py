@@ -1,14 +1,14 @@
-"""From descriptors to a score: the space, its banks, and what standardises the scores of several spaces.
+"""From descriptors to a score: the space and its bank, and a score dealt out to windows and dimensions.
 
 Legend
 ------
-blocks : {name: (n_windows, dim)} of one clip. Spaces are named by their block, or by all of them joined with "+".
+blocks : {name: (n_windows, dim)} of one clip. unit : what is compared with the bank, a clip's mean or a window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from asdkit.config import Config
 from asdkit.knn import DomainKNN, fit_knn
 from asdkit.recordings import TrainingSet
-from asdkit.space import Space, aggregate, fit_space, fuse
+from asdkit.space import Space, aggregate, fit_space, unit_rows, units
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,44 @@ class Scorer:
     """Scores clips by their blocks. Made by `fit_scorer`."""
 
     config: Config
-    space: Space | None = None
-    banks: dict[str, DomainKNN] = field(default_factory=dict)  # one for the concatenation, or one a block
-    centres: dict[str, float] = field(default_factory=dict)  # mean and spread of training clips' scores, where there are several
-    widths: dict[str, float] = field(default_factory=dict)
+    space: Space
+    bank: DomainKNN
 
     def __call__(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> float:
-        """Anomaly score of one clip from its blocks at the test hop; `recording` is left out of the banks."""
-        scores = self.by_space(blocks, recording)
-        if len(scores) == 1:
-            return next(iter(scores.values()))
-        standardised = [(scores[name] - self.centres[name]) / self.widths[name] for name in scores]
-        return float(fuse(np.array([standardised]), self.config.fusion)[0])
+        """Anomaly score of one clip from its blocks at the test hop; `recording` is left out of the bank."""
+        scores = self.bank(self.units(self.space(blocks)), recording)
+        return aggregate(scores, self.config.aggregate, self.config.top)
 
-    def by_space(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> dict[str, float]:
-        """File score in each space, not yet standardised."""
-        windows = self.windows(blocks, recording)
-        return {name: aggregate(w, self.config.aggregate, self.config.top) for name, w in windows.items()}
+    def units(self, x: torch.Tensor) -> torch.Tensor:
+        """What is compared of one clip's windows in the space: their mean where they are pooled, else each."""
+        return units(x, np.zeros(len(x), dtype=int), self.config)
 
-    def windows(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> dict[str, torch.Tensor]:
-        """Score of each window in each space."""
-        if self.config.backend == "value":
-            return {name: x[:, 0] for name, x in blocks.items()}
-        return {name: self.banks[name](x, recording) for name, x in self.space(blocks).items()}
+    def contributions(self, x: torch.Tensor, recordings: np.ndarray | None = None) -> torch.Tensor:
+        """The score dealt out to windows and dimensions of the space.
+
+        The distance from a bank vector b to a unit u is ``(u - b) . (u - b) / |u - b|``; each window x of the unit has the part
+        ``(x - b) * (u - b) / |u - b|`` of it. Where windows are pooled, the mean of a window's sum over dimensions is the score
+        of the clip; else a window's sum is its own score.
+
+        Parameters
+        ----------
+        x : (n_windows, dim)
+            Windows of one clip in the space.
+        recordings : (n_windows,) or (1,), optional
+            Of each unit: left out of the bank.
+
+        Returns
+        -------
+        (n_windows, dim)
+        """
+        unit = self.units(x)
+        index, weights = self.bank.neighbours(self.bank.distances(unit, recordings))
+        total = torch.zeros_like(x)
+        for neighbour, weight in zip(index.T, weights.T):
+            b = self.bank.bank[neighbour]
+            direction = torch.nn.functional.normalize(unit - b, dim=1)
+            total += weight[:, None] * (x - b) * direction
+        return total
 
 
 def fit_scorer(
@@ -56,7 +71,7 @@ def fit_scorer(
     far: Sequence[torch.Tensor] | None = None,
     seed: int = 0,
 ) -> Scorer:
-    """Space and banks from the blocks of the training clips, at the training hop.
+    """Space and bank from the blocks of the training clips, at the training hop.
 
     Parameters
     ----------
@@ -65,36 +80,14 @@ def fit_scorer(
     training : TrainingSet
     config : Config
     far : sequence of (n_windows, dim), optional
-        The embedding of far, one a training clip; needed where `asdkit.space.is_conditioned`.
+        The embedding of far, one a training clip; needed where `asdkit.space.conditions_embedding`.
     seed : int
         Of a random control of Far-conditioning.
-
-    Returns
-    -------
-    Scorer
-        One with several banks has to be `standardised`.
     """
-    if config.backend == "value":
-        return Scorer(config)
     counts = [len(next(iter(b.values()))) for b in blocks]
-    recordings, is_target = np.repeat(training.recordings, counts), np.repeat(training.is_target, counts)
+    clips = np.repeat(np.arange(len(blocks)), counts)
+    recordings, is_target = training.recordings[clips], training.is_target[clips]
     raw = {name: torch.cat([b[name] for b in blocks]) for name in config.blocks}
-    space = fit_space(raw, recordings, config, None if far is None else torch.cat(list(far)), seed)
-    banks = {
-        name: fit_knn(bank, recordings, is_target, config.k, config.n_0, config.backend) for name, bank in space(raw).items()
-    }
-    return Scorer(config, space, banks)
-
-
-def standardised(scorer: Scorer, blocks: Sequence[dict[str, torch.Tensor]], recordings: Sequence[int]) -> Scorer:
-    """Mean and spread of training clips' scores in each space, each clip's recording left out, at the test hop."""
-    rows = [scorer.by_space(b, recording) for b, recording in zip(blocks, recordings)]
-    normal = {name: centre_and_width(np.array([row[name] for row in rows])) for name in rows[0]}
-    centres, widths = ({name: pair[i] for name, pair in normal.items()} for i in (0, 1))
-    return replace(scorer, centres=centres, widths=widths)
-
-
-def centre_and_width(scores: np.ndarray) -> tuple[float, float]:
-    """Mean and spread of normal scores; a spread of rounding alone counts as 1."""
-    mean, std = float(scores.mean()), float(scores.std())
-    return mean, std if std > 1e-6 * abs(mean) else 1.0
+    space = fit_space(raw, clips, recordings, is_target, config, None if far is None else torch.cat(list(far)), seed)
+    bank, rows = units(space(raw), clips, config), unit_rows(clips, config)
+    return Scorer(config, space, fit_knn(bank, recordings[rows], is_target[rows], config.k, config.n_0, config.backend))

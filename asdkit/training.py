@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from asdkit.config import Config
 from asdkit.msm import MSM, calibrate_batchnorm, masked_error, random_hidden
-from asdkit.spectrogram import window_starts
 
 Watch = Callable[[int, Callable[[], MSM]], None]
 
@@ -88,7 +87,6 @@ class Crops:
 
     def __init__(self, spectrograms: Sequence[torch.Tensor], config: Config, seed: int, weights: np.ndarray | None = None):
         self.spectrograms, self.width, self.weights = spectrograms, config.width, weights
-        self.starts = [window_starts(s.shape[1], config.width, config.train_hop) for s in spectrograms]
         self.seed, self.rng = seed, np.random.default_rng(seed)
 
     def __call__(self, n: int) -> torch.Tensor:
@@ -101,7 +99,8 @@ class Crops:
             clips = self.rng.integers(len(self.spectrograms), size=n)
         else:
             clips = self.rng.choice(len(self.spectrograms), size=n, p=self.weights)
-        return clips, np.array([self.rng.choice(self.starts[i]) for i in clips])
+        n_starts = np.array([self.spectrograms[i].shape[1] - self.width + 1 for i in clips])
+        return clips, self.rng.integers(n_starts)
 
     def cut(self, clips: np.ndarray, starts: np.ndarray, spectrograms: Sequence[torch.Tensor] | None = None) -> torch.Tensor:
         """Windows at these places, (n, n_mels, width), of these or of other spectrograms of the same clips."""
@@ -116,7 +115,7 @@ class Crops:
 
 
 class Masked(nn.Module):
-    """Masked spectrogram modelling: mean squared error on the hidden cells; on all of them where nothing is hidden."""
+    """Masked spectrogram modelling: likelihood of the hidden cells; of all of them where nothing is hidden."""
 
     def __init__(self, ratio: float, seed: int):
         super().__init__()
@@ -124,7 +123,7 @@ class Masked(nn.Module):
 
     def forward(self, model: MSM, x: torch.Tensor, clips: np.ndarray, starts: np.ndarray) -> torch.Tensor:
         """Loss of a batch of windows."""
-        hidden = random_hidden(len(x), model.grid, self.ratio, self.generator)
+        hidden = random_hidden(len(x), model.grid(x.shape[2]), self.ratio, self.generator)
         return masked_error(model, x, hidden.to(x.device)).mean()
 
 
@@ -155,7 +154,7 @@ def train_encoder(
     device = default_device()
     with torch.random.fork_rng():  # layers draw their weights from the global generator
         torch.manual_seed(seed)
-        model = MSM(config.width, config.bottleneck).to(device)
+        model = MSM().to(device)
         criterion = objective().to(device)
 
     def loss(step):
