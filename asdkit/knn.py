@@ -53,11 +53,6 @@ def leave_out(d: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> torch.T
     return d.masked_fill(same, torch.inf)
 
 
-def evenly_spaced(n: int, at_most: int) -> np.ndarray:
-    """Indices of at most so many of n things, evenly spaced, the first and the last among them."""
-    return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
-
-
 def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) -> torch.Tensor:
     """Mean distance to the k nearest of other recordings, for at most `MAX_QUERIES` evenly spaced windows."""
     rows = evenly_spaced(len(bank), MAX_QUERIES)

@@ -123,7 +123,8 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
     Returns
     -------
     table : DataFrame
-        base, data, machine, seeds, machines, alpha (chosen on the others), best, cost, lo, hi. Machines of one kind of data
+        base, data, machine, seeds, machines, alpha (chosen on the others), best, cost, lo, hi, and gain (of that alpha over
+        alpha 0) with its interval. Machines of one kind of data
         stand in for each other; there are no rows where there is only one.
     """
     found = []
@@ -132,7 +133,7 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
         for data, machine, members in groups(machines):
             if alphas and machine == "mean" and len(members) > 1:
                 found += _costs(evaluation, alphas, members, seeds, (base, data))
-    columns = ["base", "data", "machine", "seeds", "machines", "alpha", "best", "cost", "lo", "hi"]
+    columns = ["base", "data", "machine", "seeds", "machines", "alpha", "best", "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]
     return pd.DataFrame(found, columns=columns).round(ROUND)
 
 
@@ -142,12 +143,14 @@ def _costs(evaluation, alphas, members, seeds, head):
     def best(names):
         return max(alphas, key=lambda a: evaluation.samples(alphas[a].hash(), names, seeds)[0])
 
-    rows, costs = [], []
+    rows, costs, gains = [], [], []
     for name in members:
         chosen, own = best([m for m in members if m != name]), best([name])
         costs.append(evaluation.samples(alphas[own].hash(), [name], seeds, minus=alphas[chosen].hash()))
-        rows.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1])))
-    return [*rows, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *estimate(np.mean(costs, axis=0)))]
+        gains.append(evaluation.samples(alphas[chosen].hash(), [name], seeds, minus=alphas[0.0].hash()))
+        rows.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1]), *estimate(gains[-1])))
+    means = [estimate(np.mean(x, axis=0)) for x in (costs, gains)]
+    return [*rows, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *means[0], *means[1])]
 
 
 # the whole

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from zlib import crc32
 
+import numpy as np
 import torch
 
-from asdkit.blocks import BLOCKS, FITTERS, FeatureExtractor, Spectra, fast_channels, read_spectra
+from asdkit.blocks import BLOCKS, FITTERS, SPECTRA_OPTIONS, FeatureExtractor, Spectra, at_least_a_window, extract
 from asdkit.config import Config
 from asdkit.detector import Describer
 from asdkit.objectives import POOLED, Examples
@@ -14,16 +16,10 @@ from asdkit.recordings import Clip, TrainingSet
 
 
 class Cache:
-    """Values by key, for one machine.
+    """Values by key, for one machine."""
 
-    Parameters
-    ----------
-    configs : iterable of Config
-        Of all systems that will share: a clip's spectra are computed once, with the channels that any of them needs.
-    """
-
-    def __init__(self, configs: Iterable[Config] = ()):
-        self.values, self.fast = {}, tuple(sorted({channel for c in configs for channel in fast_channels(c)}))
+    def __init__(self):
+        self.values = {}
 
     def __call__(self, key: tuple, compute: Callable):
         """The value of ``compute()``, made once per key."""
@@ -31,26 +27,39 @@ class Cache:
             self.values[key] = compute()
         return self.values[key]
 
-    def forget_all_but(self, *kinds: str) -> None:
-        """Drop everything whose key does not begin with one of these."""
-        self.values = {key: value for key, value in self.values.items() if key[0] in kinds}
+    def forget(self, *kinds: str) -> None:
+        """Drop everything whose key begins with one of these."""
+        self.values = {key: value for key, value in self.values.items() if key[0] not in kinds}
 
 
 class CachedDescriber(Describer):
-    """A `Describer` that shares with others of the same `Cache`."""
+    """A `Describer` that shares with others of the same `Cache`; it knows the negative control "other-recording", too."""
 
     def __init__(self, config: Config, cache: Cache | None = None, seed: int = 0, embed=None, others=(), progress: str = ""):
         super().__init__(config, seed, embed, others, progress)
-        self.cache = Cache([config]) if cache is None else cache
+        self.cache, self.training = Cache() if cache is None else cache, None
 
     def spectra(self, clip: Clip) -> Spectra:
-        fast = tuple(sorted({*self.cache.fast, *fast_channels(self.config)}))
-        key = ("spectra", clip.place, self.config.ridge_penalty, self.config.width, fast)
-        return self.cache(key, lambda: read_spectra(clip, self.config, fast))
+        key = ("spectra", clip.place, self.config.hash(*SPECTRA_OPTIONS), "modulation" in self.config.blocks)
+        return self.cache(key, lambda: self.read(clip))
+
+    def read(self, clip: Clip) -> Spectra:
+        """Spectra of a clip; for the control "other-recording" with the far channel of a training clip of another recording."""
+        config, rng = self.config, np.random.default_rng(crc32(clip.name.encode()))
+        samples = at_least_a_window(clip.read(), clip.path, config.width)
+        if config.control == "other-recording" and config.conditioning == "input":
+            strangers = [c for c in self.training.clips if c.recording != clip.recording] or self.training.clips
+            far = strangers[rng.integers(len(strangers))].read()[1]
+            samples = np.stack([samples[0], np.resize(far, samples.shape[1])])
+        return extract(samples, config, rng)
 
     def examples(self, clips: Sequence[Clip]) -> Examples:
-        key = ("spectra", "examples", clips[0].place, self.config.hash("width", "ridge_penalty"))
+        key = ("examples", clips[0].place, self.config.hash(*SPECTRA_OPTIONS))
         return self.cache(key, lambda: super(CachedDescriber, self).examples(clips))
+
+    def extractors(self, training: TrainingSet):
+        self.training = self.training or training
+        return super().extractors(training)
 
     def learn(self, name: str, training: TrainingSet) -> tuple:
         pooled = tuple(clips[0].place for clips in self.others) if self.config.objective in POOLED else ()

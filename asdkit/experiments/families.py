@@ -13,33 +13,35 @@ from dataclasses import fields, replace
 from itertools import chain
 from typing import NamedTuple
 
-from asdkit.blocks import HOP
-from asdkit.config import RECONSTRUCT, Config
-from asdkit.objectives import variants
-from asdkit.recordings import SAMPLE_RATE, InputError
+from asdkit.config import Config
+from asdkit.recordings import InputError
 
 AUTOENCODER = ("autoencoder-mse", "autoencoder-mahalanobis")  # the official baseline: one training, two scores
-REPORT_FAMILIES = (
-    "objective", "embedding", "mask", "blocks", "balance", "fusion", "knn", "n_0", "alpha", "conditioning", "conditioning-msm",
-    "aggregate",
-)  # fmt: skip
+REPORT_FAMILIES = ("blocks", "balance", "knn", "n_0", "subspace", "aggregate")
+OBJECTIVES = ("msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos")
 
 
 def systems(base: Config) -> dict[str, Config]:
-    """The rows of a results table: the system itself, the report's, and the controls a reader needs to judge them."""
-    objective = base.objective if base.objective in RECONSTRUCT else "msm"
+    """The rows of a results table: the system itself, the report's, and the controls a reader needs to judge them.
+
+    log-mel: mean and standard deviation of near log-mels, z-scored; log-mel-whitened: the same, whitened; log-mel-far: of far.
+    msm-untrained: the encoder with random weights; msm-residual: what the masked model misses, in place of its embedding.
+    without-msm, alpha-0: the system without the masked model, and without far cancelled. Others: single blocks.
+    """
+    one = {name: replace(base, blocks=(name,)) for name in ("msm", "msm-residual", "statistics", "texture", "ridge", "modulation")}
+    rest = tuple(b for b in base.blocks if b != "msm") or ("statistics",)
+    near = replace(base, blocks=("statistics-near",))
     return {
         "asdkit": base,
         "report": Config.report(),
-        "msm": replace(base, blocks=("msm",)),
+        "log-mel": replace(near, whiten=False),
+        "log-mel-whitened": near,
+        "log-mel-far": replace(base, blocks=("statistics-far",)),
+        "msm": one.pop("msm"),
         "msm-untrained": replace(base, blocks=("msm",), steps=0),
-        "msm-residual": replace(base, blocks=("msm-residual",), backend="value", objective=objective),
-        "ridge-complex": replace(base, blocks=("ridge-complex",)),
-        "ridge-log-mel": replace(base, blocks=("ridge-log-mel",)),
-        "texture": replace(base, blocks=("texture",)),
-        "modulation": replace(base, blocks=("modulation",)),
-        "logmel-near": replace(base, blocks=("logmel",), logmel_channel="near"),
-        "logmel-far": replace(base, blocks=("logmel",), logmel_channel="far"),
+        **one,
+        "without-msm": replace(base, blocks=rest),
+        "alpha-0": replace(base, conditioning="input", alpha=0.0),
     }
 
 
@@ -71,35 +73,42 @@ class Row(NamedTuple):
 def families(base: Config) -> dict[str, dict[str, Config]]:
     """Variants of one configuration by family; the first of a family is what the others are compared with.
 
-    Families of the encoder score its embedding alone, before Far-conditioning; the others vary the whole system.
+    The families objective, embedding, mask, steps and subspace score the encoder's embedding alone; the others vary the system.
     """
-    alone = replace(base, blocks=("msm",), objective="msm", alpha=0.0)
-    joined = replace(base, fusion="concatenate")
-    trap, report = variants(alone), Config.report()
-    on = dict(alpha=base.alpha or report.alpha, rank=base.rank or report.rank)
-    found = {
-        "objective": {"untrained": trap["untrained"], **trap, "log-mel": replace(alone, blocks=("logmel",))},
-        "embedding": {"embedding": trap["msm"], "residual": trap["msm-residual"], "untrained": trap["untrained"]},
-        "mask": _levels(alone, "mask_ratio", (0.0, 0.3, 0.6, 0.75)),
-        "window": {f"{w * HOP / SAMPLE_RATE:g}": _window(base, w) for w in dict.fromkeys((base.width, 40, 80, 160))},
-        "hop": _levels(base, "test_hop", (8, 16, 20, 40)),
+    alone = replace(base, blocks=("msm",), objective="msm")
+    shared = replace(alone, conditioning="subspace", alpha=0.5)
+    untrained, residual = replace(alone, steps=0), replace(alone, blocks=("msm-residual",))
+    members = {
+        "objective": {
+            "untrained": untrained, **{name: replace(alone, objective=name) for name in OBJECTIVES},
+            "log-mel": replace(alone, blocks=("statistics",)),
+        },
+        "embedding": {"embedding": alone, "residual": residual, "untrained": untrained},
+        "mask": _levels(alone, "mask_ratio", (0.0, 0.3, 0.6, 0.8)),
+        "steps": _levels(alone, "steps", (0, 100, 300, 1000)),
         "blocks": _without(base),
-        "modulation": _choices(replace(base, blocks=("modulation",)), "modulation", ("slow", "fast", "both")),
-        "whiten": _whitened(base),
-        "balance": {"balanced": replace(joined, balance=True), "not balanced": replace(joined, balance=False)},
-        "fusion": {"concatenate": joined, "mean": replace(base, fusion="mean"), "maximum": replace(base, fusion="max")},
-        "knn": _choices(base, "backend", ("domain", "pooled", "unscaled", "local-density", "varmin", "minimum")),
-        "n_0": _levels(base, "n_0", (0.0, 1.0, 10.0, 100.0)),
-        "k": _levels(base, "k", (1, 2, 3, 5, 10)),
-        "alpha": _levels(base, "alpha", (0.0, 0.25, 0.5, 0.75, 1.0)),
-        "alpha-msm": _levels(replace(alone, alpha=base.alpha), "alpha", (0.0, 0.25, 0.5, 0.75, 1.0)),
-        "rank": _levels(replace(base, alpha=on["alpha"]), "rank", (2, 4, 8, 16)),
-        "conditioning": _controls(replace(base, **on)),
-        "conditioning-msm": _controls(replace(alone, **on)),
-        "aggregate": _aggregates(base),
-        "departures": {"asdkit": base, **{name: replace(base, **{name: getattr(report, name)}) for name in _departures(base)}},
-    }
-    return {name: family for name, family in found.items() if len(family) > 1}
+        "single": {"all": base, **{name: replace(base, blocks=(name,)) for name in base.blocks}},
+        "whiten": {"whitened": replace(base, whiten=True), "z-scored": replace(base, whiten=False)},
+        "balance": {"balanced": replace(base, balance=True), "not balanced": replace(base, balance=False)},
+        "knn": {name: replace(base, backend=name) for name in ("domain", "pooled")},
+        "n_0": _levels(base, "n_0", (0.0, 1.0, 10.0)),
+        "k": _levels(base, "k", (1, 3, 5)),
+        "alpha": _levels(base, "alpha", (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)),
+        "control": {
+            "alpha 0": replace(base, alpha=0.0), "far": base,
+            **{name: replace(base, control=name) for name in ("other-recording", "scrambled-phase")},
+        },
+        "subspace": {
+            "far": shared, "none": replace(shared, alpha=0.0),
+            **{name: replace(shared, control=name) for name in ("random", "near-pca", "other-recording")},
+        },
+        "aggregate": {"top 10 %": replace(base, aggregate="top")}
+        | {how: replace(base, aggregate=how) for how in ("pooled", "mean", "max")},
+        "departures": {"asdkit": base, **{name: replace(base, **{name: getattr(Config.report(), name)}) for name in _departures(base)}},
+    }  # fmt: skip
+    if base.conditioning != "input":
+        members = {name: family for name, family in members.items() if name not in ("alpha", "control")}
+    return {name: family for name, family in members.items() if len(family) > 1}
 
 
 def _levels(base, field, values):
@@ -107,45 +116,18 @@ def _levels(base, field, values):
     return {f"{v:g}": replace(base, **{field: v}) for v in dict.fromkeys((getattr(base, field), *values))}
 
 
-def _choices(base, field, values):
-    return {value: replace(base, **{field: value}) for value in values}
-
-
-def _window(base, width):
-    return base if width == base.width else replace(base, width=width, train_hop=width // 2)
-
-
 def _without(base):
-    """All blocks; all but one; all but every ridge residual; the encoder alone. Those that leave nothing are left out."""
+    """All blocks; all but one; all but those that need no learning. Those that leave nothing are left out."""
     dropped = {name: (name,) for name in base.blocks}
-    ridges = tuple(b for b in base.blocks if b.startswith("ridge"))
-    dropped |= {"ridge": ridges} if ridges else {}
     dropped |= {"DSP": tuple(b for b in base.blocks if b != "msm")} if "msm" in base.blocks else {}
     kept = {name: tuple(b for b in base.blocks if b not in drop) for name, drop in dropped.items()}
     return {"all": base, **{f"without {name}": replace(base, blocks=blocks) for name, blocks in kept.items() if blocks}}
 
 
-def _whitened(base):
-    """As it is; no block; every block; and each on its own."""
-    named = {"none": (), "all": base.blocks, **{name: (name,) for name in base.blocks}}
-    return {" and ".join(base.whiten) or "none": base, **{name: replace(base, whiten=blocks) for name, blocks in named.items()}}
-
-
-def _controls(on):
-    """Far-conditioning, none, and its negative controls at the same rank and alpha."""
-    named = {name: replace(on, control=name) for name in ("random", "near-pca", "other-recording")}
-    return {"far": on, "none": replace(on, alpha=0.0), **named}
-
-
-def _aggregates(base):
-    top = replace(base, aggregate="top")
-    return {f"top {100 * base.top:g} %": top, **{how: replace(base, aggregate=how) for how in ("mean", "max")}}
-
-
 def _departures(base):
-    """Options in which a configuration differs from the report."""
-    report = Config.report()
-    return [f.name for f in fields(Config) if getattr(base, f.name) != getattr(report, f.name)]
+    """Options in which a configuration differs from the report, but for what the families `alpha` and `subspace` tell."""
+    report, told = Config.report(), ("conditioning", "alpha", "rank", "threads")
+    return [f.name for f in fields(Config) if f.name not in told and getattr(base, f.name) != getattr(report, f.name)]
 
 
 def plan(bases: dict[str, Config], names: Iterable[str] | None = None, quick: bool = False) -> list[Row]:

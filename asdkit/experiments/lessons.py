@@ -208,7 +208,7 @@ def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0
     """
     from tqdm.auto import tqdm
 
-    cache, detectors, scores = cache or Cache(configs.values()), {}, {}
+    cache, detectors, scores = cache or Cache(), {}, {}
     for name, config in tqdm(configs.items(), disable=not bars, leave=False):
         detectors[name], values = score_machine(machine, config, seed, cache, False, name if bars else "")
         scores[name] = np.array(values)

@@ -29,7 +29,7 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
     out : path
         Folder of the stored tables, one a machine.
     config : Config
-        Its "msm" block is mapped: balanced and conditioned as the kNN sees it, the mean over a clip's windows.
+        Clips are mapped as the kNN sees them.
     seed : int
         Of the networks and of UMAP.
 
@@ -68,15 +68,19 @@ def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
     describer = CachedDescriber(config, seed=seed)
     detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
     clips = (describer.blocks(detector.extractor, c, config.train_hop) for c in machine.train + machine.test)
-    return torch.stack([detector.scorer.space.balanced(b)["msm"].mean(0) for b in clips]).double().numpy()
+    return torch.stack([detector.scorer.space(b).mean(0) for b in clips]).double().numpy()
 
 
 def principal_components(points: np.ndarray) -> np.ndarray:
-    """First two principal components; the sign is that of the largest loading. Shape: (n, dim) -> (n, 2)."""
-    centred = points - points.mean(0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    """First two principal components. Shape: (n, dim) -> (n, 2)."""
+    return (points - points.mean(0)) @ principal_axes(points)
+
+
+def principal_axes(points: np.ndarray) -> np.ndarray:
+    """First two principal axes; the sign is that of the largest loading. Shape: (n, dim) -> (dim, 2)."""
+    axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
-    return centred @ (axes * signs[:, None]).T
+    return (axes * signs[:, None]).T
 
 
 def umap(points: np.ndarray, seed: int) -> np.ndarray:

@@ -226,7 +226,7 @@ def _score_figures(machine, mine):
     shown = "asdkit" if "asdkit" in mine else next(iter(mine))
     ordered = [clips[name] for name in mine[shown]["files"]]
     truth = [c.label for c in ordered], [c.domain for c in ordered]
-    few = [s for s in ("asdkit", "report", "logmel-near", "autoencoder-mse") if s in mine] or [shown]
+    few = [s for s in ("asdkit", "report", "log-mel", "autoencoder-mse") if s in mine] or [shown]
     histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], f"{machine.name}, {shown}")
     curves = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
     return {f"scores-{machine.name}": histogram, f"roc-{machine.name}": curves}
@@ -238,5 +238,5 @@ def _clip_figure(machine):
     from asdkit.recordings import SAMPLE_RATE
 
     spectra = read_spectra(machine.train[0], Config())
-    panels = [spectra[channel, "slow"].numpy() for channel in ("near", "far", "residual")]
+    panels = [spectra[channel].numpy() for channel in ("near", "far", "conditioned")]
     return figures.clip_panels(*panels, np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE)

@@ -26,17 +26,16 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from asdkit import __version__
-from asdkit.blocks import fast_channels
+from asdkit.blocks import read_spectra
 from asdkit.config import Config
-from asdkit.detector import fit
+from asdkit.detector import Detector, fit_detector
 from asdkit.experiments import baseline
+from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import AUTOENCODER, choose_systems
 from asdkit.experiments.parallel import workers
-from asdkit.fitting import Fitting, Memo
 from asdkit.objectives import POOLED
-from asdkit.recordings import Clip, InputError, Machine, index_data
+from asdkit.recordings import Clip, InputError, Machine, TrainingSet, index_data
 from asdkit.recordings.files import write
-from asdkit.storage import save
 
 STORED = "asdkit"  # the system whose model is kept
 Others = tuple[tuple[Clip, ...], ...]  # training clips of the other machines of a run
@@ -210,62 +209,60 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
     """Compute the missing results of one machine, (seed, system) each, and yield after each is written."""
     if not out.is_dir():
         raise InputError(f"{out}: found no such folder on this computer, expected a file system that all workers share")
-    fast, memo = sorted(set().union(*(fast_channels(c) for c in chosen.values() if c))), Memo()
+    cache = Cache()
     for seed, tasks in groupby(sorted(missing, key=lambda task: task[0]), key=lambda task: task[0]):
         for _, name in tasks:
             if result_path(out, machine, name, seed).exists():  # written by a worker that was killed before it was done
                 continue
+            start = perf_counter()
             if config := chosen[name]:
-                label = f"{machine.name} {seed}" if bars else ""
-                scored = score_machine(machine, config, seed, memo, fast, decide, label, others)
+                label = f"{machine.name} {seed} {name}" if bars else ""
+                detector, scores = score_machine(machine, config, seed, cache, decide, label, others)
+                threshold = detector.decision_threshold()
             else:
-                scored = score_autoencoder(machine, name, seed, memo, 2 if quick else 100)
-            write_result(out, machine, name, config, seed, others, decide, *scored)
+                detector, (scores, threshold) = None, score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
+            write_result(out, machine, name, config, seed, others, decide, detector, scores, threshold, perf_counter() - start)
             yield
-        memo.forget_all_but("spectra")
+        cache.forget("learned", "block", "autoencoder")
 
 
-def score_machine(machine: Machine, config: Config, seed: int, memo: Memo, fast, decide: bool, description: str, others=()):
-    """Fit one system and score the test clips in the order of their names: (detector, scores, threshold, seconds)."""
-    start = perf_counter()
-    memo.new_bill()
-    detector = fit(machine.train, config, seed, memo, fast, decide, description, others)
-    fitting = Fitting(tuple(sorted(machine.train, key=lambda c: c.path)), config, seed, memo, tuple(fast), others=others)
-    scores = [detector.score_blocks(fitting.blocks(detector.front, clip, config.test_hop)) for clip in machine.test]
-    return detector, scores, detector.threshold, perf_counter() - start + memo.saved
+def score_machine(
+    machine: Machine, config: Config, seed: int = 0, cache: Cache | None = None, decide=True, progress="", others=(), embed=None
+) -> tuple[Detector, list[float]]:
+    """Fit one system and score the test clips in the order of their names."""
+    describer = CachedDescriber(config, cache, seed, embed, others, progress)
+    detector = fit_detector(TrainingSet.of(machine.train), describer, decide)
+    return detector, [detector.scorer(describer.blocks(detector.extractor, clip, config.test_hop)) for clip in machine.test]
 
 
-def score_autoencoder(machine: Machine, name: str, seed: int, memo: Memo, epochs: int):
-    """One of the two scores of the official baseline, as `score_machine` returns it; there is no detector.
+def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epochs: int) -> tuple[list[float], float]:
+    """One of the two scores of the official baseline, and its threshold.
 
-    Its threshold is the 0.9 quantile of a gamma distribution fitted to the training scores.
+    That is the 0.9 quantile of a gamma distribution fitted to the training scores.
     """
     from scipy.stats import gamma
 
-    start, plain = perf_counter(), Config(blocks=("logmel",))
+    plain = Config(blocks=("statistics-near",))
     torch.set_num_threads(plain.threads)
-    memo.new_bill()
 
     def both_scores():
-        clips = [*machine.train, *machine.test]
-        near = [Fitting((), plain, seed, memo, ()).spectra(clip)["near", "slow"] for clip in clips]
-        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs)
+        near = [read_spectra(clip, plain)["near"] for clip in (*machine.train, *machine.test)]
+        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs, progress=False)
         return np.array([model.score(x) for x in near])
 
-    scores = memo(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]
+    scores = cache(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]
     train, test = np.split(scores, [len(machine.train)])
-    threshold = float(gamma.ppf(0.9, *gamma.fit(train, floc=0)))
-    return None, test.tolist(), threshold, perf_counter() - start + memo.saved
+    return test.tolist(), float(gamma.ppf(0.9, *gamma.fit(train, floc=0)))
 
 
 def write_result(
-    out: Path, machine: Machine, name: str, config: Config | None, seed: int, others: Others, decide: bool, model, scores,
-    threshold, seconds,
+    out: Path, machine: Machine, name: str, config: Config | None, seed: int, others: Others, decide: bool,
+    detector: Detector | None, scores, threshold, seconds,
 ) -> None:  # fmt: skip
     """Write the model, if it is to be kept, then the result: where a result is, its model is whole."""
     if name == STORED and decide:
-        save(model, out / machine.name / "models" / f"{name}-{seed}", system=name, seed=seed, machine=machine.name)
-    removed = model.balancer.removed if model and model.balancer else 0.0
+        detector.save(out / machine.name / "models" / f"{name}-{seed}")
+    removed = detector.scorer.space.removed if detector else 0.0
     decisions = [None if threshold is None else int(s > threshold) for s in scores]
     result = dict(
         system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit.blocks import BandScaler, Encoder, FeatureExtractor, Spectra, extract
+from asdkit.blocks import BandWhitening, Encoder, FeatureExtractor, Spectra, extract
 from asdkit.config import Config
 from asdkit.detector import Detector
 from asdkit.objectives import Examples, train_objective
@@ -32,6 +32,7 @@ from asdkit.simulate import Scene, render
 from asdkit.simulate.datasets import CONDITION_SPAN
 from asdkit.simulate.machines import KINDS
 from asdkit.simulate.scenes import operation
+from asdkit.space import Scaler
 from asdkit.spectrogram import cut_windows, window_starts
 
 Describe = Callable[[Spectra], torch.Tensor]  # spectra of a clip -> (n_windows, dim)
@@ -59,7 +60,7 @@ def render_counterfactuals(
     seconds: float = 10.0,
     seed: int = 0,
     domain: str = "source",
-    penalty: float = 1e-2,
+    config: Config | None = None,
     **surroundings: float,
 ) -> Counterfactuals:
     """Render normal scenes of one simulated machine, and every twin of each.
@@ -79,8 +80,8 @@ def render_counterfactuals(
         Which specimen of the machine, as in `asdkit.simulate.simulate`. The scenes are in no data set of that seed.
     domain : str
         "source" or "target".
-    penalty : float
-        Of the complex ridge that makes the residual channel.
+    config : Config, optional
+        Of the conditioned channel; ``Config()`` by default.
     surroundings
         `snr`, `loudspeakers` and `far_distance` of a `Scene`.
     """
@@ -89,7 +90,7 @@ def render_counterfactuals(
         scene = Scene(machine, seed, FIRST + i, domain, seconds=seconds, **surroundings)
         rows += [(i, *row) for row in twins_of(scene, list(KINDS[machine].faults) if faults is None else faults, severities)]
     table = pd.DataFrame([row[:4] for row in rows], columns=["scene", "change", "fault", "severity"])
-    return Counterfactuals(table, tuple(extract(render(row[4]), penalty) for row in rows))
+    return Counterfactuals(table, tuple(extract(render(row[4]), config or Config()) for row in rows))
 
 
 def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -> Iterator[tuple[str, str, float, Scene]]:
@@ -113,47 +114,46 @@ def at_another_operation(scene: Scene) -> Scene:
 
 def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None = None) -> Describe:
     """One block of a fitted front end, raw; windows `hop` frames apart, as in the bank by default."""
-    one = replace(front, config=replace(front.config, blocks=(block,), backend="domain"))
-    return lambda spectra: one.describe(spectra, hop or front.config.train_hop)[block]
+    return lambda spectra: front.describe(spectra, hop or front.config.train_hop, [block])[block]
 
 
 def describe_windows(
-    function: Callable[[torch.Tensor], torch.Tensor], scaler: BandScaler, width: int = 80, hop: int = 40, channel: str = "near"
+    function: Callable[[torch.Tensor], torch.Tensor], whitening: BandWhitening, width: int = 80, hop: int = 40, channel: str = "conditioned"
 ) -> Describe:
-    """A function of standardised windows, (n_windows, 128, width) -> (n_windows, dim)."""
+    """A function of whitened windows, (n_windows, 128, width) -> (n_windows, dim)."""
 
     def describe(spectra):
-        frames = scaler(spectra[channel, "slow"])
+        frames = whitening(spectra[channel])
         with torch.no_grad():
             return function(cut_windows(frames, window_starts(frames.shape[1], width, hop), width))
 
     return describe
 
 
-def describe_detector(detector: Detector, block: str = "msm", hop: int | None = None) -> Describe:
-    """One block as the kNN of a detector sees it: z-scored, conditioned, balanced. Not to be standardised again."""
+def describe_detector(detector: Detector, hop: int | None = None) -> Describe:
+    """Windows as the kNN of a detector sees them: whitened, balanced, all blocks side by side. Not to be whitened again."""
     hop = hop or detector.config.train_hop
-    return lambda spectra: detector.scorer.space.balanced(detector.extractor.describe(spectra, hop))[block]
+    return lambda spectra: detector.scorer.space(detector.extractor.describe(spectra, hop))
 
 
-def embed(counterfactuals: Counterfactuals, describe: Describe, standardise: bool = True) -> list[np.ndarray]:
+def embed(counterfactuals: Counterfactuals, describe: Describe, whiten: bool = True) -> list[np.ndarray]:
     """Embeddings of all twins.
 
     Parameters
     ----------
     counterfactuals : Counterfactuals
     describe : callable
-    standardise : bool
-        z-score each dimension by the windows of the unchanged scenes, as the pipeline does by those of the training clips;
-        a dimension that is constant there is centred only.
+    whiten : bool
+        z-score and whiten by the windows of the unchanged scenes, as a fit does by those of the training clips.
     """
-    embeddings = [np.asarray(describe(s), dtype=float) for s in counterfactuals.spectra]
-    if not standardise:
-        return embeddings
-    normal = np.concatenate([z for z, change in zip(embeddings, counterfactuals.twins["change"]) if change == "none"])
-    std = normal.std(0)
-    std = np.where(std <= 1e-6 * np.abs(normal).max(0).clip(min=1e-6), 1.0, std)
-    return [(z - normal.mean(0)) / std for z in embeddings]
+    embeddings = [torch.as_tensor(describe(s)) for s in counterfactuals.spectra]
+    if whiten:
+        twins = counterfactuals.twins
+        unchanged = {s: z for s, change, z in zip(twins["scene"], twins["change"], embeddings) if change == "none"}
+        scenes = np.repeat(list(unchanged), [len(z) for z in unchanged.values()])
+        scaler = Scaler.fit(torch.cat(list(unchanged.values())), scenes, np.zeros(len(scenes), dtype=bool))
+        embeddings = [scaler(z) for z in embeddings]
+    return [z.double().numpy() for z in embeddings]
 
 
 # measuring
@@ -306,7 +306,7 @@ def _probe(x: np.ndarray, faulty: np.ndarray, scenes: np.ndarray, n_folds: int, 
 
 def embeddings_over_training(
     machines: Sequence[Examples],
-    scalers: dict[str, BandScaler],
+    whitenings: dict[str, BandWhitening],
     config: Config,
     counterfactuals: Counterfactuals,
     seed: int = 0,
@@ -316,7 +316,7 @@ def embeddings_over_training(
 
     Parameters
     ----------
-    machines, scalers
+    machines, whitenings
         Of `asdkit.blocks.make_examples`: the simulated machine whose counterfactuals are given and, for the objectives that
         tell machines apart, others after it.
     config : Config
@@ -336,7 +336,8 @@ def embeddings_over_training(
 
     def watch(step, snapshot):
         if step in moments:
-            embeddings[step] = embed(counterfactuals, describe_front(FeatureExtractor(config, {"encoder": Encoder(scalers, snapshot())})))
+            extractor = FeatureExtractor(config, {"encoder": Encoder(whitenings, snapshot())})
+            embeddings[step] = embed(counterfactuals, describe_front(extractor))
 
     return train_objective(machines, config, seed, watch=watch)[1], embeddings
 

@@ -16,6 +16,7 @@ from asdkit.experiments.results import read_results
 from asdkit.objectives import POOLED
 from asdkit.recordings import InputError, parse_name
 from asdkit.recordings.challenge import DATASETS, METRICS, blank_form, fill_form, free_folder, read_form, write_submission
+from asdkit.space import conditions_embedding
 
 
 def submit(
@@ -111,28 +112,24 @@ BASELINE = dict(
 
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
-    networks, conditioned = bool({"msm", "msm-residual"} & set(config.blocks)), _conditioned(config)
-    modulated = "modulation" in config.blocks and set(config.modulation_channels) != {"near"}
-    hears_far = bool({"ridge-complex", "ridge-log-mel"} & set(config.blocks)) or modulated or conditioned
-    whitened = "".join(f", Mahalanobis distances of {b}" for b in config.blocks if b in config.whiten)
-    knn, network = f"k-nearest neighbours ({config.backend}){whitened}", f"trained from scratch ({config.objective})"
-    encoder, pooled = f"convolutional encoder {network}", networks and config.objective in POOLED
+    networks, embedded = any(BLOCKS[b].learned == "encoder" for b in config.blocks), conditions_embedding(config)
+    cancelled = config.conditioning == "input" and config.alpha > 0
+    hears_far = cancelled or embedded or any(BLOCKS[b].far for b in config.blocks)
+    knn = f"k-nearest neighbours ({config.backend})" + ", distances whitened by the variation of normal recordings" * config.whiten
+    encoder = f"convolutional encoder trained from scratch ({config.objective})"
+    pooled = networks and config.objective in POOLED
     far = f"; removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
-    fused = config.fusion != "concatenate" and len(config.blocks) > 1
     share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
+    how = "mean of window descriptors" if config.aggregate == "pooled" else f"{config.aggregate} of window scores{share}"
     return dict(
-        front_end="far microphone as noise reference" if hears_far else None,
+        front_end=("far cancelled from near" if cancelled else "far microphone as reference") if hears_far else None,
         acoustic_features="; ".join(dict.fromkeys(BLOCKS[block].words for block in config.blocks)),
         embeddings=encoder if networks else None,
         machine_learning_method=f"{encoder}; {knn}" if networks else knn,
-        aggregation_method=f"{config.aggregate} of window scores{share}",
-        domain_generalization_method=knn + far * conditioned,
-        ensemble_method_subsystem_count=len(config.blocks) if fused else 1,
+        aggregation_method=how,
+        domain_generalization_method=knn + far * embedded,
+        ensemble_method_subsystem_count=1,
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",
         attribute_usage="classes of the training clips" if pooled else None,
         development_data_usage="training clips of all machines of the run" if pooled else None,
     )
-
-
-def _conditioned(config: Config) -> bool:
-    return "msm" in config.blocks and config.rank > 0 and config.alpha > 0

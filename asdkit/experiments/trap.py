@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from zlib import crc32
@@ -26,9 +25,8 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from asdkit.blocks import FeatureExtractor, make_examples, network_seed
+from asdkit.blocks import BLOCKS, FeatureExtractor, make_examples, network_seed
 from asdkit.config import Config
-from asdkit.detector import fit_detector
 from asdkit.experiments import runs
 from asdkit.experiments import sensitivity as measure
 from asdkit.experiments.ablation import ROUND, simulation
@@ -44,21 +42,14 @@ N_BOOT = 1000
 
 
 def embedding_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose embedding is measured: objectives and log-mel statistics, and the conditioned embeddings."""
-    return [r for r in rows if r.family == "conditioning-msm" or (r.family == "objective" and not _is_residual(r.config))]
+    """The rows whose embedding is measured: the objectives, their untrained twin, and log-mel statistics."""
+    return [r for r in rows if r.family == "objective"]
 
 
 def embedding_hash(config: Config) -> str:
-    """Identifies an embedding, conditioned as it is: what its options are, whatever scores it then."""
-    config = replace(config, whiten=tuple(b for b in config.blocks if b in config.whiten))
-    return config.hash(*(f.name for f in fields(Config) if f.name not in SCORING))
-
-
-SCORING = ("fusion", "balance", "backend", "k", "n_0", "standardise_clips", "aggregate", "top", "false_alarm", "holdout")
-
-
-def _is_residual(config: Config) -> bool:
-    return config.blocks == ("msm-residual",)
+    """Identifies an embedding, whatever scores it then."""
+    block = BLOCKS[config.blocks[0]]
+    return config.hash("blocks", *block.options)
 
 
 def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, n_points=6, jobs=1) -> dict[tuple, dict]:
@@ -79,7 +70,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
 
 def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     """All parts of one machine; its twins are rendered when the first part is missing."""
-    cache, parts = Cache(wanted.values()), {}
+    cache, parts = Cache(), {}
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
@@ -88,29 +79,27 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
-                how = _objective if family == "objective" else _conditioned
-                write(path, json.dumps(how(machine, config, seed, cache, others, twins, n_points)))
+                write(path, json.dumps(_objective(machine, config, seed, cache, others, twins, n_points)))
             parts[name, family, seed] = json.loads(path.read_text())
-        cache.forget_all_but("spectra")
+        cache.forget("learned", "block")
     return parts
 
 
 def _twins(machine, n_scenes, config):
     made = simulation(machine)
-    told = {name: made[name] for name in ("seconds", "seed", "snr", "loudspeakers", "far_distance") if name in made}
-    return measure.render_counterfactuals(machine.folder.name, n_scenes, penalty=config.ridge_penalty, **told)
+    surroundings = {name: made[name] for name in ("seconds", "seed", "snr", "loudspeakers", "far_distance") if name in made}
+    return measure.render_counterfactuals(machine.folder.name, n_scenes, config=config, **surroundings)
 
 
 def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
     """One objective: the network that a fit trains."""
-    if config.blocks == ("logmel",):
-        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), "logmel"))}
+    if config.blocks != ("msm",):
+        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), config.blocks[0]))}
     else:
-        describer, clips = CachedDescriber(config, cache, seed, others=others), tuple(sorted(machine.train, key=lambda c: c.place))
-        scalers, own = make_examples([describer.spectra(c) for c in clips], clips, config)
+        describer, clips = CachedDescriber(config, cache, seed, others=others), TrainingSet.of(machine.train).clips
+        whitenings, own = make_examples([describer.spectra(c) for c in clips], clips, config)
         examples = [own, *map(describer.examples, describer.others)]
-        own_seed = network_seed(seed)
-        losses, embeddings = measure.embeddings_over_training(examples, scalers, config, twins, own_seed, n_points)
+        losses, embeddings = measure.embeddings_over_training(examples, whitenings, config, twins, network_seed(seed), n_points)
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(
@@ -120,14 +109,6 @@ def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, 
         shares=measure.variance_shares(twins.twins, last).to_dict("list"),
         probe=measure.linear_probe(twins.twins, last).to_dict("list"),
     )
-
-
-def _conditioned(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
-    """The embedding as the kNN sees it: z-scored by training clips, then conditioned."""
-    describer = CachedDescriber(config, cache, seed, others=others)
-    detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
-    z = measure.embed(twins, measure.describe_detector(detector), standardise=False)
-    return dict(curve=[dict(step=config.steps, loss=None, moved=rounded_columns(measure.displacements(twins.twins, z)))])
 
 
 def rounded_columns(table: pd.DataFrame) -> dict:
@@ -166,8 +147,7 @@ def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
 def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
     """Sensitivity to all faults over that of a reference, paired by scene: per machine, and the mean over machines.
 
-    References: of an objective its own network before training ("start"), the untrained twin and the MSM; of a conditioned
-    embedding the one that is not ("none").
+    References: its own network before training ("start"), the untrained twin and the MSM.
     """
     names, found = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
 
@@ -176,7 +156,7 @@ def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str
         return _mean_log([parts[machine, name, family, seed] for seed in seeds], machine, moment, nuisance)
 
     for row in embedding_rows(rows):
-        for reference in ("none",) if row.family == "conditioning-msm" else REFERENCES:
+        for reference in REFERENCES:
             below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
             for nuisance in measure.NUISANCES if below else ():
                 moment = 0 if reference == "start" else -1
