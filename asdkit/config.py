@@ -155,8 +155,8 @@ def _check(option, value, hint) -> None:
         names = get_args(get_args(hint)[0])  # none where any name will do
         expected, fits = ", ".join(names) or "names, each once", _are_names(value, names)
     elif low is not None:
-        expected = f"a value from {low:g} to {high:g}" if isinstance(value, int | float) else hint.__name__
-        fits = type(value) in ((int, float) if hint is float else (int,)) and low <= value <= high
+        is_number = type(value) in ((int, float) if hint is float else (int,))
+        expected, fits = f"a value from {low:g} to {high:g}" if is_number else hint.__name__, is_number and low <= value <= high
     else:
         expected, fits = hint.__name__, type(value) is hint
     if not fits:

@@ -51,7 +51,8 @@ from asdkit.space import Scaler, Space, conditions_embedding
 from asdkit.storage import damaged_if_it_fails, load_tree, save_tree
 
 CLASSES = (
-    BandWhitening, Encoder, FeatureExtractor, Config, Ridge, FarConditioner, Scaler, Space, DomainKNN, Scorer, HeldOut, Reading, MSM,
+    BandWhitening, Encoder, FeatureExtractor, Config, Ridge, FarConditioner, Scaler, Space, DomainKNN, Scorer, HeldOut, Reading,
+    MSM,
 )  # fmt: skip
 LONGEST_S = 3600.0  # a recording that is scored as one
 log = logging.getLogger("asdkit")

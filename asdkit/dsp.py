@@ -20,9 +20,9 @@ from asdkit.spectrogram import power
 def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> torch.Tensor:
     """What of far is heard in near: one complex coefficient per frequency, ``H``.
 
-    ``H = mean_t w near conj(far) / (mean_t w |far|^2 + penalty * mean_tf w |far|^2)``, each frame weighted by ``w``, one over the
-    power of near in it. Loud frames are the machine's own (clicks, bursts), and the far microphone hears them too: unweighted,
-    they would dominate the estimate, and H would remove the machine.
+    ``H = mean_t w near conj(far) / (mean_t w |far|^2 + penalty * mean_tf w |far|^2)``, each frame weighted by ``w``, one over
+    the power of near in it. Loud frames are the machine's own (clicks, bursts), and the far microphone hears them too:
+    unweighted, they would dominate the estimate, and H would remove the machine.
 
     Shape: (n_bins, n_frames) complex twice -> (n_bins,) complex.
     """

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdkit.calibration import calibrate, check_rate, conformal_threshold, like_target
-from asdkit.config import Config
-from asdkit.fitting import Fitting, Memo
-from asdkit.recordings import Clip, InputError
+from asdkit.calibration import check_rate, conformal_threshold, hold_out, like_target
+from asdkit.recordings import Clip, InputError, TrainingSet
+
+
+def training(n_source, n_target=0) -> TrainingSet:
+    """So many recordings of each domain, named by their numbers."""
+    domains = ["source"] * n_source + ["target"] * n_target
+    return TrainingSet(tuple(Clip(Path(f"train/{i:03d}.wav"), recording=f"{i:03d}", domain=d) for i, d in enumerate(domains)))
 
 
 def naive_threshold(scores, recordings, rate):
@@ -27,9 +31,9 @@ def naive_threshold(scores, recordings, rate):
 def test_conformal_threshold_equals_loops(data):
     n = data.draw(st.integers(1, 30))
     recordings = np.array(data.draw(st.lists(st.integers(0, 8), min_size=n, max_size=n)))
-    found_scores = np.array(data.draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)), dtype=float)
+    scores = np.array(data.draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)), dtype=float)
     rate = data.draw(st.floats(1 / (len(set(recordings)) + 1), 1))
-    assert conformal_threshold(found_scores, recordings, rate) == naive_threshold(found_scores, recordings, rate)
+    assert conformal_threshold(scores, recordings, rate) == naive_threshold(scores, recordings, rate)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25])
@@ -44,60 +48,58 @@ RATES = [(9, 0.1, True), (8, 0.1, False), (2, 0.5, False), (3, 0.25, True), (99,
 
 @pytest.mark.parametrize(("n", "rate", "fine"), RATES)
 def test_a_rate_that_cannot_be_promised_is_refused(n, rate, fine):
-    clips = tuple(Clip(Path(f"train/{i}.wav"), recording=str(i)) for i in range(n))
     if fine:
-        return check_rate(clips, rate)
-    with pytest.raises(InputError, match=f"found {n} recordings, expected at least .* for a false-alarm rate of {rate}"):
-        check_rate(clips, rate)
+        return check_rate(training(n), rate)
+    with pytest.raises(InputError, match=f"train: found {n} recordings, expected at least .* for a false-alarm rate of {rate}"):
+        check_rate(training(n), rate)
 
 
 def test_target_recordings_promise_no_rate():
-    clips = [Clip(Path(f"train/{i}.wav"), recording=str(i), domain="target" if i > 8 else "source") for i in range(19)]
-    check_rate(tuple(clips), 0.1)
+    check_rate(training(9, 10), 0.1)
     with pytest.raises(InputError, match="found 9 recordings, expected at least 19"):
-        check_rate(tuple(clips), 0.05)
+        check_rate(training(9, 10), 0.05)
 
 
-@pytest.fixture
-def numbered(monkeypatch):
-    """A made-up fit of n source and some target clips, each clip's score its number; the clips each round was fitted on."""
-    seen = []
+def numbered(n_source, n_target=0, rate=0.1, share=0.2):
+    """What is held out where a clip's score is its number, and half more for target clips; the clips of each round's fit."""
+    everything, seen = training(n_source, n_target), []
 
-    class Fake:
-        front = None
+    def score(rest, held):
+        seen.append({int(c.path.stem) for c in rest.clips})
+        yield from (float(everything.clips[i].path.stem) for i in held)
+        yield from (float(c.path.stem) + 0.5 for c in rest.clips if c.domain == "target")
 
-        def score_blocks(self, blocks, recording=None):
-            return blocks if recording is None else blocks + 0.5  # left out of the bank
-
-    def fit(rest):
-        seen.append([int(c.path.stem) for c in rest.clips])
-        return Fake()
-
-    def run(n_source, n_target=0, **options):
-        domains = ["source"] * n_source + ["target"] * n_target
-        clips = tuple(Clip(Path(f"{i:03d}.wav"), recording=f"{i:03d}", domain=d) for i, d in enumerate(domains))
-        fitting = Fitting(clips, Config(**options), 0, Memo(), ())
-        return calibrate(fitting, fit, lambda rest: (None, [None] * len(rest.clips)))
-
-    monkeypatch.setattr(Fitting, "blocks", lambda self, front, clip, hop, ridge=None: float(clip.path.stem))
-    run.seen = seen
-    return run
+    return hold_out(everything, rate, share, 10.0, score), seen
 
 
-@pytest.mark.parametrize(("holdout", "rate", "n"), [(0.2, 0.1, 50), (0.4, 0.03, 90), (0.35, 0.05, 60), (0.28, 0.036, 100)])
+@pytest.mark.parametrize(("share", "rate", "n"), [(0.2, 0.1, 50), (0.4, 0.03, 90), (0.35, 0.05, 60), (0.28, 0.036, 100)])
 @pytest.mark.parametrize("n_target", [0, 1, 10])
-def test_one_fold_suffices_for_the_rate_it_is_used_for(holdout, rate, n, n_target, numbered):
+def test_one_fold_suffices_for_the_rate_it_is_used_for(share, rate, n, n_target):
     """Whatever the share held out, the threshold exists."""
-    assert np.isfinite(numbered(n, n_target, holdout=holdout, false_alarm=rate))
+    assert np.isfinite(numbered(n, n_target, rate, share)[0].threshold(rate))
 
 
 @pytest.mark.parametrize(("n", "rounds"), [(50, 1), (30, 3)])
-def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds, numbered):
-    assert numbered(n, 10) > numbered(n)  # target scores are the higher ones here
-    first = numbered.seen[:rounds]
-    assert len(numbered.seen) == 2 * rounds and all(set(range(n, n + 10)) <= set(clips) for clips in first)
-    held = [set(range(n)) - set(clips) for clips in first]
-    assert sum(map(len, held)) == (n if rounds == 3 else n // 5) == len(set.union(*held))
+def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds):
+    held_out, seen = numbered(n, 10)
+    assert held_out.threshold(0.1) > numbered(n)[0].threshold(0.1)  # target scores are the higher ones here
+    assert len(seen) == rounds and all(set(range(n, n + 10)) <= clips for clips in seen)
+    held = [set(range(n)) - clips for clips in seen]
+    assert sum(map(len, held)) == (n if rounds == 3 else n // 5) == len(set.union(*held)) == held_out.n_source
+    assert sorted(held_out.scores[: held_out.n_source]) == sorted(set.union(*held))  # each was scored by a fit without it
+
+
+def test_two_recordings_are_too_few_to_hold_any_out():
+    assert numbered(2, 5) == (None, [])
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
+def test_other_rates_are_thresholds_of_the_same_scores(rate):
+    held_out, _ = numbered(50, 10)
+    assert held_out.threshold(rate) == naive_threshold(held_out.scores, held_out.recordings, rate)
+    needed = "found 10 recordings held out, expected at least 99 for a false-alarm rate of 0.01; fit with that rate, or with more"
+    with pytest.raises(InputError, match=needed):
+        held_out.threshold(0.01)
 
 
 @settings(deadline=None)
@@ -105,7 +107,7 @@ def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds, numbered):
 def test_like_target_equals_loops(target, n_0):
     rng = np.random.default_rng(0)
     source, ids = rng.normal(size=30), np.arange(30) % 7
-    found = like_target(source, ids, np.array([s for _, s in target]), np.array([r for r, _ in target]), n_0)
+    moved = like_target(source, ids, np.array([s for _, s in target]), np.array([r for r, _ in target]), n_0)
 
     def moments(pairs):
         by_recording = {r: [s for q, s in pairs if q == r] for r in {r for r, _ in pairs}}
@@ -115,7 +117,7 @@ def test_like_target_equals_loops(target, n_0):
 
     (m_s, v_s, _), (m_t, v_t, n) = moments(list(zip(ids, source))), moments(target)
     spread = np.sqrt((n * v_t + n_0 * v_s) / (n + n_0) * (1 + 1 / n))
-    np.testing.assert_allclose(found, [m_t + (s - m_s) / np.sqrt(v_s) * spread for s in source], atol=1e-9)
+    np.testing.assert_allclose(moved, [m_t + (s - m_s) / np.sqrt(v_s) * spread for s in source], atol=1e-9)
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.1])

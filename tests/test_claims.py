@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from asdkit.figures.ablation import read_tables
 
 from asdkit.config import Config
 from asdkit.experiments import claims, study
@@ -13,7 +14,6 @@ from asdkit.experiments.claims import CLAIMS, FAILS, HOLDS, MISSED, REACHED, UND
 from asdkit.experiments.families import plan
 from asdkit.figures import save
 from asdkit.figures import study as study_figures
-from asdkit.figures.ablation import read_tables
 
 ROOT = Path(__file__).parents[1]
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi

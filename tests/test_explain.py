@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from asdkit import detector as pipeline
 from asdkit import dsp, figures
-from asdkit.bands import all_bands, band_distances, block_bands, mel_centres, squared_differences
-from asdkit.blocks import extract, read_spectra
-from asdkit.detector import join
-from asdkit.explain import Explanation, fit_explainer, run_above_half, sentence
+from asdkit.blocks import FeatureExtractor, block_bands, extract, mel_centres, read_spectra
+from asdkit.detector import fit_detector
+from asdkit.experiments.cache import Cache, CachedDescriber
+from asdkit.explain import Explanation, band_distances, run_above_half, sentence, squared_differences
 from asdkit.knn import fit_knn
-from asdkit.recordings import InputError, index_data, read_clip
+from asdkit.recordings import InputError, TrainingSet, index_data, read_clip
 
 DSP = ("ridge-complex", "ridge-log-mel", "modulation")
 CHANNELS = ("near", "far", "residual")  # fast spectra of all: whichever a configuration reads
@@ -33,12 +32,12 @@ def clip(machine, tiny_config):
 @pytest.fixture(scope="module")
 def fit(machine, tiny_config):
     """A detector with some options of its own, each fitted once."""
-    memo, known = pipeline.Memo(), {}
+    training, cache, known = TrainingSet.of(machine.train), Cache(), {}
 
     def fitted(**options):
         if (key := str(options)) not in known:
-            config = replace(tiny_config, **options)
-            known[key] = pipeline.fit(machine.train, config, memo=memo, fast=CHANNELS, decide=False)
+            describer = CachedDescriber(replace(tiny_config, **options), cache)
+            known[key] = fit_detector(training, describer, decide=False)
         return known[key]
 
     return fitted
@@ -73,12 +72,12 @@ def test_bands_add_up_to_the_squared_distance(backend):
 @pytest.mark.parametrize("fusion", ["mean", "concatenate"])
 def test_bands_of_a_detector_add_up_to_its_nearest_neighbour(fit, clip, fusion):
     detector = fit(blocks=("msm", *DSP), fusion=fusion, backend="pooled", k=1)
-    blocks = detector.front.describe(clip, detector.config.test_hop)
-    squared = band_distances(detector, blocks)
-    for space, x in join(detector.balancer(blocks), detector.config).items():
+    blocks = detector.extractor.describe(clip, detector.config.test_hop)
+    squared = band_distances(detector.scorer, blocks)
+    for space, scores in detector.scorer.windows(blocks).items():
         members = [space] if space in squared else list(squared)
         total = sum(squared[name].sum(1) for name in members)
-        torch.testing.assert_close(total, detector.spaces[space](x).square(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(total, scores.square(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("resolution", ["slow", "fast", "both"])
@@ -89,8 +88,8 @@ def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_confi
     shapes = {(c, r): (rows[r][0], rows[r][2]) for c in ("near", "residual") for r in resolutions}
     plain = {key: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for key, shape in shapes.items()}
     plain.setdefault(("near", "slow"), torch.zeros(128, 160))
-    front = pipeline.FrontEnd(config, {}, None, None)
-    before = front.describe(plain, 40)["modulation"]
+    extractor = FeatureExtractor(config)
+    before = extractor.describe(plain, 40)["modulation"]
     bands = block_bands("modulation", config, before.shape[1])
     n_bands = len(bands.hz)
     for hz in (300.0, 3100.0):
@@ -99,16 +98,16 @@ def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_confi
         own = int(np.abs(mel_centres(shapes[key][0]) - bands.hz[band]).argmin())
         loud = plain[key].clone()
         loud[own] *= 9
-        moved = (front.describe(plain | {key: loud}, 40)["modulation"] != before).any(0).numpy()
+        moved = (extractor.describe(plain | {key: loud}, 40)["modulation"] != before).any(0).numpy()
         assert moved.any() and set(bands.index[moved]) == {band}
 
 
 def test_statistics_are_dealt_out_by_band(tiny_config):
     windows = torch.zeros(1, 128, 80)
     windows[0, 17] = torch.arange(80.0)
-    for upper in (False, True):
-        x = dsp.statistics(windows, upper)[0]
-        bands = block_bands("ridge-log-mel", tiny_config, len(x))
+    for block, with_p95 in (("ridge-complex", False), ("logmel", False), ("ridge-log-mel", True)):
+        x = dsp.statistics(windows, with_p95)[0]
+        bands = block_bands(block, tiny_config, len(x))
         assert set(bands.index[x.numpy() != 0]) == {17}
 
 
@@ -122,17 +121,10 @@ def test_texture_is_dealt_out_by_band(tiny_config):
     assert middle in moved <= {middle - 1, middle, middle + 1}  # a coarse cell reaches into the neighbours
 
 
-def test_unknown_blocks_and_dimensions_are_refused(fit, tiny_config):
-    with pytest.raises(InputError, match="block wavelets: found no rule for its bands, expected one of ridge-complex"):
-        block_bands("wavelets", tiny_config, 128)
-    with pytest.raises(InputError, match="block logmel: found 100 dimensions"):
-        block_bands("logmel", tiny_config, 100)
-    with pytest.raises(InputError, match="block modulation: found 7 dimensions"):
-        block_bands("modulation", tiny_config, 7)
-    detector = fit(blocks=("logmel",))
-    (scaler,) = detector.balancer.scalers.values()
-    with pytest.raises(InputError, match="block wavelets"):
-        all_bands(replace(detector, balancer=replace(detector.balancer, scalers={"wavelets": scaler})))
+@pytest.mark.parametrize(("block", "dim"), [("logmel", 100), ("modulation", 7)])
+def test_dimensions_that_are_not_those_of_the_bands_are_refused(tiny_config, block, dim):
+    with pytest.raises(InputError, match=f"block {block}: found {dim} dimensions, expected .* over .* bands"):
+        block_bands(block, tiny_config, dim)
 
 
 # explanations
@@ -141,24 +133,25 @@ def test_unknown_blocks_and_dimensions_are_refused(fit, tiny_config):
 @pytest.mark.parametrize("fusion", ["mean", "max", "concatenate"])
 def test_blocks_make_the_score(fit, clip, fusion):
     detector = fit(blocks=("msm", *DSP), fusion=fusion)
-    found = fit_explainer(detector)([(0.0, clip)])
-    assert found.score == detector.score(clip)
+    found = detector.explainer([(0.0, clip)])
+    assert found.score == detector.score_spectra([clip])
     join_levels = {"mean": np.mean, "max": np.max, "sum": np.sum}[found.how]
     assert join_levels(list(found.levels.values())) == pytest.approx(found.score, rel=1e-5)
     assert list(found.curves) == list(found.levels) == ["msm", *DSP] and list(found.maps) == list(DSP)
     assert sum(found.share.values()) == pytest.approx(1) and min(found.share.values()) >= 0
-    windows = detector.window_scores(detector.front.describe(clip, detector.config.test_hop))
+    scorer = detector.scorer
+    windows = scorer.windows(detector.extractor.describe(clip, detector.config.test_hop))
     if fusion == "concatenate":
         np.testing.assert_allclose(found.curve, next(iter(windows.values())), rtol=1e-5)
         assert 0.5 < found.normal < 2  # in units of the typical healthy distance
     else:
-        standardised = [(windows[b].numpy() - detector.centres[b]) / detector.widths[b] for b in windows]
+        standardised = [(windows[b].numpy() - scorer.centres[b]) / scorer.widths[b] for b in windows]
         np.testing.assert_allclose(found.curve, join_levels(standardised, axis=0), rtol=1e-5)
         assert found.normal == 0
 
 
 def test_axes(fit, clip):
-    found = fit_explainer(fit(blocks=("msm", *DSP), fusion="mean"))([(0.0, clip)])
+    found = fit(blocks=("msm", *DSP), fusion="mean").explainer([(0.0, clip)])
     n = len(found.times)
     assert all(curve.shape == (n,) for curve in found.curves.values())
     assert all(found.maps[b].shape == (len(found.bands[b]), n) for b in found.maps)
@@ -173,8 +166,8 @@ def test_axes(fit, clip):
 
 def test_healthy_windows_are_usual_on_the_map(fit, machine):
     """Training clips, their recordings left out, are what the map is measured with: 1 on the mean."""
-    explainer = fit_explainer(fit(blocks=DSP, fusion="mean"))
-    normal = [explainer([(0.0, read_spectra(c, explainer.detector.config))]) for c in machine.test if c.label == 0]
+    detector = fit(blocks=DSP, fusion="mean")
+    normal = [detector.explain(c) for c in machine.test if c.label == 0]
     for block in DSP:
         assert 0.5 < np.mean([np.median(x.maps[block]) for x in normal]) < 2
 
@@ -183,20 +176,20 @@ def test_a_planted_event_is_found(fit, machine):
     """A short whine in a healthy clip: its time to within a window, and its frequency."""
     detector = fit(blocks=DSP, fusion="mean")
     samples = read_clip(max((c for c in machine.test if c.label == 0), key=lambda c: c.path.stat().st_size).path)
-    explainer, time = fit_explainer(detector), np.arange(samples.shape[1]) / 16000
+    time = np.arange(samples.shape[1]) / 16000
     burst = 0.3 * np.sin(2 * np.pi * 3100 * time) * (4.6 < time) * (time < 5.0)
     samples[0] += burst.astype(np.float32)
-    found = explainer([(0.0, extract(samples, detector.config.ridge_penalty, CHANNELS))])
+    found = detector.explainer([(0.0, extract(samples, detector.config.ridge_penalty, CHANNELS))])
     assert found.span == pytest.approx((0, 6), abs=0.1)
     assert found.peak.start <= 4.6 and 5.0 <= found.peak.end and found.peak.end - found.peak.start < 4.6
     assert 2000 < found.peak.low < 3100 < found.peak.high < 4500
     assert found.peak.band_block in DSP and found.score > 3
 
 
-def test_parts_lie_one_after_the_other(fit, clip):
-    """A long recording is described part by part, and each part where it begins."""
-    detector = fit(blocks=("msm", *DSP), fusion="mean")
-    explainer, once = fit_explainer(detector), fit_explainer(detector)([(0.0, clip)])
+def test_segments_lie_one_after_the_other(fit, clip):
+    """A long recording is described segment by segment, and each segment where it begins."""
+    explainer = fit(blocks=("msm", *DSP), fusion="mean").explainer
+    once = explainer([(0.0, clip)])
     twice = explainer([(3.0, clip), (9.5, clip)])
     n = len(once.times)
     assert twice.span == (3.0, 9.5 + once.span[1]) and (np.diff(twice.edges) > 0).all()
@@ -218,14 +211,14 @@ def test_parts_lie_one_after_the_other(fit, clip):
     ids=lambda options: "+".join(options["blocks"]),
 )
 def test_every_kind_of_detector_is_explained(fit, clip, options):
-    found = fit_explainer(fit(**options))([(0.0, clip)])
+    found = fit(**options).explainer([(0.0, clip)])
     assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4) and found.how == "sum"
     assert set(found.maps) == {b for b in options["blocks"] if not b.startswith("msm")}
     assert (found.normal is None) == ("backend" in options and options["backend"] == "value")
     assert np.isfinite(found.curve).all() and sentence(found).endswith(".")
     assert ("kHz" in sentence(found)) == bool(found.maps) or "in all bands" in sentence(found)
     np.testing.assert_array_equal(found.near, clip["near", "slow"])
-    assert len(figures.png(figures.anomaly_panels(found))) > 5000
+    assert len(figures.png(found.plot())) > 5000
 
 
 # peak and sentence

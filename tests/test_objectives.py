@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from asdkit.fitting import Fitting, Memo
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -17,7 +18,6 @@ from asdkit import detector as pipeline
 from asdkit import objectives
 from asdkit.config import Config, systems
 from asdkit.experiments import runs
-from asdkit.fitting import Fitting, Memo
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective
 from asdkit.recordings import Clip, InputError, index_data

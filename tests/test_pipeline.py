@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from asdkit.fitting import Memo
 
 from asdkit import __version__
 from asdkit import config as config_module
@@ -22,7 +23,6 @@ from asdkit.blocks import read_spectra
 from asdkit.config import Config
 from asdkit.experiments import results, runs
 from asdkit.experiments.families import systems
-from asdkit.fitting import Memo
 from asdkit.recordings import Clip, index_data, index_machine
 from asdkit.storage import load
 

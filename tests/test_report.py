@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from asdkit.apps.verdicts import Model, Verdict
 
 from asdkit import detector as pipeline
 from asdkit.apps import page as report
 from asdkit.apps.cli import main
-from asdkit.apps.verdicts import Model, Verdict
 from asdkit.explain import fit_explainer
 from asdkit.recordings import index_data
 from asdkit.recordings.intake import training_record

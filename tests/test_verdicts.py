@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from asdkit.apps.verdicts import HEADER, Model, append, one_line, open_table, row, watch
 
 from asdkit import detector as pipeline
 from asdkit.apps import verdicts
-from asdkit.apps.verdicts import HEADER, Model, append, one_line, open_table, row, watch
 from asdkit.blocks import read_spectra
 from asdkit.config import Config
 from asdkit.recordings import Clip, index_folder

@@ -2,14 +2,15 @@
 
 `runs` scores the systems of `families`, on processes or a cluster (`parallel`), and `results` makes tables of the scores;
 `baseline` is the official autoencoder. `ablation` scores variants and measures the `trap` with the twins of `sensitivity`,
-`study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha through the closed form of `sweep`;
+`study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha;
 `lessons` and `nuisance` are what the notebooks share.
 """
 
 import importlib
 
 _PUBLIC = {
-    "run": "runs", "run_systems": "runs", "systems": "families", "choose_systems": "families", "plan": "families",
+    "run": "runs", "run_systems": "runs", "evaluate": "runs", "score_machine": "runs", "Cache": "cache",
+    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission", "systems": "families", "choose_systems": "families", "plan": "families",
     "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
     "write_tables": "results", "write_figures": "results", "summary": "results", "ablate": "ablation", "gather": "ablation",
     "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "claims", "tune": "tuning",

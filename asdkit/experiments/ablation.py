@@ -133,7 +133,8 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
         for data, machine, members in groups(machines):
             if alphas and machine == "mean" and len(members) > 1:
                 found += _costs(evaluation, alphas, members, seeds, (base, data))
-    columns = ["base", "data", "machine", "seeds", "machines", "alpha", "best", "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]
+    head = ["base", "data", "machine", "seeds", "machines", "alpha", "best"]
+    columns = [*head, "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]
     return pd.DataFrame(found, columns=columns).round(ROUND)
 
 

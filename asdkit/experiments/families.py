@@ -28,7 +28,8 @@ def systems(base: Config) -> dict[str, Config]:
     msm-untrained: the encoder with random weights; msm-residual: what the masked model misses, in place of its embedding.
     without-msm, alpha-0: the system without the masked model, and without far cancelled. Others: single blocks.
     """
-    one = {name: replace(base, blocks=(name,)) for name in ("msm", "msm-residual", "statistics", "texture", "ridge", "modulation")}
+    single = ("msm", "msm-residual", "statistics", "texture", "ridge", "modulation")
+    one = {name: replace(base, blocks=(name,)) for name in single}
     rest = tuple(b for b in base.blocks if b != "msm") or ("statistics",)
     near = replace(base, blocks=("statistics-near",))
     return {
@@ -104,7 +105,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         },
         "aggregate": {"top 10 %": replace(base, aggregate="top")}
         | {how: replace(base, aggregate=how) for how in ("pooled", "mean", "max")},
-        "departures": {"asdkit": base, **{name: replace(base, **{name: getattr(Config.report(), name)}) for name in _departures(base)}},
+        "departures": {"asdkit": base, **_departures(base)},
     }  # fmt: skip
     if base.conditioning != "input":
         members = {name: family for name, family in members.items() if name not in ("alpha", "control")}
@@ -125,9 +126,10 @@ def _without(base):
 
 
 def _departures(base):
-    """Options in which a configuration differs from the report, but for what the families `alpha` and `subspace` tell."""
-    report, told = Config.report(), ("conditioning", "alpha", "rank", "threads")
-    return [f.name for f in fields(Config) if f.name not in told and getattr(base, f.name) != getattr(report, f.name)]
+    """Each option in which a configuration differs from the report taken back, but for those of `alpha` and `subspace`."""
+    report, elsewhere = Config.report(), ("conditioning", "alpha", "rank", "threads")
+    taken_back = {f.name: getattr(report, f.name) for f in fields(Config) if f.name not in elsewhere}
+    return {name: replace(base, **{name: v}) for name, v in taken_back.items() if getattr(base, name) != v}
 
 
 def plan(bases: dict[str, Config], names: Iterable[str] | None = None, quick: bool = False) -> list[Row]:

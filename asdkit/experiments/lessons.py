@@ -188,7 +188,9 @@ def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str
         return read_tables(ablate([Path(scratch, "data")], Path(scratch, "run"), **options))
 
 
-def score_systems(machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True) -> dict:
+def score_systems(
+    machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True
+) -> tuple[dict, dict]:
     """Fit each configuration on the training clips and score the test clips; what they have in common is computed once.
 
     Parameters

@@ -14,7 +14,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -33,6 +34,7 @@ from asdkit.experiments import baseline
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import AUTOENCODER, choose_systems
 from asdkit.experiments.parallel import workers
+from asdkit.experiments.results import Evaluation, results_table
 from asdkit.objectives import POOLED
 from asdkit.recordings import Clip, InputError, Machine, TrainingSet, index_data
 from asdkit.recordings.files import write
@@ -107,6 +109,66 @@ def run_systems(
             with tqdm(total=n, desc="machine x system x seed", disable=not n) as bar:
                 for n_done in spread(tasks):
                     bar.update(n_done)
+
+
+def evaluate(
+    data: str | Path | list[Machine],
+    systems: Iterable[str] | dict[str, Config] = ("asdkit",),
+    config: Config | None = None,
+    embed: Callable | None = None,
+    seeds: Iterable[int] = (0,),
+    jobs: int = 1,
+    progress: bool = True,
+):
+    """Fit and score systems on machines whose test clips have labels; nothing is written.
+
+    Parameters
+    ----------
+    data : path or list of Machine
+        ``<machine>/{train,test}`` somewhere below.
+    systems : iterable of str, or {name: Config}
+        Names of `asdkit.systems`.
+    config : Config, optional
+        The `asdkit` system.
+    embed : callable, optional
+        One's own embedding, see `asdkit.fit`: two more systems, "own" (it alone, as the block ``msm``) and "own-in-asdkit".
+    seeds : iterable of int
+    jobs : int
+        Processes, each with a machine and seed at a time.
+    progress : bool
+        Show bars.
+
+    Returns
+    -------
+    table : DataFrame
+        machine ("all": the official Omega over machines), system, seed, auc_source, auc_target, pauc, omega, omega_lo, omega_hi
+        (95 % interval over recordings), false_alarm, seconds.
+    """
+    from joblib import Parallel, delayed
+
+    machines, base = data if isinstance(data, list) else index_data(data), config or Config()
+    chosen = systems if isinstance(systems, dict) else choose_systems(base, systems)
+    own = {"own": replace(base, blocks=("msm",)), "own-in-asdkit": base} if embed is not None else {}
+    tasks = [(m, seed, other_clips(m, machines)) for m in machines for seed in seeds]
+    spread = Parallel(n_jobs=jobs, return_as="generator")
+    each = spread(delayed(_evaluate_machine)(*task, chosen, own, embed) for task in tasks)
+    results = {}
+    for found in tqdm(each, "machine x seed", len(tasks), disable=not progress):
+        results |= found
+    return results_table(Evaluation(results, machines))
+
+
+def _evaluate_machine(machine: Machine, seed: int, others: Others, chosen, own, embed) -> dict:
+    """Results of one machine and seed, by (machine, system, seed)."""
+    cache, results = Cache(), {}
+    for name, config in {**chosen, **own}.items():
+        start, network = perf_counter(), embed if name in own else None
+        detector, scores = score_machine(machine, config, seed, cache, others=others, embed=network)
+        threshold, files = detector.decision_threshold(), [c.name for c in machine.test]
+        decisions = [None if threshold is None else int(s > threshold) for s in scores]
+        result = dict(files=files, scores=scores, decisions=decisions, seconds=perf_counter() - start)
+        results[machine.name, name, seed] = result
+    return results
 
 
 # the folder

@@ -118,7 +118,11 @@ def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None 
 
 
 def describe_windows(
-    function: Callable[[torch.Tensor], torch.Tensor], whitening: BandWhitening, width: int = 80, hop: int = 40, channel: str = "conditioned"
+    function: Callable[[torch.Tensor], torch.Tensor],
+    whitening: BandWhitening,
+    width: int = 80,
+    hop: int = 40,
+    channel: str = "conditioned",
 ) -> Describe:
     """A function of whitened windows, (n_windows, 128, width) -> (n_windows, dim)."""
 

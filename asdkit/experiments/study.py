@@ -8,7 +8,8 @@
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
 `clips`     100 to 1,000 training clips of the masked model
 
-The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks. What `--out` holds is not computed again.
+The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks. What
+`--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
@@ -248,9 +249,8 @@ def main() -> None:
         for level in filter(lambda level: level.machines, getattr(studies, study)()):
             folder = args.out / ("machines" if study == "autoencoder" else study) / level.name
             evaluation = score(level, folder, args.jobs, decide=study == "alarms")
-            name, table = (
-                ("alarms", alarms(level, evaluation, folder)) if study == "alarms" else ("study", compared(study, level, evaluation))
-            )
+            name = "alarms" if study == "alarms" else "study"
+            table = alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation)
             add_rows(args.out / "tables" / f"{name}.csv", table)
             write(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
             print(f"{study}, {level.name}: {args.out / 'tables' / name}.csv", flush=True)

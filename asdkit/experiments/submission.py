@@ -115,7 +115,8 @@ def describe(config: Config) -> dict:
     networks, embedded = any(BLOCKS[b].learned == "encoder" for b in config.blocks), conditions_embedding(config)
     cancelled = config.conditioning == "input" and config.alpha > 0
     hears_far = cancelled or embedded or any(BLOCKS[b].far for b in config.blocks)
-    knn = f"k-nearest neighbours ({config.backend})" + ", distances whitened by the variation of normal recordings" * config.whiten
+    whitened = ", distances whitened by the variation of normal recordings" * config.whiten
+    knn = f"k-nearest neighbours ({config.backend}){whitened}"
     encoder = f"convolutional encoder trained from scratch ({config.objective})"
     pooled = networks and config.objective in POOLED
     far = f"; removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"

@@ -222,13 +222,14 @@ def _at(machine: Machine, config: Config, seed: int, others) -> tuple:
     separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
     detector = fit_detector(training, describer, decide=False)
     scorer, hop = detector.scorer, config.test_hop
-    windows = [[scorer.space(describer.blocks(detector.extractor, c, hop)) for c in cs] for cs in (training.clips, machine.test)]
+    clips = training.clips, machine.test
+    windows = [[scorer.space(describer.blocks(detector.extractor, c, hop)) for c in some] for some in clips]
     scores = [float(aggregate(scorer.bank(scorer.units(x)), config.aggregate, config.top)) for x in windows[1]]
     return scores, separation, *_components(*(np.array([x.mean(0).numpy() for x in of]) for of in windows))
 
 
 def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, seed: int) -> float:
-    """Log score of held-out clips with injected faults minus that of the same clips without, medians, over the latter's spread."""
+    """Median log score of held-out clips with injected faults minus that of the same clips without, over its spread."""
     clean, faulty = [], []
     for i in np.flatnonzero(held):
         clip = training.clips[i]

@@ -1,4 +1,6 @@
-"""z-scores, balance, aggregation, fusion: each against its formula, and constant features."""
+"""z-scores, whitening, balance, aggregation, fusion: each against its formula, and constant features."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asdkit import space as fusion
 from asdkit.conditioning import FarConditioner
+from asdkit.config import Config
 from asdkit.knn import leave_one_recording_out
-from asdkit.space import Balancer, Scaler, aggregate, balance_scale
+from asdkit.space import SHRINKAGE, Scaler, Space, aggregate, balance_scale, fit_space, fuse
 
 
 @pytest.mark.parametrize(("n_windows", "n_averaged"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (31, 4), (100, 10)])
@@ -52,7 +54,7 @@ def test_distances_of_a_whitened_block_are_mahalanobis():
     x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
     x = 3 * x + torch.stack([x[:, 0], x[:, 0], x[:, 1], x[:, 4], x[:, 2]], dim=1)  # features that say the same
     z = Scaler.fit(x)(x).double().numpy()
-    inverse = np.linalg.inv(np.cov(z.T, bias=True) + fusion.SHRINKAGE * np.eye(5))
+    inverse = np.linalg.inv(np.cov(z.T, bias=True) + SHRINKAGE * np.eye(5))
     white = Scaler.fit(x, whiten=True)(x)
     for i, j in [(0, 1), (2, 200), (299, 5)]:
         assert (white[i] - white[j]).norm().item() == pytest.approx(mahalanobis(z[i], z[j], inverse), rel=1e-4)
@@ -89,19 +91,27 @@ def test_balance_of_one_recording_or_of_duplicates_changes_nothing():
     assert balance_scale(z[:1].expand(6, -1), np.arange(6)) == 1
 
 
-def test_balancer_conditions_the_msm_block_alone():
+def test_the_msm_block_alone_is_conditioned_and_each_is_balanced():
     generator = torch.Generator().manual_seed(0)
     blocks = {name: torch.randn(7, 3, generator=generator) for name in ("msm", "ridge")}
     basis = torch.tensor([[1.0], [0.0], [0.0]])
     scalers = {name: Scaler.fit(x) for name, x in blocks.items()}
-    balancer = Balancer(scalers, FarConditioner(torch.zeros(3), basis, 1.0), {"msm": 2.0, "ridge": 4.0})
-    found = balancer(blocks)
-    assert found["msm"][:, 0].abs().max() == 0
-    torch.testing.assert_close(found["msm"][:, 1:], scalers["msm"](blocks["msm"])[:, 1:] / 2)
-    torch.testing.assert_close(found["ridge"], scalers["ridge"](blocks["ridge"]) / 4)
+    space = Space(scalers, FarConditioner(torch.zeros(3), basis, 1.0), {"msm": 2.0, "ridge": 4.0}, "mean")
+    balanced = space(blocks)
+    assert balanced["msm"][:, 0].abs().max() == 0
+    torch.testing.assert_close(balanced["msm"][:, 1:], scalers["msm"](blocks["msm"])[:, 1:] / 2)
+    torch.testing.assert_close(balanced["ridge"], scalers["ridge"](blocks["ridge"]) / 4)
+    (joined,) = (joint := replace(space, fusion="concatenate")(blocks)).values()
+    assert list(joint) == ["msm+ridge"] and torch.equal(joined, torch.cat(list(balanced.values()), dim=1))
+
+
+def test_the_blocks_that_are_named_are_whitened_and_no_others():
+    blocks = {name: torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) for name in ("texture", "logmel")}
+    space = fit_space(blocks, np.repeat(np.arange(12), 5), Config(blocks=("texture", "logmel"), whiten=("texture",)))
+    assert {name: s.weights is not None for name, s in space.scalers.items()} == {"texture": True, "logmel": False}
 
 
 def test_fuse():
     scores = np.array([[1.0, 3.0], [5.0, -1.0]])
-    assert fusion.fuse(scores, "mean").tolist() == [2, 2]
-    assert fusion.fuse(scores, "max").tolist() == [3, 5]
+    assert fuse(scores, "mean").tolist() == [2, 2]
+    assert fuse(scores, "max").tolist() == [3, 5]

@@ -1,0 +1,292 @@
+"""One machine from recordings to decisions: the front door as its docstring has it, no leak, an embedding of one's own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from matplotlib.figure import Figure
+
+import asdkit
+from asdkit.blocks import read_spectra
+from asdkit.config import Config
+from asdkit.detector import Describer, fit_detector
+from asdkit.experiments.cache import Cache, CachedDescriber
+from asdkit.recordings import InputError, TrainingSet, index_machine, read_folder
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
+BRIEF = Config(blocks=("logmel",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)  # fits in a blink
+
+
+@pytest.fixture(scope="module")
+def pump(tiny_data):
+    return tiny_data / "dev_data/raw/pump"
+
+
+@pytest.fixture
+def copy(pump, tmp_path):
+    """A copy of one machine that may be changed."""
+    return Path(shutil.copytree(pump, tmp_path / "data" / "pump"))
+
+
+@pytest.fixture(scope="module")
+def detector(pump, tiny_config):
+    """Fitted on a machine with a target domain, by every step of the method."""
+    return asdkit.fit(pump, tiny_config, progress=False)
+
+
+@pytest.fixture(scope="module")
+def scores(detector, pump):
+    return scores_of(detector, pump / "test")
+
+
+def scores_of(detector, recordings) -> dict[str, float]:
+    """{file name: score}, in the order of the table."""
+    table = detector.score(recordings, progress=False)
+    return {Path(file).name: score for file, score in zip(table["file"], table["score"])}
+
+
+# the front door
+
+
+def test_importing_is_fast_and_loads_nothing_heavy():
+    code = "import sys, time; t = time.process_time(); import asdkit; print(time.process_time() - t, *sys.modules)"
+    seconds, *modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "matplotlib", "pandas", "scipy"} & set(modules) and float(seconds) < 0.5
+
+
+def read_the_docstring_aloud(wavs, folder, monkeypatch):
+    """The lines of ``help(asdkit)`` about one machine, as written, on 1 s pieces of some recordings, with a small Config."""
+    small = Config(blocks=("msm", "texture"), width=8, train_hop=8, test_hop=8, steps=1, bottleneck=8, false_alarm=0.02)
+    pieces = [x for wav in wavs for x in np.split(soundfile.read(wav)[0][:64000], 4)]
+    (folder / "healthy").mkdir()
+    (folder / "new").mkdir()
+    for i, samples in enumerate(pieces[:-1]):
+        soundfile.write(folder / "healthy" / f"day {i}.wav", samples, 16000)
+    soundfile.write(folder / "new/rattle.wav", 0.1 * pieces[-1] + 0.2 * np.sin(np.arange(16000) * 1.2)[:, None], 16000)
+    (folder / "new/notes.wav").write_text("not audio")
+    code = textwrap.dedent(asdkit.__doc__.split("\n\n", 1)[1].split("\n\nThe data flow")[0])
+    lines = [line for line in code.splitlines() if not line.startswith(("asdkit.simulate", "asdkit.evaluate"))]
+    assert len(lines) >= 9 and "asdkit.load" in code
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(asdkit.detector, "Config", lambda: small)
+    names = {"network": lambda x: x.mean(2)}
+    exec("\n".join(lines), names)
+    detector, table = names["detector"], names["table"]
+    assert list(table.columns) == ["file", "score", "decision", "reason"]
+    bad, rattle = (table.set_index("file").loc[f"new/{name}.wav"] for name in ("notes", "rattle"))
+    assert bad[["score", "decision"]].isna().all() and "notes.wav" in bad["reason"]
+    assert rattle["score"] > detector.threshold(false_alarm=0.02) and rattle["decision"] == 1 and rattle["reason"] == ""
+    assert detector.score("new", progress=False).equals(table)  # the one that was saved and loaded scores the same
+    assert isinstance(detector.explain("new/rattle.wav").plot(), Figure)
+    assert len(repr(detector).splitlines()) <= 3 and "2 % false alarms" in repr(detector)
+
+
+def test_the_docstring_runs_as_written(pump, tmp_path, monkeypatch):
+    read_the_docstring_aloud(sorted((pump / "train").iterdir())[:13], tmp_path, monkeypatch)
+
+
+def test_the_docstring_runs_as_written_on_real_recordings(real_data, tmp_path, monkeypatch):
+    read_the_docstring_aloud(sorted((real_data / "fan/train").glob("*.wav"))[:13], tmp_path, monkeypatch)
+
+
+def test_a_folder_its_files_and_their_clips_are_the_same_to_fit(pump):
+    folder, files = pump / "train", sorted((pump / "train").iterdir())[:4]
+    given = [folder, str(folder), [str(f) for f in folder.iterdir()], read_folder(folder)]
+    fitted = [asdkit.fit(x, BRIEF, progress=False) for x in given]
+    assert len({(d.threshold(), *d.held_out.scores) for d in fitted}) == 1
+    by_name = [asdkit.fit(x, BRIEF, progress=False).threshold() for x in (pump, index_machine(pump).train)]
+    assert by_name[0] == by_name[1] != fitted[0].threshold()  # a machine's folder has the domains of its names
+    assert scores_of(fitted[0], files[0]) == scores_of(fitted[0], [str(files[0])]) == scores_of(fitted[0], read_folder(files[0]))
+    with pytest.raises(InputError, match="found 1 clip.s., expected at least 2"):
+        asdkit.fit(files[0], BRIEF, progress=False)
+
+
+def test_a_target_folder_is_that_domain(copy, tmp_path, detector, scores, tiny_config):
+    """Training clips under other names, the domain given by the folder: the very same scores."""
+    for path in sorted((copy / "train").iterdir()):
+        folder = tmp_path / ("target" if "target" in path.name else "healthy")
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name.replace("section_00", "day"))
+    found = asdkit.fit(tmp_path / "healthy", tiny_config, target=tmp_path / "target", progress=False)
+    assert scores_of(found, copy / "test") == scores and found.threshold() == detector.threshold()
+
+
+def test_saved_and_loaded_it_is_the_same(detector, scores, pump, tmp_path):
+    loaded = asdkit.load(detector.save(tmp_path / "model"))
+    assert scores_of(loaded, pump / "test") == scores
+    assert loaded.threshold(0.1) == detector.threshold(0.1) and repr(loaded) == repr(detector)
+
+
+# decisions
+
+
+def test_a_threshold_at_another_rate_is_that_of_a_fit_with_it(pump):
+    """Of 12 recordings of the source each is held out once, for either rate."""
+    one, other = (asdkit.fit(pump, replace(BRIEF, false_alarm=rate), progress=False) for rate in (0.25, 0.1))
+    assert one.threshold(0.1) == other.threshold() > one.threshold()
+    table = one.score(pump / "test", false_alarm=0.1, progress=False)
+    assert (table["decision"] == (table["score"] > one.threshold(0.1))).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [(0.05, "found 12 recordings held out, expected at least 19 for a false-alarm rate of 0.05"), (0.0, "rate of 0"), (2, "of 2")],
+)
+def test_a_rate_that_cannot_be_promised_is_refused(detector, rate, message):
+    with pytest.raises(InputError, match=message):
+        detector.threshold(rate)
+
+
+def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog):
+    few = asdkit.fit(sorted((pump / "train").iterdir())[:2], BRIEF, progress=False)
+    assert "found 2 recordings, expected at least 3 for a false-alarm rate of 0.25" in caplog.text
+    unpromised = asdkit.fit(pump, replace(BRIEF, false_alarm=0.01), progress=False)
+    undecided = asdkit.fit(pump, BRIEF, decide=False, progress=False)
+    for each in (few, unpromised, undecided):
+        table = each.score(pump / "test", progress=False)
+        assert table["score"].notna().all() and table["decision"].isna().all() and "no threshold" in repr(each)
+    assert unpromised.threshold(0.1) > 0
+    with pytest.raises(InputError, match="found no recordings held out"):
+        undecided.threshold()
+
+
+# no leak
+
+
+def test_what_names_and_neighbours_say_of_a_recording_changes_no_score(detector, scores, pump):
+    """Label, domain, attributes and order lie, half of the recordings are missing, and every score stays as it was."""
+    lying = [
+        replace(c, domain={"source": "target"}.get(c.domain, "source"), label=1 - c.label, attributes="lie", recording="one")
+        for c in index_machine(pump).test[::-2]
+    ]
+    assert scores_of(detector, lying) == {c.name: scores[c.name] for c in lying}
+
+
+def test_fitting_opens_no_test_file_and_knows_none(copy, tiny_config, detector, monkeypatch):
+    opened = []
+
+    class Spy(soundfile.SoundFile):
+        def __init__(self, file, *args, **kwargs):
+            opened.append(Path(os.fsdecode(file)).parent.name)
+            super().__init__(file, *args, **kwargs)
+
+    for path in (copy / "test").iterdir():
+        path.write_text("not audio")
+    monkeypatch.setattr(soundfile, "SoundFile", Spy)
+    assert asdkit.fit(copy, tiny_config, progress=False).threshold() == detector.threshold()
+    assert set(opened) == {"train"}
+
+
+def test_the_order_of_training_clips_changes_nothing(pump, tiny_config, detector, scores):
+    train = index_machine(pump).train
+    shuffled = [train[i] for i in np.random.default_rng(0).permutation(len(train))]
+    found = asdkit.fit(shuffled, tiny_config, decide=False, progress=False)
+    assert scores_of(found, pump / "test") == scores
+
+
+@pytest.mark.parametrize(("channel", "gain"), [(0, 8.0), (1, 1 / 3)])
+def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(copy, scores, tiny_config, channel, gain):
+    for path in copy.rglob("*.wav"):
+        samples, rate = soundfile.read(path)
+        samples[:, channel] *= gain
+        soundfile.write(path, samples, rate, subtype="FLOAT")
+    louder = scores_of(asdkit.fit(copy, tiny_config, decide=False, progress=False), copy / "test")
+    np.testing.assert_allclose(list(louder.values()), list(scores.values()), rtol=2e-3)
+    assert sorted(louder, key=louder.get) == sorted(scores, key=scores.get)
+
+
+# recordings as they come
+
+
+def test_a_short_clip_and_a_silent_channel_are_scored_with_a_warning(detector, tmp_path):
+    samples = 0.1 * np.random.default_rng(0).normal(size=(16000, 2))
+    soundfile.write(tmp_path / "short.wav", samples, 16000)
+    soundfile.write(tmp_path / "silent.wav", np.tile(samples * [1, 0], (5, 1)), 16000)
+    with pytest.warns(UserWarning) as warned:
+        table = detector.score(tmp_path, progress=False)
+    assert np.isfinite(table["score"]).all()
+    said = "\n".join(str(w.message) for w in warned)
+    assert "short.wav: found 1.00 s, expected at least a window of 2.53 s; tiled" in said
+    assert "silent.wav: the far channel is digital silence" in said
+
+
+def test_no_target_clips_at_all_is_normal(pump, tiny_config):
+    sources = [c for c in index_machine(pump).train if c.domain == "source"]
+    found = asdkit.fit(sources, replace(tiny_config, steps=1), progress=False)
+    assert np.isfinite(list(scores_of(found, pump / "test").values())).all()
+
+
+@pytest.mark.parametrize("fusion", ["concatenate", "mean", "max"])
+@pytest.mark.parametrize("backend", ["domain", "minimum"])
+def test_identical_training_clips_are_survived(copy, fusion, backend):
+    """Digital copies of one clip as the whole training set: no division by zero, and the copy is the most normal clip."""
+    train = sorted((copy / "train").iterdir())
+    for path in train[1:]:
+        shutil.copy(train[0], path)
+    config = replace(BRIEF, blocks=("ridge-log-mel", "logmel"), fusion=fusion, backend=backend)
+    found = scores_of(asdkit.fit(copy, config, decide=False, progress=False), [train[0], *(copy / "test").iterdir()])
+    twin, *others = found.values()
+    assert np.isfinite([twin, *others]).all() and twin <= min(others)
+
+
+# an embedding of one's own
+
+
+def test_an_embedding_takes_the_place_of_the_network(pump, detector, scores, tiny_config, tmp_path):
+    net = detector.extractor.learned["encoder"].net
+    same = asdkit.fit(pump, tiny_config, embed=net.embed, decide=False, progress=False)
+    assert scores_of(same, pump / "test") == scores
+    other = asdkit.fit(pump, tiny_config, embed=lambda x: x.mean(2).numpy(), decide=False, progress=False)
+    assert not set(scores_of(other, pump / "test").values()) & set(scores.values())
+    model = same.save(tmp_path / "model")
+    assert scores_of(asdkit.load(model, embed=net.embed), pump / "test") == scores
+    with pytest.raises(InputError, match="model: found a model with an embedding of its own, expected load.folder, embed="):
+        asdkit.load(model)
+
+
+@pytest.mark.parametrize("embed", [lambda x: x, lambda x: x.mean((1, 2)), lambda x: x.mean(2)[:1]])
+def test_an_embedding_of_another_shape_is_refused(pump, embed):
+    with pytest.raises(InputError, match=r"embed: found an array of shape \(.*\), expected \(\d+, dim\)"):
+        asdkit.fit(pump, replace(BRIEF, blocks=("msm",)), embed=embed, progress=False)
+
+
+# what systems share
+
+
+def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_config):
+    """Whatever they differ in: fast channels that no other announced, the penalty, the width, an embedding, the seed."""
+    base = replace(BRIEF, blocks=("modulation", "ridge-complex", "ridge-log-mel"), width=40, modulation_channels=("near",))
+    net = replace(tiny_config, blocks=("msm",), steps=1, width=16)
+    systems = [
+        (base, {}),
+        *((replace(base, modulation="both", modulation_channels=(c,)), {}) for c in ("far", "residual")),
+        *((replace(base, **option), {}) for option in ({"ridge_penalty": 0.9}, {"width": 48}, {"context": 0})),
+        *((net, options) for options in ({}, {"seed": 1}, {"embed": lambda x: x.mean(2)}, {"embed": lambda x: x.mean(1)})),
+    ]
+    machine, cache = index_machine(tiny_data / "dev_data/raw/valve"), Cache()
+    training, seen = TrainingSet.of(machine.train), []
+    for config, options in systems:
+        shared, alone = (
+            fit_detector(training, describer)
+            for describer in (CachedDescriber(config, cache, **options), Describer(config, **options))
+        )
+        assert shared.held_out.scores.tolist() == alone.held_out.scores.tolist()
+        spectra = read_spectra(machine.test[0], config)
+        assert shared.score_spectra([spectra]) == alone.score_spectra([spectra])
+        seen.append(alone.score_spectra([spectra]))
+    assert len(set(seen)) == len(systems)
+
+
+def test_networks_differ_by_seed_and_not_otherwise(pump, tiny_config):
+    config = replace(tiny_config, blocks=("msm",), steps=1)
+    fits = [asdkit.fit(pump / "train", config, seed=seed, decide=False, progress=False) for seed in (0, 0, 1)]
+    a, b, c = (f.extractor.learned["encoder"].net.to_bottleneck.weight for f in fits)
+    assert torch.equal(a, b) and not torch.equal(a, c)

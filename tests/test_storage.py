@@ -1,0 +1,166 @@
+"""A stored object is the object, bit for bit; damaged ones are refused in a line; writing is whole or not at all."""
+
+import json
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+import asdkit
+from asdkit import storage
+from asdkit.recordings import InputError, Reading, index_data
+from asdkit.recordings.files import write
+from asdkit.storage import checksums, load_tree, save_tree
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_data, tiny_config):
+    """Score fusion: more than one space, everything in use."""
+    train = index_data(tiny_data)[1].train
+    with pytest.warns(UserWarning, match="hear first what both hear"):
+        detector = asdkit.fit(train, replace(tiny_config, fusion="max", backend="minimum"), progress=False)
+    return replace(detector, reading=Reading(near=1, resample=True))
+
+
+@pytest.fixture
+def model(fitted, tmp_path):
+    return fitted.save(tmp_path / "model")
+
+
+def leaves(value, place=""):
+    """{place: tensor, array or number} of a tree, walked without the help of the package."""
+    if isinstance(value, torch.nn.Module):
+        value = dict(value.state_dict())
+    if is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, dict | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {k: v for key, child in items for k, v in leaves(child, f"{place}/{key}").items()}
+    return {place: value}
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and a.stride() == b.stride() and torch.equal(a, b)  # the layout too: products round by it
+    return type(a) is type(b) and np.array_equal(a, b)
+
+
+def test_round_trip_is_exact(fitted, model):
+    loaded = asdkit.load(model)
+    before, after = leaves(fitted), leaves(loaded)
+    assert before.keys() == after.keys() and len(before) > 100
+    assert [place for place in before if not same(before[place], after[place])] == []
+    assert not loaded.extractor.learned["encoder"].net.training and loaded.reading == Reading(near=1, resample=True)
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(fitted, model):
+    (model / "stale.txt").write_text("from before")
+    replace(fitted, seed=7).save(model)
+    assert asdkit.load(model).seed == 7
+    assert sorted(p.name for p in model.iterdir()) == ["model.json", "tensors.safetensors"]
+    assert [p.name for p in model.parent.iterdir()] == ["model"]
+
+
+def test_what_is_stored_is_readable_without_the_package(fitted, model):
+    from safetensors.numpy import load_file
+
+    head = json.loads((model / "model.json").read_text())
+    assert head["asdkit"] == asdkit.__version__ and head["config"] == fitted.config.hash() and head["about"]["clips"] == 8
+    assert load_file(model / "tensors.safetensors")
+
+
+def test_a_failed_save_keeps_the_old_model(fitted, model, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "checksums", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+        with pytest.raises(RuntimeError, match="out of memory"):
+            fitted.save(model)
+    monkeypatch.setattr("pathlib.Path.write_text", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        fitted.save(model)
+    assert asdkit.load(model).config == fitted.config
+    assert [p.name for p in model.parent.iterdir()] == ["model"]
+
+
+def test_another_kind_of_model_is_no_detector(fitted, tmp_path):
+    folder = save_tree(tmp_path / "config", fitted.config, asdkit=asdkit.__version__)
+    assert load_tree(folder, [asdkit.Config])[0] == fitted.config
+    with pytest.raises(InputError, match="config: "):
+        asdkit.load(folder)
+
+
+def edit(change):
+    """Change what is stored, and put it under a checksum again."""
+
+    def damage(model):
+        head = json.loads((model / "model.json").read_text())
+        change(head)
+        head["checksums"] = checksums(head, (model / "tensors.safetensors").read_bytes())
+        (model / "model.json").write_text(json.dumps(head))
+
+    return damage
+
+
+def stored(head, *place):
+    """The entry of the head at a place of the tree."""
+    entry = head["tree"]
+    for name in place:
+        entry = next(entry[kind] for kind in ("dict", "fields", "weights") if kind in entry)[name]
+    return entry
+
+
+def wide(head):
+    """A network of another width than its weights."""
+    net = stored(head, "extractor", "learned", "encoder", "net")
+    assert net["network"] == "MSM"
+    net["arguments"]["width"] = 10**9
+
+
+def shift(path, by):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= by
+    path.write_bytes(content)
+
+
+ALTERED = "damaged .its SHA-256 is another: it was altered"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda m: (m / "model.json").unlink(), "not readable as a model"),
+        (lambda m: (m / "tensors.safetensors").unlink(), "not readable as a model"),
+        (lambda m: (m / "model.json").write_text("{"), "not readable as a model"),
+        (lambda m: (m / "model.json").write_text("[]"), "found a model of asdkit None, expected"),
+        (lambda m: (m / "tensors.safetensors").write_bytes(b"\x00" * 40), "damaged"),
+        (lambda m: (m / "tensors.safetensors").write_bytes((m / "tensors.safetensors").read_bytes()[:-9]), "damaged"),
+        (edit(lambda h: h.update(asdkit="0.0.1")), "found a model of asdkit 0.0.1, expected"),
+        (edit(lambda h: stored(h, "extractor").update({"class": "Popen"})), "damaged"),
+        (edit(lambda h: h["tree"]["dict"].pop("scorer")), "damaged"),
+        (edit(lambda h: h["tree"]["dict"].pop("extractor")), "found another kind of model, expected one written by `asdkit fit`"),
+        (edit(lambda h: stored(h, "scorer")["fields"].pop("space")), "damaged"),
+        (edit(lambda h: h.pop("tree")), "damaged"),
+        (edit(lambda h: h.update(tree=[])), "found another kind of model"),
+        (edit(lambda h: h.update(config="0" * 12)), "damaged .found config .*, expected 000000000000"),
+        (edit(lambda h: stored(h, "reading")["fields"].update(near=2)), "damaged .reading: found .*, expected near 0 or 1"),
+        (edit(lambda h: stored(h, "scorer", "config")["fields"].update(k=4)), "damaged .found config"),
+        (edit(wide), "damaged"),
+        (lambda m: (m / "model.json").write_text((m / "model.json").read_text().replace('"seed": 0', '"seed": 1')), ALTERED),
+        (lambda m: shift(m / "tensors.safetensors", 1), ALTERED),
+    ],
+)
+def test_damaged_models_are_refused(model, damage, message):
+    damage(model)
+    with pytest.raises(InputError, match=message) as error:
+        asdkit.load(model)
+    assert str(model) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "a.txt"
+    write(path, "one")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    with pytest.raises(OSError, match="killed"):
+        write(path, "two")
+    assert path.read_text() == "one"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
