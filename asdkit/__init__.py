@@ -23,7 +23,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {  # in the order that the data flow
     "Clip": "recordings", "Machine": "recordings", "Reading": "recordings", "InputError": "recordings",
-    "index_data": "recordings", "read_clip": "recordings", "stft": "spectrogram", "log_mel": "spectrogram", "cancel_far": "dsp", "modulation": "dsp",
+    "index_data": "recordings", "read_clip": "recordings", "stft": "spectrogram", "log_mel": "spectrogram",
+    "cancel_far": "dsp", "modulation": "dsp",
     "texture": "dsp", "MSM": "msm", "train_msm": "training", "read_spectra": "blocks", "fit_conditioner": "conditioning",
     "fit_knn": "knn", "Config": "config", "fit": "detector", "load": "detector", "Detector": "detector",
     "bootstrap": "metrics", "evaluate": "experiments", "run": "experiments", "systems": "experiments",

@@ -10,7 +10,8 @@ import importlib
 
 _PUBLIC = {
     "run": "runs", "run_systems": "runs", "evaluate": "runs", "score_machine": "runs", "Cache": "cache",
-    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission", "systems": "families", "choose_systems": "families", "plan": "families",
+    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission",
+    "systems": "families", "choose_systems": "families", "plan": "families",
     "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
     "write_tables": "results", "write_figures": "results", "summary": "results", "ablate": "ablation", "gather": "ablation",
     "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "claims", "tune": "tuning",
