@@ -19,15 +19,7 @@ from asdkit.recordings.files import InputError, new_folder
 
 
 def save_tree(folder: str | Path, tree, **head) -> Path:
-    """Write a fitted object to a folder, whole or not at all; one that is there is replaced.
-
-    Parameters
-    ----------
-    folder : path
-    tree : object
-    **head
-        JSON-able; kept beside it.
-    """
+    """Write a fitted object, and beside it the JSON-able `head`, whole or not at all; one that is there is replaced."""
     from safetensors.torch import save
 
     tensors = {}
@@ -41,25 +33,9 @@ def save_tree(folder: str | Path, tree, **head) -> Path:
 
 
 def load_tree(folder: str | Path, classes: Iterable[type], **expected):
-    """Read a fitted object back.
+    """Read a fitted object of these dataclasses and networks back, and its head.
 
-    Parameters
-    ----------
-    folder : path
-    classes : iterable of type
-        Dataclasses and networks that it may be made of.
-    **expected
-        Entries of the head that must be as they are here.
-
-    Returns
-    -------
-    tree : object
-    head : dict
-
-    Raises
-    ------
-    InputError
-        When the folder holds no model, one with another head, or a damaged one.
+    InputError when the folder holds no model, one whose head has other entries than `expected`, or a damaged one.
     """
     folder = Path(folder)
     try:
