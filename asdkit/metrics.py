@@ -23,10 +23,8 @@ def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Check scores, labels and domains of one machine's test clips, which must be of both labels; return them as arrays."""
     scores, labels, domains = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(domains)
     if scores.ndim != 1 or not scores.shape == labels.shape == domains.shape:
-        raise ValueError(
-            f"found shapes {scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains; "
-            "expected (n_clips,) three times"
-        )
+        shapes = f"{scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains"
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
     if bad := np.count_nonzero(~np.isfinite(scores)):
         raise ValueError(f"found {bad} of {len(scores)} scores that are not finite; expected numbers")
     if not np.isin(labels, (0, 1)).all():
@@ -180,21 +178,13 @@ def interval(samples, level: float = 0.95) -> tuple[float, float]:
 def paired_difference(points_a, points_b, boots_a, boots_b, level: float = 0.95) -> tuple[float, float, float]:
     """System a minus system b: mean over machines of the difference of their Omegas, and its interval.
 
-    The interval says how the difference varies with the recordings of *these* machines, not with other machines.
-
-    Parameters
-    ----------
-    points_a, points_b : (n_machines, 3)
-        auc_source, auc_target, pauc on the clips as they are; machines in one order.
-    boots_a, boots_b : list of (n_resamples, 3)
-        `bootstrap` of the same machines, with the same arguments but for the scores.
+    `points`, (n_machines, 3), are the metrics on the clips as they are, `boots` the `bootstrap` of each machine, with the same
+    arguments but for the scores. The interval is over the recordings of *these* machines, not over other machines.
     """
     shapes_a, shapes_b = [np.shape(b) for b in boots_a], [np.shape(b) for b in boots_b]
     if shapes_a != shapes_b or not len(points_a) == len(points_b) == len(boots_a):
-        raise ValueError(
-            f"found {len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}; "
-            "expected both systems on the same machines and resamples"
-        )
+        both = f"{len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}"
+        raise ValueError(f"found {both}; expected both systems on the same machines and resamples")
     difference = (omega(points_a, axis=1) - omega(points_b, axis=1)).mean()
     samples = np.mean([omega(a, axis=1) - omega(b, axis=1) for a, b in zip(boots_a, boots_b)], axis=0)
     return float(difference), *interval(samples, level)

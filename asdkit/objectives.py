@@ -174,15 +174,11 @@ class ArcFace(nn.Module):
 
     def __init__(self, dim: int, n: int):
         super().__init__()
-        self.centres = _new_centres(n, dim)
+        self.centres = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n, dim)))
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
         return (SCALE * angular_margin(cosines(embedding, self.centres), targets)).log_softmax(1)
-
-
-def _new_centres(n: int, dim: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(n, dim)))
 
 
 def cosines(embedding: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
@@ -212,17 +208,14 @@ class SubClusterAdaCos(nn.Module):
 
     def __init__(self, dim: int, n: int, n_centres: int = SUB_CLUSTERS):
         super().__init__()
-        self.centres, self.grid = _new_centres(n * n_centres, dim), (n, n_centres)
+        self.centres, self.grid = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n * n_centres, dim))), (n, n_centres)
         self.register_buffer("scale", torch.tensor(math.sqrt(2) * max(math.log(n * n_centres - 1), 0.5)))
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
         cosine = cosines(embedding, self.centres).unflatten(1, self.grid)
         if self.training:
-            self.scale = self._adapted_scale(cosine.detach(), targets)
+            log_b = (self.scale * cosine.detach()).flatten(1).logsumexp(1).logsumexp(0) - math.log(len(cosine))
+            angles = (targets * _angle(cosine.detach().amax(2))).sum(1)
+            self.scale = log_b / angles.quantile(0.5).clamp(max=math.pi / 4).cos()
         return (self.scale * cosine).flatten(1).log_softmax(1).unflatten(1, self.grid).logsumexp(2)
-
-    def _adapted_scale(self, cosine: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        log_b = (self.scale * cosine).flatten(1).logsumexp(1).logsumexp(0) - math.log(len(cosine))
-        angles = (targets * _angle(cosine.amax(2))).sum(1)
-        return log_b / angles.quantile(0.5).clamp(max=math.pi / 4).cos()
