@@ -133,12 +133,9 @@ def make_examples(spectra: Sequence[Spectra], clips: Sequence[Clip], config: Con
     """Band whitenings of the channels of one machine, and what a network sees of its training clips."""
     far = config.conditioning == "subspace" or config.objective == "far-to-near"
     whitenings = {c: BandWhitening.fit([s[c] for s in spectra]) for c in ("conditioned", *["far"] * far)}
-    return whitenings, Examples(
-        name=str(clips[0].path.parent),
-        spectrograms=[whitenings["conditioned"](s["conditioned"]) for s in spectra],
-        far=[whitenings["far"](s["far"]) for s in spectra] if config.objective == "far-to-near" else [],
-        classes=[class_name(c) for c in clips],
-    )
+    spectrograms = [whitenings["conditioned"](s["conditioned"]) for s in spectra]
+    far = [whitenings["far"](s["far"]) for s in spectra] if config.objective == "far-to-near" else []
+    return whitenings, Examples(str(clips[0].path.parent), spectrograms, far, [class_name(c) for c in clips])
 
 
 def network_seed(seed: int) -> int:

@@ -35,16 +35,8 @@ class FarConditioner:
 def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str = "none", seed: int = 0) -> FarConditioner:
     """Estimate the shared nuisance subspace from normal near/far pairs: left singular directions of their cross-covariance.
 
-    Parameters
-    ----------
-    near, far : (n_windows, dim)
-    recordings : (n_windows,) int
-    alpha, rank
-        See `asdkit.Config`.
-    control : {"none", "random", "near-pca", "other-recording"}
-        A random subspace, the principal components of near alone, or far of another recording in its place.
-    seed : int
-        Of the first and the last of these.
+    In its place the control "random" has a random subspace of the same `rank`, "near-pca" the principal components of near
+    alone, and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
     """
     rng = np.random.default_rng(seed)
     rank = min(rank, near.shape[1], len(near))

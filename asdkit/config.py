@@ -1,8 +1,7 @@
 """One frozen configuration: every choice the method leaves open, with its default, its meaning and its range.
 
-The defaults are the `asdkit` system. `Config.report()` is the literal reading of the technical report. A configuration is
-varied with `dataclasses.replace`, stored as JSON, and identified by its hash. The names of blocks and of back-ends of the kNN
-are those of `asdkit.blocks.BLOCKS` and `asdkit.knn.BACKENDS`, which are checked when something is fitted.
+The defaults are the `asdkit` system. A configuration is varied with `dataclasses.replace`, and identified by its
+hash. The names of blocks and back-ends, of `asdkit.blocks.BLOCKS` and `asdkit.knn.BACKENDS`, are checked when it is fitted.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -80,7 +78,7 @@ class Config:
     threads: int = option(1, "threads of torch; floating-point sums depend on it. Machines run in parallel (`jobs`)", 1, 1024)
 
     def __post_init__(self):
-        hints = _hints()
+        hints = get_type_hints(Config)
         for each in fields(self):
             value, hint = getattr(self, each.name), hints[each.name]
             _check(each, value, hint)
@@ -100,20 +98,14 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict) -> Config:
-        """Defaults with `values` in their place; lists become tuples.
-
-        Raises
-        ------
-        InputError
-            On a name that is no option or a value outside its range.
-        """
+        """Defaults with `values` in their place; InputError on a name that is no option or a value outside its range."""
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise InputError(f"config: found option {', '.join(sorted(unknown))}; expected names of asdkit.Config")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
-        """Read a JSON file of options; those it does not name keep their defaults."""
+        """As `from_dict`, from a JSON file."""
         try:
             values = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
@@ -139,11 +131,6 @@ _REPORT = dict(
     ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, backend="domain", k=3, n_0=10.0,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
-
-
-@lru_cache
-def _hints() -> dict:
-    return get_type_hints(Config)
 
 
 def _check(option, value, hint) -> None:

@@ -61,8 +61,8 @@ Recordings = str | Path | Clip | Iterable[str | Path | Clip]
 class Describer:
     """Reads clips, learns from training clips, describes clips. `asdkit.experiments` has one that shares between systems.
 
-    Parameters as of `fit`, and: `others`, the training clips of each of other machines, which the objectives of
-    `asdkit.objectives.POOLED` tell apart; `progress`, the label of the progress bars, none where it is empty.
+    `others` are the training clips of each other machine, for the objectives that tell machines apart; `progress` is the label
+    of the progress bars, none where it is empty; all else is as in `fit`.
     """
 
     def __init__(self, config: Config, seed: int = 0, embed: Callable | None = None, others=(), progress: str = ""):
@@ -105,10 +105,7 @@ class Describer:
 
 
 def fit_detector(training: TrainingSet, describer: Describer, decide: bool = True) -> Detector:
-    """Fit one machine, and hold recordings out for its decisions, which takes one to three more fits.
-
-    Where the recordings cannot promise the configured rate, that is logged, and decisions at that rate are missing.
-    """
+    """Fit one machine and, to `decide`, hold recordings out; where they cannot promise the configured rate, that is logged."""
     config = describer.config
     torch.set_num_threads(config.threads)
     detector, _ = _fit(training, describer)
@@ -170,17 +167,10 @@ class Detector:
         return self.extractor.config
 
     def score(self, recordings: Recordings, false_alarm: float | None = None, progress: bool = True):
-        """Score recordings: a DataFrame with a row each.
+        """Score WAV files of up to an hour, folders of them, or clips; of pairs of mono files the near ones are enough.
 
-        Its columns are file, score (higher: more anomalous), decision (1 anomaly, 0 normal, missing without a threshold) and
-        reason (why a recording has no score; else empty).
-
-        Parameters
-        ----------
-        recordings : path, Clip, or several
-            WAV files of up to an hour, or folders of them. Of pairs of mono files the near ones are enough.
-        false_alarm : float, optional
-            Rate of the decisions, see `threshold`.
+        Returns a DataFrame: file, score (higher: more anomalous), decision (1 anomaly, 0 normal, missing without a threshold;
+        at the rate `false_alarm`, see `threshold`), reason (why a recording has no score; else empty).
         """
         import pandas as pd
 
@@ -191,9 +181,9 @@ class Detector:
         return table.astype({"score": float, "decision": "Int64"})
 
     def threshold(self, false_alarm: float | None = None) -> float:
-        """Score above which a recording is called an anomaly, for a rate of false alarms on normal recordings.
+        """Score above which a recording is an anomaly, for any rate of false alarms that the training recordings can promise.
 
-        Any rate, without fitting again; `config.false_alarm` by default. InputError for one that they cannot promise.
+        `config.false_alarm` by default; InputError for a rate that they cannot promise.
         """
         if self.held_out is None:
             raise InputError("threshold: found no recordings held out, expected at least 3 in training, and decide=True")
@@ -268,30 +258,22 @@ class Detector:
 
 
 def fit(
-    recordings: Recordings,
-    config: Config | None = None,
-    *,
-    target: Recordings | None = None,
-    reading: Reading | None = None,
-    embed: Callable | None = None,
-    seed: int = 0,
-    decide: bool = True,
-    progress: bool = True,
-) -> Detector:
+    recordings: Recordings, config: Config | None = None, *, target: Recordings | None = None, reading: Reading | None = None,
+    embed: Callable | None = None, seed: int = 0, decide: bool = True, progress: bool = True,
+) -> Detector:  # fmt: skip
     """Fit one machine on its normal recordings, two or more, and calibrate its decision.
 
     Parameters
     ----------
     recordings : path, Clip, or several
         A folder of normal recordings in any names, or a machine's folder in the DCASE layout; files; or clips, whose `domain`
-        tells source from target and whose `recording` tells siblings.
+        tells source from target and whose `recording` tells siblings. InputError for those that cannot be used.
     target : the same, optional
         A few normal recordings of another operating condition.
     reading : Reading, optional
         Which channel is near, and so on. Pairs of mono files are recognised.
     embed : callable, optional
-        (n_windows, 128, width) standardised log-mel windows, torch -> (n_windows, dim): takes the place of the masked
-        spectrogram model in the blocks ``msm``.
+        (n_windows, 128, width) whitened log-mel windows, torch -> (n_windows, dim), in place of the network.
     seed : int
         Of the networks' weights, the crops and the masks.
     decide : bool

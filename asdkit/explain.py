@@ -1,4 +1,4 @@
-"""When in a recording, in which bands and in which block it departs from healthy sound. Nothing is plotted here.
+"""When in a recording, in which bands and in which block it departs from healthy sound.
 
 segments : [(start, spectra)], a recording as it is described: whole from 0 s, or segment after segment where it is long.
 curves : {block: (n_windows,)}. The share of each window and block in the distance to the nearest healthy recordings

@@ -59,15 +59,10 @@ def class_name(clip: Clip) -> str:
 def train_objective(
     machines: Sequence[Examples], config: Config, seed: int, description: str = "", watch: Watch | None = None
 ) -> tuple[MSM, list[float]]:
-    """Train one network under ``config.objective``: see `asdkit.training.train_encoder`.
+    """Train one network under ``config.objective``; returned as by `asdkit.training.train_encoder`.
 
-    Parameters
-    ----------
-    machines : sequence of Examples
-        The machine that will be scored, then others, which only the `POOLED` objectives look at. Their network depends on the
-        set of machines, not on which is first. An InputError where there is one class only.
-    seed : int
-        Of weights, crops, masks, clusters and mixup.
+    `machines` are the one that will be scored, then others, which only the `POOLED` objectives look at; their network depends
+    on the set of machines, not on which is first. InputError where there is one class only.
     """
     if config.objective in POOLED:
         crops, criterion = classify_machines(sorted(machines, key=lambda m: m.name), config, seed)
@@ -149,10 +144,7 @@ class Classification(nn.Module):
 
 
 def mixup(x: torch.Tensor, targets: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix each window and its targets with those of another: the batch in reverse order (Zhang et al., ICLR 2018).
-
-    `share`, (batch,) from 0 to 1, is that of the window itself.
-    """
+    """Mix each window, with a `share` (batch,), and its targets with another: the batch reversed (Zhang et al., ICLR 2018)."""
     wide, flat = share[:, None, None], share[:, None]
     return wide * x + (1 - wide) * x.flip(0), flat * targets + (1 - flat) * targets.flip(0)
 

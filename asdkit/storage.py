@@ -37,6 +37,8 @@ def load_tree(folder: str | Path, classes: Iterable[type], **expected):
 
     InputError when the folder holds no model, one whose head has other entries than `expected`, or a damaged one.
     """
+    from safetensors.torch import load
+
     folder = Path(folder)
     try:
         head, content = json.loads((folder / "model.json").read_text()), (folder / "tensors.safetensors").read_bytes()
@@ -46,7 +48,13 @@ def load_tree(folder: str | Path, classes: Iterable[type], **expected):
         if not isinstance(head, dict) or head.get(name) != value:
             found = str(head.get(name) if isinstance(head, dict) else None)[:40]
             raise InputError(f"{folder}: found a model of {name} {found}, expected {value}; fit it again")
-    return damaged_if_it_fails(folder, lambda: (_read(head, content, {c.__name__: c for c in classes}), head))
+
+    def read():
+        if head["checksums"] != checksums(head, content):
+            raise ValueError("its SHA-256 is another: it was altered after it was written")
+        return _unpack(head["tree"], load(content), {c.__name__: c for c in classes}), head
+
+    return damaged_if_it_fails(folder, read)
 
 
 def damaged_if_it_fails(folder: Path, read):
@@ -62,14 +70,6 @@ def checksums(head: dict, tensors: bytes) -> dict[str, str]:
     """SHA-256 of the tensors and of everything else that is stored."""
     text = json.dumps({k: v for k, v in head.items() if k != "checksums"}, sort_keys=True)
     return {"tensors": hashlib.sha256(tensors).hexdigest(), "json": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _read(head: dict, content: bytes, classes: dict[str, type]):
-    from safetensors.torch import load
-
-    if head["checksums"] != checksums(head, content):
-        raise ValueError("its SHA-256 is another: it was altered after it was written")
-    return _unpack(head["tree"], load(content), classes)
 
 
 def _pack(value, place: str, tensors: dict):
