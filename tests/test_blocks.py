@@ -10,8 +10,18 @@ import torch
 
 from asdkit import dsp
 from asdkit.blocks import (
-    BLOCKS, FITTERS, BandScaler, FeatureExtractor, Materials, check, extract, fast_channels, fit_extractor, read_spectra,
-    striped, without_far,
+    BLOCKS,
+    FITTERS,
+    BandScaler,
+    FeatureExtractor,
+    Materials,
+    check,
+    extract,
+    fast_channels,
+    fit_extractor,
+    read_spectra,
+    striped,
+    without_far,
 )  # fmt: skip
 from asdkit.config import Config
 from asdkit.msm import masked_error
@@ -172,7 +182,7 @@ def test_a_block_reads_the_options_that_it_names(name, clip, extractor):
         ({"whiten": ("textures",)}, "found block textures, expected msm, "),
         ({"backend": "svm"}, "found backend = 'svm', expected domain, pooled"),
         ({"backend": "value"}, r"found backend = 'value' with blocks = .*, expected \('msm-residual',\)"),
-        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "block msm-residual with objective = 'far-to-near', expected"),
+        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options, message):
