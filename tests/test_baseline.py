@@ -112,12 +112,6 @@ def test_one_short_target_clip_gives_finite_scores(clips):
     assert np.isfinite(few.score(noise(71, seconds=2.0))).all()  # clips may differ in length
 
 
-def test_state_round_trip(fitted):
-    state = fitted.state()
-    assert all(isinstance(v, torch.Tensor) and v.is_contiguous() for v in state.values())
-    assert baseline.Autoencoder.from_state(state).score(noise(80)) == fitted.score(noise(80))
-
-
 def test_bad_input_is_named(clips, fitted):
     logmels, domains = clips
     for bad_logmels, bad_domains, message in [

@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from asdkit import knn
 from asdkit.config import Config
 from asdkit.detector import Detector, centre_and_width, fit_front, fit_uncalibrated, standardisation_clips
 from asdkit.fitting import Fitting
-from asdkit.knn import BACKENDS, MAX_QUERIES, DomainKNN, distances, evenly_spaced, nearest_mean, shrink
+from asdkit.knn import BACKENDS, DomainKNN, distances, evenly_spaced, nearest_mean, shrink
 from asdkit.recordings import InputError
 from asdkit.space import aggregate, fuse
 
@@ -152,7 +153,7 @@ class Search:
     def balance(self, places: np.ndarray) -> np.ndarray:
         """Median nearest-neighbour distance of training windows in the MSM block; `places` are those of clip order."""
         alone = replace(self, bank=replace(self.bank, rest=self.bank.rest[:, :0]))
-        rows = places[evenly_spaced(len(places), MAX_QUERIES)]
+        rows = places[evenly_spaced(len(places), knn.MAX_QUERIES)]
         return medians(alone.nearest(alone.bank[rows], 1, self.recordings[rows]), 1)
 
     def scaled(self) -> tuple[DomainKNN, ...]:
@@ -170,7 +171,7 @@ class Search:
         """`asdkit.knn.median_scale` of one domain at each alpha."""
         if len(np.unique(self.recordings[rows])) < 2:
             return np.full(len(self.alphas), np.nan)
-        rows, k = rows[evenly_spaced(len(rows), MAX_QUERIES)], self.space.k
+        rows, k = rows[evenly_spaced(len(rows), knn.MAX_QUERIES)], self.space.k
         return medians(self.nearest(self.bank[rows], k, self.recordings[rows])[..., columns], k)
 
     def scores(self, clips: list[Windows], recordings: np.ndarray | None = None) -> np.ndarray:

@@ -103,7 +103,10 @@ def _objective(machine, config: Config, seed: int, memo: Memo, others, twins, n_
     moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
     last = embeddings[max(embeddings)]
     return dict(
-        curve=[dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_columns(t)) for step, t in moved.items()],
+        curve=[
+            dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_columns(table))
+            for step, table in moved.items()
+        ],
         shares=measure.variance_shares(twins.twins, last).to_dict("list"),
         probe=measure.linear_probe(twins.twins, last).to_dict("list"),
     )
@@ -117,6 +120,7 @@ def _conditioned(machine, config: Config, seed: int, memo: Memo, others, twins, 
 
 
 def rounded_columns(table: pd.DataFrame) -> dict:
+    """Columns as they are stored."""
     return table.assign(displacement=table["displacement"].round(6)).to_dict("list")
 
 
