@@ -265,12 +265,6 @@ def test_the_blocks_that_are_named_are_whitened_and_no_others(tiny_data, tiny_co
     assert variances[-1] > 0.95 and variances.max() < 1
 
 
-def test_two_jobs_equal_one(whole, tiny_data, tiny_config, tmp_path):
-    found = scores(run(tiny_data, tmp_path / "out", tiny_config, ["asdkit"], jobs=2))
-    assert len(found) == 2
-    assert found == {key: value for key, value in scores(whole[1]).items() if key in found}
-
-
 @pytest.mark.parametrize(("channel", "gain"), [(0, 8.0), (1, 1 / 3)])
 def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(whole, pump, tiny_config, tmp_path, channel, gain):
     for path in pump.rglob("*.wav"):
@@ -286,36 +280,6 @@ def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(whole, pump, tiny
 
 
 # runs continue
-
-
-def contents(out):
-    """{(machine, system, seed): everything in a result but the time it took}."""
-    return {key: {k: v for k, v in r.items() if k != "seconds"} for key, r in results.read_results(out).items()}
-
-
-def test_a_killed_run_continues_where_it_stopped(tiny_data, tiny_config, tmp_path, monkeypatch):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(tiny_data, whole, tiny_config, FAST, seeds=(0, 1))
-    calls = []
-
-    def dies(*args):
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return score_machine(*args)
-
-    score_machine = runs.score_machine
-    monkeypatch.setattr(runs, "score_machine", dies)
-    with pytest.raises(KeyboardInterrupt):
-        runs.run(tiny_data, killed, tiny_config, FAST, seeds=(0, 1))
-    written = {p: p.stat().st_mtime_ns for p in killed.rglob("results/*.json")}
-    assert len(written) == 2
-    run(tiny_data, killed, tiny_config, FAST, seeds=(0, 1))
-    assert len(calls) == 3 + 8 - 2  # nothing is computed twice
-    assert {p: p.stat().st_mtime_ns for p in written} == written
-    assert contents(killed) == contents(whole)
-    tables = [pd.read_csv(out / "results.csv").drop(columns="seconds") for out in (killed, whole)]
-    pd.testing.assert_frame_equal(*tables)
 
 
 def test_a_killed_write_leaves_nothing_that_counts(tiny_data, tiny_config, tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def ratio(tables, base, data, variant: str, references: tuple[str, ...], family=
 
 
 def cost(tables, base, data) -> list[Gain]:
-    """Points that one alpha for all machines costs."""
+    """Points that one alpha for all machines costs, as of `asdkit.experiments.ablation.one_scalar`."""
     return gains_of(select(tables["one-scalar"], base=base, data=data, machine="mean"), ("cost", "lo", "hi"))
 
 
@@ -211,7 +211,8 @@ CLAIMS = [
            "embedding", "embedding", "residual"),
     _ahead("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
            "blocks", "all", "without DSP"),
-    _ahead("ridge", "the far-context ridge residual adds", "all blocks minus those without it", "blocks", "all", "without ridge"),
+    _ahead("ridge", "the far-context ridge residual adds", "all blocks minus those without it",
+           "blocks", "all", "without ridge"),
     _ahead("modulation", "temporal modulation adds", "all blocks minus those without it",
            "blocks", "all", "without modulation"),
     _ahead("far", "Far-conditioning of the MSM feature helps", "system minus alpha 0, and minus each control",
