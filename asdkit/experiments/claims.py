@@ -163,11 +163,8 @@ def false_alarms(tables, base, data) -> list[Gain]:
 # claims and goals
 
 CONTROLS = ("random", "near-pca", "other-recording")
-TRAPPED = {
-    "machine-id": "machine-ID classification",
-    "pseudo-cluster": "pseudo-cluster metric learning",
-    "far-to-near": "far-to-near denoising",
-}
+TRAPPED = {"machine-id": "machine-ID classification", "pseudo-cluster": "pseudo-cluster metric learning",
+           "far-to-near": "far-to-near denoising"}  # fmt: skip
 
 
 def _claim(name, text, measured, unit, measure, margin=0.0, side="above", **options) -> Comparison:

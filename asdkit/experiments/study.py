@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -70,9 +70,8 @@ class Subtracted(Clip):
         floors = (x.abs().square().quantile(0.1, dim=1) for x in (near, far))
         gain = torch.divide(*(f.clamp(min=1e-12) for f in floors))[:, None]
         left = 1 - gain * far.abs().square() / near.abs().square().clamp(min=1e-12)
-        cleaned = torch.istft(
-            near * left.clamp(min=0.01).sqrt(), 1024, 512, window=torch.hann_window(1024), length=samples.shape[1]
-        )
+        near, window = near * left.clamp(min=0.01).sqrt(), torch.hann_window(1024)
+        cleaned = torch.istft(near, 1024, 512, window=window, length=samples.shape[1])
         return torch.stack([cleaned, torch.zeros_like(cleaned)]).numpy()
 
 
@@ -160,12 +159,8 @@ def with_and_without_far() -> dict[str, Config]:
     """The default without far and with it; log-mel statistics of near as it is, and with far subtracted."""
     near, statistics = Config().without_far(), systems(Config())["logmel-near"]
     blocks = tuple("logmel" if b == "ridge-complex" else b for b in near.blocks)  # its residual is near, where far is silent
-    return {
-        "near only": replace(near, blocks=blocks),
-        "asdkit": Config(),
-        "log-mel statistics": statistics,
-        SUBTRACTED: statistics,
-    }
+    pair = {"near only": replace(near, blocks=blocks), "asdkit": Config()}
+    return pair | {"log-mel statistics": statistics, SUBTRACTED: statistics}
 
 
 def encoders(steps: int) -> dict[str, Config]:
@@ -182,10 +177,7 @@ def first(machine: Machine, n_source: int, n_target: int) -> Machine:
 
 def subtracted(machine: Machine) -> Machine:
     """The machine, its clips `Subtracted`."""
-    train, test = (
-        tuple(Subtracted(**{f.name: getattr(c, f.name) for f in fields(c)}) for c in clips)
-        for clips in (machine.train, machine.test)
-    )
+    train, test = (tuple(Subtracted(**vars(clip)) for clip in clips) for clips in (machine.train, machine.test))
     return replace(machine, train=train, test=test)
 
 
@@ -220,16 +212,8 @@ def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     """Metrics of every system and its differences to a reference: each machine, and the mean of each kind of data."""
     families = {study: list(level.systems)} | ({"msm": ["msm", "msm-untrained", "logmel-near"]} if study == "machines" else {})
     rows = [Pair("asdkit", family, name, names[0]) for family, names in families.items() for name in names]
-    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS, with_all)
+    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS, whole=True)
     return table.assign(level=level.name)
-
-
-def with_all(machines: list[Machine]) -> Iterator[tuple[str, str, list[str]]]:
-    """`ablation.groups`, and all machines where both kinds of data are there."""
-    found = list(ablation.groups(machines))
-    yield from found
-    if len({data for data, *_ in found}) > 1:
-        yield "all", "mean", [m.name for m in machines]
 
 
 def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
@@ -237,22 +221,22 @@ def alarms(level: Level, evaluation: Evaluation) -> pd.DataFrame:
 
     Mean over seeds, interval over recordings.
     """
-    found = []
+    rows = []
     for data, machine, members in ablation.groups(level.machines):
         for name, (label, clips) in product(level.systems, enumerate(("normal", "anomalous"))):
             rates = [alarm_rates(evaluation, member, name, level.seeds, label) for member in members]
             for domain in ("source", "target", "all"):
                 rate = estimate(np.mean([r[domain] for r in rates], axis=0))
-                found.append((level.name, data, machine, domain, clips, float(name), len(level.seeds), *rate))
+                rows.append((level.name, data, machine, domain, clips, float(name), len(level.seeds), *rate))
     columns = ["level", "data", "machine", "domain", "clips", "requested", "seeds", "rate", "lo", "hi"]
-    return pd.DataFrame(found, columns=columns).round(ablation.ROUND)
+    return pd.DataFrame(rows, columns=columns).round(ablation.ROUND)
 
 
 def alarm_rates(evaluation: Evaluation, machine: str, system: str, seeds, label: int) -> dict[str, np.ndarray]:
     """Share of a machine's test clips of one label that alarm, by domain: the estimate, then resamples of its recordings."""
     clips = [c for c in evaluation.clips[machine].values() if c.label == label]
     results = [evaluation.results[machine, system, seed] for seed in seeds]
-    decided = [dict(zip(part["files"], part["decisions"])) for part in results]
+    decided = [dict(zip(result["files"], result["decisions"])) for result in results]
     alarm = np.array([np.mean([d[c.name] for d in decided]) for c in clips])
     domains, recordings = np.array([c.domain for c in clips]), [c.recording for c in clips]
     seed = (0, crc32(machine.encode()))
@@ -326,9 +310,8 @@ def main() -> None:
     for study in args.studies or STUDIES:
         for level in filter(lambda level: level.machines, studies[study]):
             evaluation = score(level, args.out / study / level.name, args.jobs, decide=study == "alarms")
-            name, table = (
-                ("alarms", alarms(level, evaluation)) if study == "alarms" else ("study", compared(study, level, evaluation))
-            )
+            name = "alarms" if study == "alarms" else "study"
+            table = alarms(level, evaluation) if study == "alarms" else compared(study, level, evaluation)
             add_rows(args.out / "tables" / f"{name}.csv", table)
             write(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
             print(f"{study}, {level.name}: {args.out / 'tables' / name}.csv", flush=True)

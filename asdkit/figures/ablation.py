@@ -74,7 +74,7 @@ def read_tables(folder: str | Path) -> dict:
         raise InputError(f"{folder}: found no tables, expected those of an ablation; run `make ablate` first")
     tables = {path.stem: _read(path) for path in sorted(folder.glob("*.csv"))}
     about = json.loads((folder / "about.json").read_text())
-    if (study := folder / "study.json").is_file():  # what the tables of `asdkit.experiments.study` are of
+    if (study := folder / "study.json").is_file():  # what the tables of `benchmarks/study.py` are of
         about["bases"] |= json.loads(study.read_text())["bases"]
     return tables | {"about": about}
 

@@ -1,4 +1,4 @@
-"""Figures of `asdkit.experiments.study`, one function each, from its tables. No score is computed here.
+"""Figures of `benchmarks/study.py`, one function each, from its tables. No score is computed here.
 
 Legend
 ------
