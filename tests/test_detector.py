@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 import asdkit
 from asdkit.blocks import read_spectra
+from asdkit.calibration import held_out_folds
 from asdkit.config import Config
 from asdkit.detector import Describer, fit_detector
 from asdkit.experiments.cache import Cache, CachedDescriber
@@ -150,6 +151,17 @@ def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog
     assert unpromised.threshold(0.1) > 0
     with pytest.raises(InputError, match="found no recordings held out"):
         undecided.threshold()
+
+
+def test_target_clips_are_left_out_of_the_bank_that_scores_them(pump):
+    """What is held out for the target has the mean of its clips' scores in the first round, where they stay in the fit."""
+    training = TrainingSet.of(index_machine(pump).train)
+    rest = training.without(held_out_folds(training, 0.25, 0.2)[0] == 0)
+    first = fit_detector(rest, Describer(BRIEF), decide=False)
+    blocks = [first.extractor.describe(read_spectra(c, BRIEF), BRIEF.test_hop) for c in rest.clips]
+    expected = np.mean([first.scorer(blocks[i], rest.recordings[i]) for i in np.flatnonzero(rest.is_target)])
+    held_out = fit_detector(training, Describer(BRIEF)).held_out
+    assert held_out.scores[12:].mean() == pytest.approx(expected)
 
 
 # no leak
