@@ -122,7 +122,7 @@ def fit_space(blocks, clips, recordings, is_target, config: Config, far: torch.T
         return space
     groups = recordings[unit_rows(clips, config)]
     scales = {name: balance_scale(units(space.conditioned(name, x), clips, config), groups) for name, x in blocks.items()}
-    return replace(space, scales=scales)
+    return replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
 
 
 def conditions_embedding(config: Config) -> bool:
