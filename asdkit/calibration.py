@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,7 @@ def _rounds(training: TrainingSet, rate: float, share: float) -> list[np.ndarray
     return [np.flatnonzero(folds == i) for i in range(n_rounds)]
 
 
-def hold_out(
-    training: TrainingSet, rate: float, share: float, n_0: float, score: Callable[[TrainingSet, np.ndarray], Iterator[float]]
-) -> HeldOut | None:
+def hold_out(training: TrainingSet, rate: float, share: float, n_0: float, score: Callable) -> HeldOut | None:
     """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
 
     Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`

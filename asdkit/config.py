@@ -30,10 +30,8 @@ class Config:
     width: int = option(80, "frames in a window, a multiple of 8; 80 are 2.56 s", 8, 10_000)
     train_hop: int = option(40, "frames between training and bank windows", 1, MANY)
     test_hop: int = option(20, "frames between the windows of a scored clip", 1, MANY)
-
     # blocks
     blocks: tuple[str, ...] = option(("msm", "statistics", "texture", "ridge", "modulation"), "what makes the system, in order")
-
     # Far-conditioning
     conditioning: Literal["input", "subspace"] = option(
         "input", "what alpha acts on: input, near - alpha H far; subspace, the directions of the embedding that far shares"
@@ -44,7 +42,6 @@ class Config:
         "none", "negative control: far of another recording; H with its phase scrambled; two other subspaces"
     )
     cancel_penalty: float = option(1e-2, "ridge of H, a fraction of the mean far power", 0, MANY)
-
     # encoder: the masked spectrogram model, or the same network under another objective
     objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = option(
         "msm", "what the network is trained for, see `asdkit.objectives`"
@@ -53,12 +50,10 @@ class Config:
     steps: int = option(300, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
     batch_size: int = option(32, "windows in a batch", 1, MANY)
     learning_rate: float = option(2e-3, "peak of a one-cycle schedule", 1e-12, 10)
-
     # log-mel ridge
     ridge_penalty: float = option(1e-2, "fraction of the mean variance of the far context", 0, MANY)
     context: int = option(2, "frames of far context on each side", 0, 100)
     ridge_folds: int = option(5, "folds of recordings whose residuals are out of fold", 2, 100)
-
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
     balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
@@ -70,11 +65,9 @@ class Config:
         "pooled", "pooled: descriptors are averaged over the windows of a clip, and clips compared; else how window scores are"
     )
     top: float = option(0.1, "share of the windows that aggregate top averages", 1e-9, 1)
-
     # decision
     false_alarm: float = option(0.1, "requested rate of false alarms on normal recordings", 1e-9, 1)
     holdout: float = option(0.2, "share of source recordings held out to calibrate", 0.01, 0.5)
-
     # computing
     threads: int = option(1, "threads of torch; floating-point sums depend on it. Machines run in parallel (`jobs`)", 1, 1024)
 

@@ -19,11 +19,7 @@ MAX_QUERIES = 2000  # windows from which a median distance is read; more do not 
 
 
 def evenly_spaced(n: int, at_most: int) -> np.ndarray:
-    """Indices of at most so many of n things, the first and the last among them.
-
-    >>> evenly_spaced(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
+    """Indices of at most so many of n things, the first and the last among them: 0, 3, 6, 9 are 4 of 10."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
 
 
@@ -52,9 +48,8 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     rows = evenly_spaced(len(bank), MAX_QUERIES)
     batches = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
     squared = bank.square().sum(1)
-    return torch.cat(
-        [nearest_mean(leave_out(distances(bank[r], bank, squared), recordings[r], recordings), k) for r in batches]
-    )
+    others = (leave_out(distances(bank[r], bank, squared), recordings[r], recordings) for r in batches)
+    return torch.cat([nearest_mean(d, k) for d in others])
 
 
 def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
