@@ -67,7 +67,7 @@ def test_clicks_of_the_machine_are_spared():
     """Far hears them too; where loud frames weigh as the others do, H is the way of the clicks, and removes them."""
     clicks, rumble = torch.zeros(96000), 0.05 * noise(96000, seed=1)
     for at in range(4000, 92000, 8000):
-        clicks[at : at + 400] = 3 * noise(400, seed=at) * torch.linspace(1, 0, 400)
+        clicks[at : at + 400] = 10 * noise(400, seed=at) * torch.linspace(1, 0, 400)
     near, far, in_near, _ = paths(clicks, rumble)
     weighted = dsp.transfer(near, far)
     power = far.abs().square().mean(1)
