@@ -68,15 +68,6 @@ def test_distances_of_a_whitened_block_are_mahalanobis_and_its_covariance_is_rou
     torch.testing.assert_close(scaler.weights, scaler.weights.T)
 
 
-def test_whitening_gives_a_feature_that_is_repeated_hardly_more_weight():
-    x = normal(500, 2)
-    often = torch.cat([x[:, :1].repeat(1, 20), x[:, 1:]], dim=1)
-    moved = often + torch.tensor([1.0] * 20 + [0.0])
-    scalers = [Scaler.fit(often), Scaler.fit(often, np.arange(500), np.zeros(500, dtype=bool))]
-    plain, white = ((scaler(moved) - scaler(often)).norm(dim=1).mean() for scaler in scalers)
-    assert plain > 4 and 0.9 < white < 1.1
-
-
 def test_one_recording_says_nothing_of_others():
     weights, rho = whitening(normal(50, 3), np.zeros(50, dtype=int), np.zeros(50, dtype=bool))
     assert torch.equal(weights, torch.eye(3, dtype=torch.double)) and rho == 1
@@ -154,6 +145,9 @@ def test_blocks_are_balanced_by_what_is_compared(config):
         compared = units(whole[:, where], clips, config)
         ids = recordings[::4] if config is POOLED else recordings
         assert leave_one_recording_out(compared, ids, 1).median().item() == pytest.approx(1)
+    embedded = {"msm": blocks["texture"], "statistics": blocks["statistics"]}  # it weighs less than the others
+    weighed = fit_space(embedded, clips, recordings, is_target, replace(config, msm_weight=0.25))(embedded)
+    torch.testing.assert_close(weighed, torch.cat([whole[:, :3] / 4, whole[:, 3:]], dim=1))
     plain = fit_space(blocks, clips, recordings, is_target, replace(config, balance=False, whiten=False))
     expected = torch.cat([Scaler.fit(x)(x) for x in blocks.values()], dim=1)
     torch.testing.assert_close(plain(blocks), expected)
@@ -184,13 +178,4 @@ def test_pooled_windows_are_the_mean_of_each_clip():
 def test_top_tenth_counts_windows(n_windows, n_averaged):
     scores = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0)).double()
     assert aggregate(scores) == pytest.approx(np.sort(scores.numpy())[-n_averaged:].mean())
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60), st.floats(0.01, 1))
-def test_top_lies_between_mean_and_maximum(scores, top):
-    x = torch.tensor(scores, dtype=torch.double)
-    mean, found, maximum = aggregate(x, "mean"), aggregate(x, "top", top), aggregate(x, "max")
-    assert mean - 1e-9 <= found <= maximum + 1e-9
-    assert maximum == max(scores)
-    assert aggregate(x, "top", 1.0) == pytest.approx(mean, abs=1e-9)
+    assert aggregate(scores, "max") == n_windows - 1 and aggregate(scores, "mean") == (n_windows - 1) / 2
