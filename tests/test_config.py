@@ -11,8 +11,8 @@ from asdkit.recordings import InputError
 OTHER = dict(
     width=88, train_hop=20, test_hop=4, blocks=("texture",), conditioning="subspace", alpha=0.25, rank=3, control="random",
     cancel_penalty=0.5, objective="autoencoder", mask_ratio=0.5, steps=7, batch_size=8, learning_rate=1e-3, ridge_penalty=0.5,
-    context=1, ridge_folds=3, whiten=False, balance=False, msm_weight=0.3, backend="pooled", k=2, n_0=3.0, aggregate="max", top=0.2,
-    false_alarm=0.05, holdout=0.25, threads=2,
+    context=1, ridge_folds=3, whiten=False, balance=False, msm_weight=0.3, backend="pooled", k=2, n_0=3.0, aggregate="max",
+    top=0.2, false_alarm=0.05, holdout=0.25, threads=2,
 )  # fmt: skip
 
 

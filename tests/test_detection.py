@@ -18,7 +18,7 @@ def auc(train, test) -> float:
 
 def test_the_default_detects_strong_faults_of_a_simulated_machine(tmp_path):
     def clip(i, fault=None):
-        path = tmp_path / f"{i}.wav")
+        path = tmp_path / f"{i}.wav"
         soundfile.write(path, render(Scene("fan", seed=0, index=i, seconds=4.0, fault=fault, severity=1.0)).T, 16000)
         return Clip(path, label=int(fault is not None), recording=path.name)
 

@@ -298,7 +298,7 @@ def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_con
     for config, options in systems:
         plain = Describer if config.control == "none" else CachedDescriber  # whose control is seeded by the clip
         shared, alone = (
-            fit_detector(training, describer) for describer in (CachedDescriber(config, cache, **options), plain(config, **options))
+            fit_detector(training, d) for d in (CachedDescriber(config, cache, **options), plain(config, **options))
         )
         assert shared.held_out.scores.tolist() == alone.held_out.scores.tolist()
         spectra = read_spectra(machine.test[0], config)

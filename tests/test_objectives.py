@@ -277,7 +277,8 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_pat
         runs.run_systems(first, tmp_path / "both", chosen, decide=False)
     runs.run_systems(first, tmp_path / "both", {"msm": rows["msm"]}, decide=False)
     runs.run_systems(first, tmp_path / "one", chosen, decide=False)
-    scores = {(out, name): _scores(tmp_path / out / f"pump/results/{name}-0.json") for out in ("both", "one") for name in chosen}
+    kept = [(out, name) for out in ("both", "one") for name in chosen]
+    scores = {(out, name): _scores(tmp_path / out / f"pump/results/{name}-0.json") for out, name in kept}
     assert scores["both", "msm"] == scores["one", "msm"]
     assert scores["both", "asdkit"] != scores["one", "asdkit"]
 
