@@ -20,6 +20,7 @@ from asdkit.apps.page import write_page
 from asdkit.detector import FileResult
 from asdkit.recordings import index_data
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
 NASTY = ("<script>alert(1).wav", '"><img src=x onerror=alert(1)>.wav', "a&amp;b{{ 7*7 }}.wav", "p\u00fcmp \u20ac.wav")
 
 

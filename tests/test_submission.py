@@ -47,7 +47,7 @@ def write_model(run, machine, system="asdkit", seed=0):
 
     folder = run / machine / "models" / f"{system}-{seed}"
     folder.mkdir(parents=True)
-    state = {f"/extractor/learned/encoder/net/{k}": v for k, v in MSM().state_dict().items()}
+    state = {f"/extractor/learned/encoder/net/{k}": v.contiguous() for k, v in MSM().state_dict().items()}
     save_file(state, folder / "tensors.safetensors")
 
 
@@ -332,7 +332,7 @@ def test_a_real_run_can_be_submitted(tiny_data, tmp_path, capsys):
     data = shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data")
     for i, path in enumerate(sorted((data / "pump" / "test").iterdir())):
         path.rename(path.with_name(f"section_00_{i:04d}.wav"))
-    config = replace(Config(), blocks=("logmel",), test_hop=40, false_alarm=0.25)
+    config = replace(Config(), blocks=("statistics-near",), test_hop=40, false_alarm=0.25)
     runs.run(data, tmp_path / "run", config, ["asdkit"])
     assert main(["submit", str(tmp_path / "run"), "--label", LABEL, "--out", str(tmp_path / "out")]) == 1
     rows = (tmp_path / "out" / LABEL / "anomaly_score_pump_section_00_test.csv").read_text().splitlines()
