@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(path, channels=(0, 1)):
-    soundfile.write(path, 0.1 * RNG.normal(size=(16000, 2))[:, channels], 16000)
+    soundfile.write(path, 0.1 * RNG.normal(size=(20000, 2))[:, channels], 16000)
     return path
 
 
