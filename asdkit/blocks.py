@@ -165,7 +165,7 @@ def fit_ridge(given: Materials) -> tuple[dsp.Ridge, list[dsp.Ridge]]:
 
 _CLIP = ("width",)  # a shorter clip is tiled to it
 _CONDITIONED = SPECTRA_OPTIONS = ("conditioning", "alpha", "control", "cancel_penalty", *_CLIP)
-_ENCODER = ("train_hop", "objective", "mask_ratio", "steps", "batch_size", "learning_rate", "threads", *_CONDITIONED)
+_ENCODER = ("objective", "mask_ratio", "steps", "batch_size", "learning_rate", "threads", *_CONDITIONED)
 _RIDGE = ("ridge_penalty", "context", "ridge_folds", *_CLIP)
 
 

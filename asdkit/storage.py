@@ -108,4 +108,4 @@ def _unpack(value, tensors: dict, classes: dict[str, type]):
     with torch.device("meta"):  # no memory is taken for sizes that the tensors do not have
         net = classes[value["network"]](**value["arguments"])
     net.load_state_dict(inner, assign=True)
-    return net.eval()
+    return net.eval().to(memory_format=torch.channels_last)  # as it was fitted: convolutions round by memory layout
