@@ -63,14 +63,12 @@ def model_facts(folder: str | Path, detector: Detector) -> list[tuple[str, str]]
     """What a reader needs to know of a model."""
     config, about = detector.config, detector.about
     learned = [f"{about['clips']} clips"] if "clips" in about else []
-    if detector.scorer.banks:
-        bank = next(iter(detector.scorer.banks.values()))
-        learned += [f"{len(np.unique(bank.recordings))} recordings", f"{len(bank.bank)} windows"]
+    learned += [f"{len(np.unique(detector.scorer.bank.recordings))} recordings"]
     return [
         ("model", str(folder)),
-        ("learned from", ", ".join(learned) + " of the healthy machine" if learned else "unknown"),
+        ("learned from", ", ".join(learned) + " of the healthy machine"),
         ("microphones", microphones(detector.reading)),
-        ("blocks", f"{', '.join(config.blocks)}; fusion: {config.fusion}"),
+        ("blocks", ", ".join(config.blocks)),
         ("threshold", promise(detector)),
         ("configuration", f"{config.hash()}, seed {detector.seed}, asdkit {__version__}"),
     ]
