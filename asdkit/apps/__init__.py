@@ -2,7 +2,7 @@
 
 import importlib
 
-_PUBLIC = {"Panel": "panel", "write_scores": "page"}
+_PUBLIC = {"Panel": "panel", "write_page": "page"}
 __all__ = [*_PUBLIC]
 
 
