@@ -160,9 +160,8 @@ def redraw(fig, state: State) -> None:
             traces[name].marker.color = scores
         fig.layout.coloraxis.update(cmin=state.edges[0], cmax=state.edges[-1])
         fig.layout.xaxis2.update(title=f"score of {state.shown}", range=[state.edges[0], state.edges[-1]])
-        low, high = state.frame
-        for axis, start, end in zip((fig.layout.xaxis3, fig.layout.yaxis3), low - 0.05 * (high - low), high + 0.05 * (high - low)):
-            axis.range = [start, end]
+        for axis, limits in zip((fig.layout.xaxis3, fig.layout.yaxis3), state.frame.T):
+            axis.range = limits + 0.05 * np.ptp(limits) * np.array([-1, 1])
 
 
 N_FIXED = 6  # traces that are not curves

@@ -18,7 +18,7 @@ FAMILIES = {  # title and, where variants are numbers, what the axis says
     "objective": ("training objectives, embedding alone", ""),
     "embedding": ("what of the MSM is scored, alone", ""),
     "mask": ("mask ratio, MSM embedding alone", "mask ratio: share of the patches hidden"),
-    "steps": ("training of the MSM, embedding alone", "gradient steps of 64 windows"),
+    "steps": ("training of the MSM, embedding alone", "gradient steps"),
     "blocks": ("blocks dropped", ""),
     "single": ("one block alone", ""),
     "whiten": ("whitened or z-scored", ""),
