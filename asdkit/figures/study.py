@@ -8,11 +8,7 @@ from matplotlib.figure import Figure
 from asdkit.figures.style import BLACK, BLUE, DATA, GREEN, GREY, LINES, VERMILLION, canvas, count, error_bars, styled
 
 AXES = {  # title, what the axis says, metrics
-    "noise-1": ("noise from one place", "machine over noise at the near microphone (dB)", ("omega",)),
-    "noise-3": ("noise from three places", "machine over noise at the near microphone (dB)", ("omega",)),
-    "far": ("the far microphone comes closer", "from the machine to the far microphone (m); near: 0.25 m", ("omega",)),
-    "targets": ("target clips, and their scale", "training clips of the target domain", ("auc_source", "auc_target")),
-    "steps": ("training of the masked model, embedding alone", "steps of 64 windows", ("omega",)),
+    "noise": ("noise from one place", "machine over noise at the near microphone (dB)", ("omega",)),
     "clips": ("training clips of the masked model, embedding alone", "training clips of the source domain", ("omega",)),
 }
 WORDS = {"omega": "Omega (x100)", "auc_source": "source AUC (x100)", "auc_target": "target AUC (x100)"}
