@@ -13,7 +13,7 @@ residual : (n_vectors, n_mels * STACK), input minus reconstruction, dB.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -24,14 +24,10 @@ HIDDEN = (128, 128, 128, 128, 8, 128, 128, 128, 128)
 BATCH = 256  # vectors
 LEARNING_RATE = 1e-3  # Adam
 HELD_OUT = 0.1  # share of the vectors that the released code keeps from training
-DOMAINS = ("source", "target")
 
 
 def build_network(n_inputs: int, generator: torch.Generator) -> nn.Sequential:
-    """Encoder and decoder: linear layers with batch normalisation and ReLU between them.
-
-    Shape: (n_vectors, n_inputs) -> (n_vectors, n_inputs).
-    """
+    """Linear layers with batch normalisation and ReLU between them. Shape: (n_vectors, n_inputs) -> (n_vectors, n_inputs)."""
     layers = []
     for n_in, n_out in pairwise((n_inputs, *HIDDEN, n_inputs)):
         layers += [_linear(n_in, n_out, generator), nn.BatchNorm1d(n_out, momentum=0.01, eps=1e-3), nn.ReLU()]
@@ -48,39 +44,21 @@ def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
 
 
 def stack_frames(frames: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-    """Vectors that begin at the given frames.
-
-    Shape: (n_frames, n_mels), (n_vectors,) -> (n_vectors, STACK * n_mels), the earliest frame first.
-    """
-    return frames[starts[:, None] + torch.arange(STACK, device=starts.device)].flatten(1)
+    """Vectors, earliest frame first. Shape: (n_frames, n_mels), (n_vectors,) first frames -> (n_vectors, STACK * n_mels)."""
+    return frames[starts[:, None] + torch.arange(STACK)].flatten(1)
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """A fitted baseline of one machine.
+    """A fitted baseline of one machine."""
 
-    Attributes
-    ----------
-    network : nn.Sequential
-        In evaluation mode.
-    precisions : (n_domains, n_mels, n_mels) float64, on the CPU
-        Inverse covariances of the training residuals, one for each domain that the training clips had.
-    losses : list of float
-        Mean squared error of each epoch, dB^2; empty on a loaded model.
-    """
-
-    network: nn.Sequential
-    precisions: torch.Tensor
-    losses: list[float] = field(default_factory=list)
+    network: nn.Sequential  # in evaluation mode
+    precisions: torch.Tensor  # (n_domains, n_mels, n_mels) inverse covariances of the residuals of each domain, float64
+    losses: list[float]  # mean squared error of each epoch, dB^2
 
     @torch.no_grad()
     def score(self, logmel: torch.Tensor) -> tuple[float, float]:
-        """Both anomaly scores of one clip.
-
-        Parameters
-        ----------
-        logmel : (n_mels, n_frames)
-            At least `STACK` frames.
+        """Both anomaly scores of one clip, (n_mels, `STACK` or more frames).
 
         Returns
         -------
@@ -96,33 +74,14 @@ class Autoencoder:
         ValueError
             A spectrogram with other bands than those of training, or of too few frames.
         """
-        frames = _checked(logmel, self.precisions.shape[-1]).T.to(self.network[0].weight.device)
-        vectors = stack_frames(frames, torch.arange(len(frames) - STACK + 1, device=frames.device))
-        residual = _residual(self.network, vectors)
-        mean = residual.reshape(-1, frames.shape[1]).mean(0).cpu().double()
+        frames = _checked(logmel, self.precisions.shape[-1]).T
+        residual = _residual(self.network, stack_frames(frames, torch.arange(len(frames) - STACK + 1)))
+        mean = residual.reshape(-1, frames.shape[1]).mean(0).double()
         return residual.square().mean().item(), (mean @ self.precisions @ mean).min().item()
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that scoring needs, as named tensors on the CPU."""
-        weights = {f"network.{name}": value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-        return weights | {"precisions": self.precisions.clone()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, torch.Tensor], device: str | torch.device = "cpu") -> Autoencoder:
-        """The inverse of `state`."""
-        weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-        network = build_network(weights["0.weight"].shape[1], torch.Generator())
-        network.load_state_dict(weights)
-        return cls(network.to(device).eval(), state["precisions"].cpu())
 
 
 def fit(
-    logmels: Sequence[torch.Tensor],
-    domains: Sequence[str],
-    seed: int,
-    epochs: int = 100,
-    progress: bool = True,
-    device: str | torch.device = "cpu",
+    logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epochs: int = 100, progress: bool = True
 ) -> Autoencoder:
     """Train on the normal clips of one machine, source and target together.
 
@@ -136,10 +95,6 @@ def fit(
         "source" or "target", one per clip. Without target clips (or without source clips) there is one covariance.
     seed : int
         Of initial weights, held-out vectors and batches. The global random state is neither read nor changed.
-    epochs : int
-    progress : bool
-        Show a progress bar.
-    device : str or torch.device
 
     Raises
     ------
@@ -149,11 +104,11 @@ def fit(
     """
     _check_training(logmels, domains)
     generator = torch.Generator().manual_seed(seed)
-    frames = torch.cat([logmel.T for logmel in logmels]).to(device)
+    frames = torch.cat([logmel.T for logmel in logmels])
     starts, is_target = _index_vectors(logmels, domains)
     trained = torch.randperm(len(starts), generator=generator)[: int((1 - HELD_OUT) * len(starts))]
     starts, is_target = starts[trained], is_target[trained]
-    network = build_network(STACK * frames.shape[1], generator).to(device)
+    network = build_network(STACK * frames.shape[1], generator)
     losses = _train(network, frames, starts, generator, epochs, progress)
     return Autoencoder(network, _precisions(network, frames, starts, is_target, generator), losses)
 
@@ -161,7 +116,7 @@ def fit(
 def _check_training(logmels, domains) -> None:
     if not len(logmels) or len(logmels) != len(domains):
         raise ValueError(f"found {len(logmels)} spectrograms and {len(domains)} domains; expected one domain per clip")
-    if other := set(domains) - set(DOMAINS):
+    if other := set(domains) - {"source", "target"}:
         raise ValueError(f"found domain {', '.join(sorted(map(str, other)))}; expected source or target")
     for logmel in logmels:
         _checked(logmel, logmels[0].shape[0])
@@ -199,27 +154,19 @@ def _train(network, frames, starts, generator, epochs: int, progress: bool) -> l
     """Adam on the mean squared residual; returns the mean over batches of each epoch."""
     from tqdm.auto import tqdm
 
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE), []
     network.train()
-    losses = []
-    bar = tqdm(range(epochs), desc="autoencoder", unit="epoch", disable=not progress)
-    for _ in bar:
-        batch_losses = [
-            _step(network, optimizer, stack_frames(frames, starts[batch].to(frames.device)))
-            for batch in _batches(len(starts), generator)
-        ]
-        losses.append(torch.stack(batch_losses).mean().item())
-        bar.set_postfix(loss=f"{losses[-1]:.3f}")
+    for _ in tqdm(range(epochs), "autoencoder", unit="epoch", disable=not progress):
+        of_batches = []
+        for batch in _batches(len(starts), generator):
+            loss = _residual(network, stack_frames(frames, starts[batch])).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            of_batches.append(loss.detach())
+        losses.append(torch.stack(of_batches).mean().item())
     network.eval()
     return losses
-
-
-def _step(network, optimizer, vectors: torch.Tensor) -> torch.Tensor:
-    loss = _residual(network, vectors).square().mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
 
 
 @torch.no_grad()
@@ -231,9 +178,9 @@ def _precisions(network, frames, starts, is_target, generator) -> torch.Tensor:
     covariance has full rank, which takes a few times `n_mels` frames (some seconds), and finite where it has not.
     """
     n_mels = frames.shape[1]
-    scatter = torch.zeros(2, n_mels, n_mels, dtype=torch.float64)  # on the CPU: not every device has float64
+    scatter = torch.zeros(2, n_mels, n_mels, dtype=torch.float64)
     for batch in _batches(len(starts), generator):
-        residual = _residual(network, stack_frames(frames, starts[batch].to(frames.device))).cpu().double()
+        residual = _residual(network, stack_frames(frames, starts[batch])).double()
         for domain in (0, 1):
             rows = residual[is_target[batch] == bool(domain)].reshape(-1, n_mels)
             if len(rows):

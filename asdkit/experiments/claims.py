@@ -5,11 +5,8 @@ comparison it needs lies above its margin, and *does not hold* where one lies be
 the same rule. A cost has to lie below its margin, and *near chance* is an interval of Omega that includes 50. Everything else
 is *undecided*, and so is a claim with fewer than three seeds. The outcomes are about this implementation and these data.
 
-Legend
-------
 gain : how far a comparison goes in the direction of its text, with its interval: points of Omega or AUC (x100), or per cent of
-    fault sensitivity. Of several gains the weakest is shown.
-data : "simulated" or "real". Means are over the machines of one kind of data.
+    fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
 """
 
 from __future__ import annotations
@@ -59,10 +56,9 @@ class Comparison:
     words: tuple[str, str] = (HOLDS, FAILS)
     min_seeds: int = SEEDS
 
-    def at(self, data: str) -> Comparison | None:
-        """The comparison with the margin of one kind of data; None where there is none."""
-        margin = self.margin.get(data) if isinstance(self.margin, dict) else self.margin
-        return None if margin is None else replace(self, margin=margin)
+    def at(self, data: str) -> Comparison:
+        """The comparison with the margin of one kind of data."""
+        return replace(self, margin=self.margin[data]) if isinstance(self.margin, dict) else self
 
 
 def outcome(comparison: Comparison, gains: Sequence[Gain]) -> str:
@@ -126,27 +122,26 @@ def masking(tables, base, data) -> list[Gain]:
 
 def level(tables, base, data, family: str, variant: str) -> list[Gain]:
     """Omega x100 of one variant, mean over machines."""
-    rows = mean_rows(tables, base, data, family)
-    return gains_of(rows[rows.index == variant], ("value", "value_lo", "value_hi"))
+    return gains_of(mean_rows(tables, base, data, family).query("variant == @variant"), ("value", "value_lo", "value_hi"))
 
 
-def ratio(tables, base, data, variant: str, references: tuple[str, ...], family="objective", lower=False) -> list[Gain]:
+def ratio(tables, base, data, variant: str, references: tuple[str, ...], lower=False) -> list[Gain]:
     """Per cent by which the fault sensitivity is above (or below) that of each reference; simulated machines only."""
     if data != "simulated" or "trap-ratios" not in tables:
         return []
-    wanted = dict(base=base, family=family, variant=variant, reference=references, machine="mean", nuisance="noise")
+    wanted = dict(base=base, family="objective", variant=variant, reference=references, machine="mean", nuisance="noise")
     return gains_of(select(tables["trap-ratios"], **wanted), ("ratio", "lo", "hi"), -100 if lower else 100, 1)
 
 
-def cost(tables, base, data) -> list[Gain]:
-    """Points that one alpha for all machines costs."""
-    return gains_of(select(tables["one-scalar"], base=base, data=data, machine="mean"), ("cost", "lo", "hi"))
+def one_scalar(tables, base, data, columns=("cost", "lo", "hi")) -> list[Gain]:
+    """Points that one alpha for all machines costs, or those by which it is above alpha 0."""
+    return gains_of(select(tables["one-scalar"], base=base, data=data, machine="mean"), columns)
 
 
 def domain_gap(tables, base, data) -> list[Gain]:
     """Target AUC minus source AUC of the default."""
-    rows = select(tables["study"], family="machines", variant="asdkit", metric=GAP, data=data, machine="mean")
-    return gains_of(rows, ("value", "value_lo", "value_hi"))
+    rows = mean_rows(tables, base, data, "machines", GAP, "study")
+    return gains_of(rows[rows.index == "asdkit"], ("value", "value_lo", "value_hi"))
 
 
 def each_machine(tables, base, data, system: str) -> list[Gain]:
@@ -158,12 +153,6 @@ def each_machine(tables, base, data, system: str) -> list[Gain]:
 def control_gains(tables, base, data) -> list[Gain]:
     """The system with each negative control of its cancelled channel minus the system at alpha 0."""
     return gains_of(mean_rows(tables, "asdkit", data, "control").reindex([*CONTROLS]).dropna(how="all"))
-
-
-def chosen_elsewhere(tables, base, data) -> list[Gain]:
-    """Omega at the alpha that is best on the other machines minus Omega at alpha 0."""
-    rows = select(tables["one-scalar"], base="asdkit", data=data, machine="mean")
-    return gains_of(rows, ("gain", "gain_lo", "gain_hi"))
 
 
 def false_alarms(tables, base, data) -> list[Gain]:
@@ -203,8 +192,8 @@ def _goal(text, margin, measure, side="above", **options) -> Comparison:
     return Comparison(text, text, partial(measure, **options), margin, side, words=(REACHED, MISSED), min_seeds=1)
 
 
-def _goal_ahead(text, margin, family, better, *worse, table="study", best=False) -> Comparison:
-    return _goal(text, margin, difference, family=family, better=better, worse=worse, table=table, best=best)
+def _goal_ahead(text, margin, family, better, *worse, best=False) -> Comparison:
+    return _goal(text, margin, difference, family=family, better=better, worse=worse, table="study", best=best)
 
 
 def _trapped(objective: str, spoken: str) -> list[Comparison]:
@@ -247,7 +236,7 @@ CLAIMS = [
     _ahead("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
            "aggregate", "top 10 %", "mean", "max"),
     _claim("scalar", "a single scalar is selected on other machines and fixed",
-           "cost against each machine's own best alpha, leaving the machine out", "Omega", cost, 1, "below"),
+           "cost against each machine's own best alpha, leaving the machine out", "Omega", one_scalar, 1, "below"),
 ]  # fmt: skip
 
 BOTH, ALONE = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
@@ -261,7 +250,7 @@ GOALS = [
     _goal_ahead("trained masked model over its untrained twin, alone", ALONE, "msm", "msm", "msm-untrained"),
     _goal_ahead("trained masked model over z-scored log-mel statistics, alone", ALONE, "msm", "msm", "log-mel"),
     _goal_ahead("the system with the masked model over the system without", 0, "machines", "asdkit", "without-msm"),
-    _goal("alpha chosen elsewhere over alpha 0", 2, chosen_elsewhere),
+    _goal("alpha chosen elsewhere over alpha 0", 2, one_scalar, columns=("gain", "gain_lo", "gain_hi")),
     _goal("alpha's controls over alpha 0 (at most)", 0.5, control_gains, side="below"),
     _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, domain_gap),
     _goal("false alarms, doublings or halvings from the rate asked", -1, false_alarms),
@@ -292,9 +281,9 @@ def goals_table(tables: dict) -> pd.DataFrame:
 
 def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     rows = []
-    for each, (base, data) in product(comparisons, pairs):
-        c = each.at(data)
-        if c and (gains := c.measure(tables, base, data)):
+    for c, (base, data) in product(comparisons, pairs):
+        c = c.at(data)
+        if gains := c.measure(tables, base, data):
             head = (c.name, c.text, c.margin, base, data, c.measured, c.unit, *weakest(c, gains)[:3])
             rows.append((*head, len(gains), min(g.seeds for g in gains), outcome(c, gains)))
     return pd.DataFrame(rows, columns="claim text margin base data measured unit value lo hi comparisons seeds verdict".split())
@@ -305,16 +294,13 @@ def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tup
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---|") -> str:
     """A table."""
-    head = list(head)
-    lines = [" | ".join(row) for row in (head, *rows)]
-    first, *others = [f"| {line} |" for line in lines]
-    return "\n".join([first, "|" + rule * len(head), *others])
+    first, *others = [f"| {' | '.join(row)} |" for row in (list(head), *rows)]
+    return "\n".join([first, "|" + rule * len(list(head)), *others])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
     """The claims: a row each, with what was measured; a column for each kind of data and base."""
-    columns = list(dict.fromkeys(zip(table["data"], table["base"])))
-    rows = []
+    columns, rows = list(dict.fromkeys(zip(table["data"], table["base"]))), []
     for (text, measured), group in table.groupby(["text", "measured"], sort=False):
         cells = {(r["data"], r["base"]): _outcome_cell(r) for _, r in group.iterrows()}
         rows.append([f"{text}: *{measured}*", *(cells.get(c, "") for c in columns)])

@@ -27,11 +27,9 @@ def submit(
     Parameters
     ----------
     run : path
-        Output folder of `asdkit.experiments.runs.run`.
+        Output folder of `asdkit.experiments.run`.
     label, out : str, path
         ``<last name>_<institute>_task2_<1 to 4>``, and where the folder of that name is made; it must not be there.
-    system, seed : str, int
-        Which results of the run.
     meta : path, optional
         YAML or JSON with fields that replace those of the form, in its structure.
 
@@ -48,14 +46,14 @@ def submit(
     if not submitted:
         machines = ", ".join(DATASETS["evaluation"].archives)
         raise InputError(f"{run}: found no machine with unlabelled test clips, expected {machines}")
-    first = next(iter(submitted))
-    config, n_parameters = submitted[first]["config"], _count_parameters(run / first / "models" / f"{system}-{seed}")
-    described = describe(Config.from_dict(config)) if config else BASELINE
-    about = dict(input_sampling_rate="16 kHz", ensemble_method_subsystem_count=1) | described
-    complexity = {} if n_parameters is None else dict(total_parameters=n_parameters)
+    first, config = next((machine, r["config"]) for machine, r in submitted.items())
     known = dict(
         submission=dict(name=f"asdkit, {system}", abbreviation=system[:10]),
-        system=dict(description=about, complexity=complexity),
+        system=dict(
+            description=dict(input_sampling_rate="16 kHz", ensemble_method_subsystem_count=1)
+            | (describe(Config.from_dict(config)) if config else BASELINE),
+            complexity=_count_parameters(run / first / "models" / f"{system}-{seed}"),
+        ),
         results=dict(development_dataset=_development_results(results)),
     )
     scores, decisions = ({m: dict(zip(r["files"], r[key])) for m, r in submitted.items()} for key in ("scores", "decisions"))
@@ -93,15 +91,15 @@ def _development_results(results: dict) -> dict:
     return development
 
 
-def _count_parameters(model: Path) -> int | None:
-    """Weights and biases of the networks of a stored model."""
+def _count_parameters(model: Path) -> dict:
+    """Weights and biases of the networks of a stored model, as the form has them; empty without a model."""
     from safetensors import safe_open
 
     if not (model / "tensors.safetensors").is_file():
-        return None
+        return {}
     with safe_open(model / "tensors.safetensors", "numpy") as tensors:
         shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys() if name.endswith((".weight", ".bias"))]
-    return sum(map(math.prod, shapes))
+    return dict(total_parameters=sum(map(math.prod, shapes)))
 
 
 BASELINE = dict(
