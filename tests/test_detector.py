@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from matplotlib.figure import Figure
 
 import asdkit
@@ -104,7 +103,8 @@ def test_a_folder_its_files_and_their_clips_are_the_same_to_fit(pump):
     assert len({(d.threshold(), *d.held_out.scores) for d in fitted}) == 1
     by_name = [asdkit.fit(x, BRIEF, progress=False).threshold() for x in (pump, index_machine(pump).train)]
     assert by_name[0] == by_name[1] != fitted[0].threshold()  # a machine's folder has the domains of its names
-    assert scores_of(fitted[0], files[0]) == scores_of(fitted[0], [str(files[0])]) == scores_of(fitted[0], read_folder(files[0]))
+    one, *same = (scores_of(fitted[0], x) for x in (files[0], str(files[0]), [files[0]], read_folder(files[0])))
+    assert [one] * 3 == same
     with pytest.raises(InputError, match="found 1 clip.s., expected at least 2"):
         asdkit.fit(files[0], BRIEF, progress=False)
 
@@ -117,12 +117,6 @@ def test_a_target_folder_is_that_domain(copy, tmp_path, detector, scores, tiny_c
         path.rename(folder / path.name.replace("section_00", "day"))
     found = asdkit.fit(tmp_path / "healthy", tiny_config, target=tmp_path / "target", progress=False)
     assert scores_of(found, copy / "test") == scores and found.threshold() == detector.threshold()
-
-
-def test_saved_and_loaded_it_is_the_same(detector, scores, pump, tmp_path):
-    loaded = asdkit.load(detector.save(tmp_path / "model"))
-    assert scores_of(loaded, pump / "test") == scores
-    assert loaded.threshold(0.1) == detector.threshold(0.1) and repr(loaded) == repr(detector)
 
 
 # decisions
@@ -138,7 +132,7 @@ def test_a_threshold_at_another_rate_is_that_of_a_fit_with_it(pump):
 
 @pytest.mark.parametrize(
     ("rate", "message"),
-    [(0.05, "found 12 recordings held out, expected at least 19 for a false-alarm rate of 0.05"), (0.0, "rate of 0"), (2, "of 2")],
+    [(0.05, "found 12 recordings held out, expected at least 19 for a"), (0.0, "found a rate of 0"), (2, "found a rate of 2")],
 )
 def test_a_rate_that_cannot_be_promised_is_refused(detector, rate, message):
     with pytest.raises(InputError, match=message):
@@ -283,10 +277,3 @@ def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_con
         assert shared.score_spectra([spectra]) == alone.score_spectra([spectra])
         seen.append(alone.score_spectra([spectra]))
     assert len(set(seen)) == len(systems)
-
-
-def test_networks_differ_by_seed_and_not_otherwise(pump, tiny_config):
-    config = replace(tiny_config, blocks=("msm",), steps=1)
-    fits = [asdkit.fit(pump / "train", config, seed=seed, decide=False, progress=False) for seed in (0, 0, 1)]
-    a, b, c = (f.extractor.learned["encoder"].net.to_bottleneck.weight for f in fits)
-    assert torch.equal(a, b) and not torch.equal(a, c)
