@@ -180,7 +180,7 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
 
 
 def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
-    """AUC of each fault against all normal test clips: fault, system, value, lo, hi (over recordings), clips (with the fault)."""
+    """AUC of each fault against all normal test clips, with its interval over recordings: fault, system, value, lo, hi, clips."""
     table, rows = truth(machine.test), []
     for fault in sorted(set(table["fault"]) - {""}):
         chosen = table[(table["label"] == 0) | (table["fault"] == fault)]
