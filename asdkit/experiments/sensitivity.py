@@ -205,7 +205,7 @@ def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.Da
 
 
 def sensitivity_samples(table: pd.DataFrame, n_boot: int = 1000, seed=0) -> dict[tuple[str, str, float], np.ndarray]:
-    """{(nuisance, fault, severity): (1 + n_boot,)}, the estimate, then its resamples: embeddings of the same twins are paired."""
+    """{(nuisance, fault, severity): (1 + n_boot,)}: the estimate, then its resamples. Embeddings of the same twins are paired."""
     scenes = np.sort(table["scene"].unique())
     drawn = np.random.default_rng(seed).integers(len(scenes), size=(n_boot, len(scenes)))
     index, groups = np.vstack([np.arange(len(scenes)), drawn]), table.groupby(["change", "fault", "severity"], sort=False)
