@@ -68,13 +68,8 @@ class Autoencoder:
             The smaller of the domains' squared Mahalanobis norms of the clip's *mean* residual over all of its frames.
             The paper averages a distance per frame; the released code averages a frames x frames matrix of inner
             products, and that is the norm of the mean.
-
-        Raises
-        ------
-        ValueError
-            A spectrogram with other bands than those of training, or of too few frames.
         """
-        frames = _checked(logmel, self.precisions.shape[-1]).T
+        frames = logmel.T
         residual = _residual(self.network, stack_frames(frames, torch.arange(len(frames) - STACK + 1)))
         mean = residual.reshape(-1, frames.shape[1]).mean(0).double()
         return residual.square().mean().item(), (mean @ self.precisions @ mean).min().item()
@@ -89,20 +84,13 @@ def fit(
 
     Parameters
     ----------
-    logmels : list of (n_mels, n_frames) tensor
-        Near channel, 128 bands, 1024 / 512 samples; clips may differ in length.
+    logmels : list of (n_mels, n_frames)
+        Clips may differ in length, but have three vectors together.
     domains : list of str
         "source" or "target", one per clip. Without target clips (or without source clips) there is one covariance.
     seed : int
         Of initial weights, held-out vectors and batches. The global random state is neither read nor changed.
-
-    Raises
-    ------
-    ValueError
-        No clips, other domains, unequal numbers of clips and domains, clips of different bands or of fewer than `STACK`
-        frames, or fewer than three vectors.
     """
-    _check_training(logmels, domains)
     generator = torch.Generator().manual_seed(seed)
     frames = torch.cat([logmel.T for logmel in logmels])
     starts, is_target = _index_vectors(logmels, domains)
@@ -113,21 +101,6 @@ def fit(
     return Autoencoder(network, _precisions(network, frames, starts, is_target, generator), losses)
 
 
-def _check_training(logmels, domains) -> None:
-    if not len(logmels) or len(logmels) != len(domains):
-        raise ValueError(f"found {len(logmels)} spectrograms and {len(domains)} domains; expected one domain per clip")
-    if other := set(domains) - {"source", "target"}:
-        raise ValueError(f"found domain {', '.join(sorted(map(str, other)))}; expected source or target")
-    for logmel in logmels:
-        _checked(logmel, logmels[0].shape[0])
-
-
-def _checked(logmel: torch.Tensor, n_mels: int) -> torch.Tensor:
-    if logmel.ndim != 2 or logmel.shape[0] != n_mels or logmel.shape[1] < STACK:
-        raise ValueError(f"found a spectrogram of shape {tuple(logmel.shape)}; expected ({n_mels}, {STACK} or more)")
-    return logmel
-
-
 def _index_vectors(logmels, domains) -> tuple[torch.Tensor, torch.Tensor]:
     """First frame of every vector in the concatenated clips (none spans two clips), and whether it is a target's."""
     starts, is_target, first = [], [], 0
@@ -136,8 +109,6 @@ def _index_vectors(logmels, domains) -> tuple[torch.Tensor, torch.Tensor]:
         starts.append(torch.arange(first, first + n_vectors))
         is_target.append(torch.full((n_vectors,), domain == "target"))
         first += logmel.shape[1]
-    if (n := sum(map(len, starts))) < 3:
-        raise ValueError(f"found {n} vectors of {STACK} frames; expected at least 3")
     return torch.cat(starts), torch.cat(is_target)
 
 

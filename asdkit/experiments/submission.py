@@ -110,22 +110,23 @@ BASELINE = dict(
 
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
-    networks, embedded = any(BLOCKS[b].learned == "encoder" for b in config.blocks), conditions_embedding(config)
+    blocks, embedded = [BLOCKS[name] for name in config.blocks], conditions_embedding(config)
     cancelled = config.conditioning == "input" and config.alpha > 0
-    hears_far = cancelled or embedded or any(BLOCKS[b].far for b in config.blocks)
+    hears_far = cancelled or embedded or any(block.far for block in blocks)
+    encoder = f"convolutional encoder trained from scratch ({config.objective})"
+    encoder = encoder if any(block.learned == "encoder" for block in blocks) else None
+    pooled = encoder and config.objective in POOLED
     whitened = ", distances whitened by the variation of normal recordings" * config.whiten
     knn = f"k-nearest neighbours ({config.backend}){whitened}"
-    encoder = f"convolutional encoder trained from scratch ({config.objective})"
-    pooled = networks and config.objective in POOLED
     far = f"; removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
     share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
-    how = "mean of window descriptors" if config.aggregate == "pooled" else f"{config.aggregate} of window scores{share}"
+    windows = "mean of window descriptors" if config.aggregate == "pooled" else f"{config.aggregate} of window scores{share}"
     return dict(
         front_end=("far cancelled from near" if cancelled else "far microphone as reference") if hears_far else None,
-        acoustic_features="; ".join(dict.fromkeys(BLOCKS[block].words for block in config.blocks)),
-        embeddings=encoder if networks else None,
-        machine_learning_method=f"{encoder}; {knn}" if networks else knn,
-        aggregation_method=how,
+        acoustic_features="; ".join(dict.fromkeys(block.words for block in blocks)),
+        embeddings=encoder,
+        machine_learning_method=f"{encoder}; {knn}" if encoder else knn,
+        aggregation_method=windows,
         domain_generalization_method=knn + far * embedded,
         ensemble_method_subsystem_count=1,
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",
