@@ -89,15 +89,22 @@ def select(table: pd.DataFrame, **wanted) -> pd.DataFrame:
     return table
 
 
-def gains_of(rows: pd.DataFrame, columns=("difference", "lo", "hi"), factor=100, start=0) -> list[Gain]:
+DIFFERENCE, VALUE, GAIN = ("difference", "lo", "hi"), ("value", "value_lo", "value_hi"), ("gain", "gain_lo", "gain_hi")
+
+
+def gains_of(rows: pd.DataFrame, columns=DIFFERENCE, factor=100, start=0) -> list[Gain]:
     """Stored estimates from `start` on, times a factor; a negative one turns the interval round."""
     values = factor * (rows[list(columns)].astype(float) - start)
     return [Gain(v, min(ends), max(ends), int(n)) for (v, *ends), n in zip(values.to_numpy().tolist(), rows["seeds"])]
 
 
-def mean_rows(tables, base, data, family, metric="omega", table="differences") -> pd.DataFrame:
-    """Rows of one family's means over the machines of one kind of data, by variant."""
-    return select(tables[table], base=base, data=data, family=family, metric=metric, machine="mean").set_index("variant")
+def stored(tables, base, data, table: str, columns=DIFFERENCE, factor=100, start=0, machine="mean", **wanted) -> list[Gain]:
+    """Rows of a table: of the mean over machines or, where `machine` is "each", of them one by one."""
+    rows = tables.get(table, pd.DataFrame())
+    if rows.empty or ("data" not in rows and data != "simulated"):  # the trap has no data: it is of simulated machines
+        return []
+    rows = select(rows, base=base, **({"data": data} if "data" in rows else {}), **wanted)
+    return gains_of(rows[(rows["machine"] == "mean") == (machine == "mean")], columns, factor, start)
 
 
 def difference(tables, base, data, family: str, better, worse, metric="omega", table="differences", best=False) -> list[Gain]:
@@ -105,54 +112,17 @@ def difference(tables, base, data, family: str, better, worse, metric="omega", t
 
     None stands for the reference, whatever it is. With `best` only that of `worse` with the highest mean counts.
     """
-    rows = mean_rows(tables, base, data, family, metric, table)
+    wanted = dict(base=base, data=data, family=family, metric=metric, machine="mean")
+    rows = select(tables[table], **wanted).set_index("variant")
     if rows.empty:
         return []
-    leads = (better or rows["reference"].iloc[0]) == rows["reference"].iloc[0]
+    reference = rows["reference"].iloc[0]
+    leads = (better or reference) == reference
+    if not leads and reference not in worse:
+        return []
     names = [name for name in (worse if leads else (better,)) if name in rows.index]
     names = [max(names, key=rows["value"].get)] if best and names else names
     return gains_of(rows.loc[names], factor=-100 if leads else 100)
-
-
-def masking(tables, base, data) -> list[Gain]:
-    """A mask ratio of 0.6 minus none, where 0.6 is the base's."""
-    rows = mean_rows(tables, base, data, "mask")
-    return difference(tables, base, data, "mask", "0.6", ("0",)) if set(rows["reference"]) == {"0.6"} else []
-
-
-def level(tables, base, data, family: str, variant: str) -> list[Gain]:
-    """Omega x100 of one variant, mean over machines."""
-    return gains_of(mean_rows(tables, base, data, family).query("variant == @variant"), ("value", "value_lo", "value_hi"))
-
-
-def ratio(tables, base, data, variant: str, references: tuple[str, ...], lower=False) -> list[Gain]:
-    """Per cent by which the fault sensitivity is above (or below) that of each reference; simulated machines only."""
-    if data != "simulated" or "trap-ratios" not in tables:
-        return []
-    wanted = dict(base=base, family="objective", variant=variant, reference=references, machine="mean", nuisance="noise")
-    return gains_of(select(tables["trap-ratios"], **wanted), ("ratio", "lo", "hi"), -100 if lower else 100, 1)
-
-
-def one_scalar(tables, base, data, columns=("cost", "lo", "hi")) -> list[Gain]:
-    """Points that one alpha for all machines costs, or those by which it is above alpha 0."""
-    return gains_of(select(tables["one-scalar"], base=base, data=data, machine="mean"), columns)
-
-
-def domain_gap(tables, base, data) -> list[Gain]:
-    """Target AUC minus source AUC of the default."""
-    rows = mean_rows(tables, base, data, "machines", GAP, "study")
-    return gains_of(rows[rows.index == "asdkit"], ("value", "value_lo", "value_hi"))
-
-
-def each_machine(tables, base, data, system: str) -> list[Gain]:
-    """The default minus a system, machine by machine."""
-    rows = select(tables["study"], family="machines", variant=system, metric="omega", data=data)
-    return gains_of(rows[rows["machine"] != "mean"], factor=-100)
-
-
-def control_gains(tables, base, data) -> list[Gain]:
-    """The system with each negative control of its cancelled channel minus the system at alpha 0."""
-    return gains_of(mean_rows(tables, "asdkit", data, "control").reindex([*CONTROLS]).dropna(how="all"))
 
 
 def false_alarms(tables, base, data) -> list[Gain]:
@@ -196,16 +166,25 @@ def _goal_ahead(text, margin, family, better, *worse, best=False) -> Comparison:
     return _goal(text, margin, difference, family=family, better=better, worse=worse, table="study", best=best)
 
 
+def _sensitive(name, text, measured, variant, *references, lower=False) -> Comparison:
+    """Fault sensitivity above (or below) that of each reference."""
+    options = dict(columns=("ratio", "lo", "hi"), factor=-100 if lower else 100, start=1, nuisance="noise")
+    wanted = dict(family="objective", variant=variant, reference=references)
+    return _claim(name, text, measured, "%", stored, table="trap-ratios", **options, **wanted)
+
+
 def _trapped(objective: str, spoken: str) -> list[Comparison]:
     """What the abstract says of one objective."""
-    moved, lower = "fault sensitivity of its embedding", dict(variant=objective, lower=True)
+    chance = dict(table="differences", columns=VALUE, family="objective", variant=objective, metric="omega")
     return [
         _claim(f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", "Omega",
-               level, 50, "around", family="objective", variant=objective),
-        _claim(f"fall-{objective}", f"{spoken} collapses fault sensitivity: it falls in training",
-               f"fall of the {moved} from the first step to the last", "%", ratio, references=("start",), **lower),
-        _claim(f"less-{objective}", f"{spoken} collapses fault sensitivity: below untrained and MSM",
-               f"{moved}, below the untrained twin's and the MSM's", "%", ratio, references=("untrained", "msm"), **lower),
+               stored, 50, "around", **chance),
+        _sensitive(f"fall-{objective}", f"{spoken} collapses fault sensitivity: it falls in training",
+                   "fall of the fault sensitivity of its embedding from the first step to the last",
+                   objective, "start", lower=True),
+        _sensitive(f"less-{objective}", f"{spoken} collapses fault sensitivity: below untrained and MSM",
+                   "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
+                   objective, "untrained", "msm", lower=True),
     ]  # fmt: skip
 
 
@@ -213,9 +192,9 @@ CLAIMS = [
     *(claim for objective, spoken in TRAPPED.items() for claim in _trapped(objective, spoken)),
     _ahead("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
            "embedding", "embedding", "untrained"),
-    _claim("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's", "%",
-           ratio, variant="msm", references=("untrained",)),
-    _claim("mask", "60 % masking", "mask ratio 0.6 minus none", "Omega", masking),
+    _sensitive("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
+               "msm", "untrained"),
+    _ahead("mask", "60 % masking", "mask ratio 0.6 minus none", "mask", "0.6", "0"),
     _ahead("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
            "embedding", "embedding", "residual"),
     _ahead("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
@@ -236,7 +215,8 @@ CLAIMS = [
     _ahead("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
            "aggregate", "top 10 %", "mean", "max"),
     _claim("scalar", "a single scalar is selected on other machines and fixed",
-           "cost against each machine's own best alpha, leaving the machine out", "Omega", one_scalar, 1, "below"),
+           "cost against each machine's own best alpha, leaving the machine out", "Omega",
+           stored, 1, "below", table="one-scalar", columns=("cost", "lo", "hi")),
 ]  # fmt: skip
 
 BOTH, ALONE = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
@@ -246,13 +226,16 @@ GOALS = [
                 "log-mel-whitened"),
     _goal_ahead("asdkit over the official autoencoder's better score on each machine", BOTH, "autoencoder", "asdkit", BETTER),
     _goal_ahead("asdkit over the single block that is best on the mean", 0, "machines", "asdkit", *Config().blocks, best=True),
-    _goal("worst machine, against z-scored log-mel statistics", -2, each_machine, system="log-mel"),
+    _goal("worst machine, against z-scored log-mel statistics", -2, stored, table="study", factor=-100, machine="each",
+          family="machines", variant="log-mel", metric="omega"),
     _goal_ahead("trained masked model over its untrained twin, alone", ALONE, "msm", "msm", "msm-untrained"),
     _goal_ahead("trained masked model over z-scored log-mel statistics, alone", ALONE, "msm", "msm", "log-mel"),
     _goal_ahead("the system with the masked model over the system without", 0, "machines", "asdkit", "without-msm"),
-    _goal("alpha chosen elsewhere over alpha 0", 2, one_scalar, columns=("gain", "gain_lo", "gain_hi")),
-    _goal("alpha's controls over alpha 0 (at most)", 0.5, control_gains, side="below"),
-    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, domain_gap),
+    _goal("alpha chosen elsewhere over alpha 0", 2, stored, table="one-scalar", columns=GAIN),
+    _goal("alpha's controls over alpha 0 (at most)", 0.5, stored, side="below", table="differences",
+          family="control", variant=CONTROLS, metric="omega"),
+    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, stored, table="study", columns=VALUE,
+          family="machines", variant="asdkit", metric=GAP),
     _goal("false alarms, doublings or halvings from the rate asked", -1, false_alarms),
 ]  # fmt: skip
 
