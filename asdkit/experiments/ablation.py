@@ -5,10 +5,8 @@
 ``DIR/trap``    results of `asdkit.experiments.trap`, the mechanism behind the objectives
 ``DIR/tables``  of which `asdkit.experiments.tables` draws figures, and by which `asdkit.experiments.claims` judges
 
-Legend
-------
-base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic
-    mean over the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
+base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic mean over
+    the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
 """
 
 from __future__ import annotations
@@ -84,14 +82,7 @@ def ablation_differences(
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
-    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics of
-    `Evaluation.samples`.
-
-    Returns
-    -------
-    table : DataFrame
-        base, family, data, machine, variant, reference, metric, seeds, machines, value, value_lo, value_hi (the metric itself)
-        and difference, lo, hi.
+    `rows` have what a `Row` has save configurations; `names` are metrics of `Evaluation.samples`. Value is the metric itself.
     """
     table = []
     for data, machine, members in groups(machines):
@@ -111,13 +102,7 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
     """What one alpha for all machines costs: Omega at a machine's best alpha minus Omega at the best of the *other* machines.
 
     The best alpha of a machine is chosen on its own test clips, so that the cost is an upper limit. Machines of one kind of
-    data stand in for each other; there are no rows where there is only one.
-
-    Returns
-    -------
-    table : DataFrame
-        base, data, machine, seeds, machines, alpha (chosen on the others), best, cost, lo, hi, and gain (of that alpha over
-        alpha 0) with its interval.
+    data stand in for each other; there are no rows where there is only one. Gain is that of the others' alpha over alpha 0.
     """
     table = []
     for base in dict.fromkeys(r.base for r in rows):
@@ -164,14 +149,10 @@ def ablate(
     ----------
     folders : sequence of path
         Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the mechanism.
-    bases : dict, optional
-        "asdkit" and "report" by default.
-    names : iterable of str, optional
-        Families; all by default.
-    jobs : int
-        Machines at a time.
-    n_scenes : int
-        Scenes of which counterfactual twins are rendered, per machine.
+    bases, names : optional
+        "asdkit" and "report", and all families, by default.
+    jobs, n_scenes : int
+        Machines at a time; scenes of which counterfactual twins are rendered, per machine.
     quick : bool
         Token training: for seeing whether it works. Not a result.
     """

@@ -47,12 +47,10 @@ def machine(
         Absolute, or relative to the current folder or to the clone.
     kind, seed : str, int
         One of `asdkit.simulate.MACHINES`, and which specimen.
-    train, target : int
-        Normal training clips of the source and of the target domain.
-    test : int
-        Test clips for each of {source, target} x {normal, anomaly}.
+    train, target, test : int
+        Normal training clips of source and of target; test clips for each of {source, target} x {normal, anomaly}.
     labelled : bool
-        Whether the lesson cannot do without test clips of both labels.
+        Whether test clips of both labels are needed.
 
     Raises
     ------
@@ -107,11 +105,8 @@ def is_simulated(machine: Machine) -> bool:
 def truth(clips: Sequence[Clip]) -> pd.DataFrame:
     """What is known about clips, a row each, in their order. For analysis; nothing that scores may read it.
 
-    Returns
-    -------
-    table : DataFrame
-        file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated clips,
-        severity, speed, load, near_snr_db, noise, gain_db.
+    Columns: file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated
+    clips, severity, speed, load, near_snr_db, noise, gain_db.
     """
     columns = ("domain", "label", "recording")
     table = pd.DataFrame({"file": [c.name for c in clips], **{name: [getattr(c, name) for c in clips] for name in columns}})
@@ -160,13 +155,9 @@ def score_systems(
 
 
 def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, seed: int = 0) -> pd.DataFrame:
-    """Omega of each system with its interval, and the paired difference of the reference system and each.
+    """Omega of each system with its interval, and the paired difference (reference minus system) with its interval.
 
-    Returns
-    -------
-    table : DataFrame
-        A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then difference (reference
-        minus system), difference_lo, difference_hi.
+    A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then the difference.
     """
     files = [c.name for c in machine.test]
     results = {(machine.name, system, seed): dict(files=files, scores=values) for system, values in scores.items()}

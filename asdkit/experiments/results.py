@@ -38,14 +38,8 @@ def read_results(out: str | Path) -> dict[tuple[str, str, int], dict]:
 class Evaluation:
     """Metrics of every result of some machines whose test clips have labels, and their bootstrap resamples.
 
-    Attributes
-    ----------
-    results, clips : dict
-        The results, and {machine: {file name: clip}} of the test clips.
-    points : dict
-        {(machine, system, seed): (3,)} of `asdkit.metrics.METRICS`.
-    boots : dict
-        {(machine, system, seed): (n_resamples, 3)}; systems are paired, machines independent.
+    `points` {(machine, system, seed): (3,)} are `asdkit.metrics.METRICS`, `boots` (n_resamples, 3) their resamples: systems are
+    paired, machines independent. `clips` are {machine: {file name: clip}} of the test clips.
     """
 
     def __init__(self, results: dict, machines: Sequence[Machine]):
@@ -61,12 +55,8 @@ class Evaluation:
         """A metric of one system, or by how much it is above that of the system `minus` on the same clips.
 
         `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`. It is the arithmetic mean over machines and seeds; what
-        has no labels, or no clips of the metric's domain, is left out.
-
-        Returns
-        -------
-        samples : (1 + n_resamples,)
-            The estimate, then its resamples. NaN without labels.
+        has no labels, or no clips of the metric's domain, is left out. Returns (1 + n_resamples,), the estimate first; NaN
+        without labels.
         """
         names = [system] if minus is None else [system, minus]
         keys = [[(machine, name, seed) for name in names] for machine in machines for seed in seeds]
@@ -152,10 +142,7 @@ def scores_table(results: dict, machine: str) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """What is printed: Omega x100 by system and machine, mean over seeds, with intervals, and paired differences.
-
-    The interval of a machine is the mean of its seeds' bounds.
-    """
+    """What is printed: Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences."""
     mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
     wide = mean.apply(lambda r: _cell(*r), axis=1).unstack("machine")
     wide = wide.loc[table["system"].unique(), table["machine"].unique()].rename_axis(index=None, columns=None).fillna("")

@@ -63,10 +63,8 @@ def run(
     ----------
     config : Config, optional
         The `asdkit` system, of which the single blocks are components.
-    names : iterable of str, optional
-        Systems, of `asdkit.systems` or "autoencoder"; all of the former by default.
-    machines : list of str, optional
-        Only these.
+    names, machines : iterable of str, optional
+        Systems, of `asdkit.systems` or "autoencoder" (all of the former by default), and machines (all by default).
     jobs : int
         Processes; each takes one machine and seed at a time.
     quick : bool
@@ -124,9 +122,7 @@ def evaluate(
     data : path or list of Machine
         ``<machine>/{train,test}`` somewhere below.
     systems : iterable of str, or {name: Config}
-        Names of `asdkit.systems`.
-    config : Config, optional
-        The `asdkit` system.
+        Names of `asdkit.systems`; `config` is the system "asdkit".
     embed : callable, optional
         One's own embedding, see `asdkit.fit`: two more systems, "own" (it alone, as the block ``msm``) and "own-in-asdkit".
     jobs : int
@@ -235,7 +231,6 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 
 def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
-    """Where the result of one system and seed is."""
     return out / machine.name / "results" / f"{name}-{seed}.json"
 
 
@@ -300,10 +295,7 @@ def score_machine(
 
 
 def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epochs: int) -> tuple[list[float], float]:
-    """One of the two scores of the official baseline, and its threshold.
-
-    That is the 0.9 quantile of a gamma distribution fitted to the training scores.
-    """
+    """One score of the official baseline, and its threshold: the 0.9 quantile of a gamma fitted to the training scores."""
     from scipy.stats import gamma
 
     plain = Config(blocks=("statistics-near",))

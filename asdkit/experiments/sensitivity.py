@@ -63,18 +63,9 @@ def render_counterfactuals(
 ) -> Counterfactuals:
     """Render normal scenes of one simulated machine, and every twin of each.
 
-    Parameters
-    ----------
-    faults : sequence of str, optional
-        All that the machine can have by default.
-    severities : sequence of float
-        0 to 1.
-    seed : int
-        Which specimen of the machine, as in `asdkit.simulate.simulate`. The scenes are in no data set of that seed.
-    config : Config, optional
-        Of the spectra.
-    surroundings
-        `snr`, `loudspeakers` and `far_distance` of a `Scene`.
+    `faults` are all that the machine can have by default, `severities` from 0 to 1. `seed` is the specimen, as in
+    `asdkit.simulate.simulate`, but the scenes are in no data set. `config` is that of the spectra, and `surroundings` are `snr`,
+    `loudspeakers` and `far_distance` of a `Scene`.
     """
     rows = []
     for i in range(n_scenes):
@@ -128,7 +119,6 @@ def embed(counterfactuals: Counterfactuals, describe: Describe, whiten: bool = T
 
 
 def unchanged_scenes(twins: pd.DataFrame, embeddings: Sequence) -> dict:
-    """Scene -> embedding without a change."""
     return {scene: z for scene, change, z in zip(twins["scene"], twins["change"], embeddings) if change == "none"}
 
 
@@ -142,20 +132,9 @@ def embeddings_over_training(
 ) -> tuple[list[float], dict[int, list[np.ndarray]]]:
     """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
-    Parameters
-    ----------
-    machines, whitenings
-        Of `asdkit.blocks.make_examples`: the simulated machine of the counterfactuals and, for the objectives that tell
-        machines apart, others after it.
-    n_points : int
-        Moments, evenly spaced from the untrained encoder to the trained one.
-
-    Returns
-    -------
-    losses : list of float
-        Of every step.
-    embeddings : dict
-        Step -> embeddings as of `embed`.
+    `machines` and `whitenings` are those of `asdkit.blocks.make_examples`: the machine of the counterfactuals and, for the
+    objectives that tell machines apart, others after it. Returns the loss of every step, and {step: embeddings as of `embed`}
+    at `n_points` moments, evenly spaced from the untrained encoder to the trained one.
     """
     moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
 
@@ -184,20 +163,13 @@ def displacements(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.D
 
 
 def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Mean displacement under each fault over the mean displacement under each nuisance.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of `displacements`.
-    n_boot, seed : int
-        Bootstrap resamples of the scenes; each keeps its twins.
+    """Mean displacement under each fault over the mean displacement under each nuisance, from a table of `displacements`.
 
     Returns
     -------
     table : DataFrame
-        nuisance, fault, severity, sensitivity, lo, hi (95 % interval over scenes). Where fault is "all" and severity NaN, the
-        mean is over all faults and severities. NaN where the nuisance moves nothing.
+        nuisance, fault, severity, sensitivity, lo, hi (95 % interval over resampled scenes). Where fault is "all" and severity
+        NaN, the mean is over all faults and severities. NaN where the nuisance moves nothing.
     """
     samples = sensitivity_samples(table, n_boot, seed)
     rows = [(*key, values[0], *(interval(values[1:]) if n_boot else (np.nan, np.nan))) for key, values in samples.items()]
@@ -224,11 +196,7 @@ def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray], n_folds:
 
     Logistic regression (`strength` is ``C`` of scikit-learn) on clips, mean over windows and z-scored: each fault and severity
     against all normal clips. Scenes are held out with all their twins, in `n_folds` folds or as many as there are scenes.
-
-    Returns
-    -------
-    table : DataFrame
-        fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
+    Returns fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
     """
     clips, scenes = np.stack([z.mean(0) for z in embeddings]), twins["scene"].to_numpy()
     normal, rows = (twins["change"] != "fault").to_numpy(), []

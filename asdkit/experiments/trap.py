@@ -52,10 +52,7 @@ def embedding_hash(config: Config) -> str:
 def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, n_points=6, jobs=1) -> dict[tuple, dict]:
     """Measure every embedding of every simulated machine, at `n_points` moments of training; what `out` holds is kept.
 
-    Returns
-    -------
-    results : dict
-        (machine, hash of the embedding, family, seed) -> result.
+    Returns {(machine, hash of the embedding, family, seed): result}.
     """
     simulated = [m for m in machines if simulation(m)]
     wanted = {(r.family, embedding_hash(r.config)): r.config for r in embedding_rows(rows)}

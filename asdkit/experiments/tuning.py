@@ -149,16 +149,9 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
 def tune(
     machines: list[Machine], config: Config | None = None, seed: int = 0, folder: str | Path | None = None, progress=True
 ) -> Grid:
-    """Score every test clip of development machines at each alpha of the grid.
+    """Score every test clip of development machines at each alpha of the grid; the alpha of `config` is not read.
 
-    Parameters
-    ----------
-    config : Config, optional
-        Its alpha is not read.
-    seed : int
-        Of networks and injected faults.
-    folder : path, optional
-        Keep each machine's grid here, and continue from those that are there.
+    With a `folder`, each machine's grid is kept there, and those that are there are not computed again.
 
     Raises
     ------
