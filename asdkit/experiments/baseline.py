@@ -3,8 +3,6 @@
 Harada et al., First-shot anomaly sound detection for machine condition monitoring: a domain generalization baseline,
 EUSIPCO 2023 (arXiv 2303.00455). Where the paper and the released code differ, this follows the code.
 
-Legend
-------
 logmel : (n_mels, n_frames) of the near channel, dB.
 vector : `STACK` neighbouring frames in one row, n_mels * STACK values.
 residual : (n_vectors, n_mels * STACK), input minus reconstruction, dB.
@@ -58,19 +56,14 @@ class Autoencoder:
 
     @torch.no_grad()
     def score(self, logmel: torch.Tensor) -> tuple[float, float]:
-        """Both anomaly scores of one clip, (n_mels, `STACK` or more frames).
+        """Mean squared residual (dB^2) and squared Mahalanobis norm of one clip, (n_mels, `STACK` or more frames).
 
-        Returns
-        -------
-        mse : float
-            Mean squared residual, dB^2.
-        mahalanobis : float
-            The smaller of the domains' squared Mahalanobis norms of the clip's *mean* residual over all of its frames.
-            The paper averages a distance per frame; the released code averages a frames x frames matrix of inner
-            products, and that is the norm of the mean.
+        The norm is the smaller of the domains', of the clip's *mean* residual over all of its frames. The paper averages a
+        distance per frame; the released code averages a frames x frames matrix of inner products: the norm of the mean.
         """
         frames = logmel.T
-        residual = _residual(self.network, stack_frames(frames, torch.arange(len(frames) - STACK + 1)))
+        vectors = stack_frames(frames, torch.arange(len(frames) - STACK + 1))
+        residual = vectors - self.network(vectors)
         mean = residual.reshape(-1, frames.shape[1]).mean(0).double()
         return residual.square().mean().item(), (mean @ self.precisions @ mean).min().item()
 
@@ -78,18 +71,9 @@ class Autoencoder:
 def fit(
     logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epochs: int = 100, progress: bool = True
 ) -> Autoencoder:
-    """Train on the normal clips of one machine, source and target together.
+    """Train on the normal clips of one machine, each (n_mels, n_frames), with a domain each: "source" or "target".
 
-    Vectors are cut from the frames batch by batch, so that memory stays at the size of the spectrograms.
-
-    Parameters
-    ----------
-    logmels : list of (n_mels, n_frames)
-        Clips may differ in length, but have three vectors together.
-    domains : list of str
-        "source" or "target", one per clip. Without target clips (or without source clips) there is one covariance.
-    seed : int
-        Of initial weights, held-out vectors and batches. The global random state is neither read nor changed.
+    Without target clips (or without source clips) there is one covariance. The global random state is neither read nor changed.
     """
     generator = torch.Generator().manual_seed(seed)
     frames = torch.cat([logmel.T for logmel in logmels])
@@ -117,10 +101,6 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     return (batch for batch in torch.randperm(n, generator=generator).split(BATCH) if len(batch) > 1)
 
 
-def _residual(network: nn.Sequential, vectors: torch.Tensor) -> torch.Tensor:
-    return vectors - network(vectors)
-
-
 def _train(network, frames, starts, generator, epochs: int, progress: bool) -> list[float]:
     """Adam on the mean squared residual; returns the mean over batches of each epoch."""
     from tqdm.auto import tqdm
@@ -130,7 +110,8 @@ def _train(network, frames, starts, generator, epochs: int, progress: bool) -> l
     for _ in tqdm(range(epochs), "autoencoder", unit="epoch", disable=not progress):
         of_batches = []
         for batch in _batches(len(starts), generator):
-            loss = _residual(network, stack_frames(frames, starts[batch])).square().mean()
+            vectors = stack_frames(frames, starts[batch])
+            loss = (vectors - network(vectors)).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -144,14 +125,14 @@ def _train(network, frames, starts, generator, epochs: int, progress: bool) -> l
 def _precisions(network, frames, starts, is_target, generator) -> torch.Tensor:
     """Inverse covariance of the residual frames of each domain present, (n_domains, n_mels, n_mels) float64.
 
-    As released: residual frames are centred per batch, not over all, and their scatter is divided by the number of
-    *vectors*, which makes the norms `STACK` times smaller. The inverse is a pseudo-inverse: the same where the
-    covariance has full rank, which takes a few times `n_mels` frames (some seconds), and finite where it has not.
+    As released: residual frames are centred per batch, not over all, and their scatter is divided by the number of *vectors*,
+    which makes the norms `STACK` times smaller. The pseudo-inverse is finite even where there are too few frames (seconds).
     """
     n_mels = frames.shape[1]
     scatter = torch.zeros(2, n_mels, n_mels, dtype=torch.float64)
     for batch in _batches(len(starts), generator):
-        residual = _residual(network, stack_frames(frames, starts[batch])).double()
+        vectors = stack_frames(frames, starts[batch])
+        residual = (vectors - network(vectors)).double()
         for domain in (0, 1):
             rows = residual[is_target[batch] == bool(domain)].reshape(-1, n_mels)
             if len(rows):

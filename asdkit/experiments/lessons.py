@@ -68,10 +68,7 @@ def machine(
 
 
 def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
-    """The same of several machines: all below a folder or, where none is named, simulated ones; `sizes` are as in `machine`.
-
-    They are named ``<simulated or real>-<machine>``, as `asdkit.experiments.ablation` has them.
-    """
+    """The same of several machines, named ``<simulated or real>-<machine>``: all below a folder, or simulated ones."""
     from asdkit.experiments.ablation import gather
 
     folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
@@ -125,10 +122,7 @@ def stored_tables(folder: str | Path = "figures/tables") -> dict:
 
 
 def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
-    """The same of an ablation with token training on small simulated machines, which are not kept. Not a result.
-
-    `names` are families of `asdkit.experiments.families`, `bases` "asdkit" and "report", `sizes` those of `asdkit.simulate`.
-    """
+    """The same of an ablation of some families, with token training on small simulated machines. Not a result."""
     from asdkit.experiments.ablation import ablate
 
     configs = {name: Config.report() if name == "report" else Config() for name in bases}
@@ -141,10 +135,7 @@ def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str
 def score_systems(
     machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True
 ) -> tuple[dict, dict]:
-    """Fit each configuration on the training clips and score the test clips: {name: Detector} and {name: (n_clips,)}.
-
-    What they have in common is computed once; with a `cache` of one's own, it is shared with further calls.
-    """
+    """Fit each configuration and score the test clips: {name: Detector}, {name: (n_clips,)}. Calls may share a `cache`."""
     from tqdm.auto import tqdm
 
     cache, detectors, scores = cache or Cache(), {}, {}
@@ -171,7 +162,7 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
 
 
 def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
-    """AUC of each fault against all normal test clips, with its interval over recordings: fault, system, value, lo, hi, clips."""
+    """AUC of each fault against all normal test clips, with its interval; clips is the number with the fault."""
     table, rows = truth(machine.test), []
     for fault in sorted(set(table["fault"]) - {""}):
         chosen = table[(table["label"] == 0) | (table["fault"] == fault)]

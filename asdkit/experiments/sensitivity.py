@@ -64,8 +64,7 @@ def render_counterfactuals(
     """Render normal scenes of one simulated machine, and every twin of each.
 
     `faults` are all that the machine can have by default, `severities` from 0 to 1. `seed` is the specimen, as in
-    `asdkit.simulate.simulate`, but the scenes are in no data set. `config` is that of the spectra, and `surroundings` are `snr`,
-    `loudspeakers` and `far_distance` of a `Scene`.
+    `asdkit.simulate.simulate`, but the scenes are in no data set. `surroundings` are options of a `Scene`, such as `snr`.
     """
     rows = []
     for i in range(n_scenes):
@@ -177,7 +176,7 @@ def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.Da
 
 
 def sensitivity_samples(table: pd.DataFrame, n_boot: int = 1000, seed=0) -> dict[tuple[str, str, float], np.ndarray]:
-    """{(nuisance, fault, severity): (1 + n_boot,)}: the estimate, then its resamples. Embeddings of the same twins are paired."""
+    """{(nuisance, fault, severity): (1 + n_boot,)}: the estimate, then resamples; embeddings of the same twins are paired."""
     scenes = np.sort(table["scene"].unique())
     drawn = np.random.default_rng(seed).integers(len(scenes), size=(n_boot, len(scenes)))
     index, groups = np.vstack([np.arange(len(scenes)), drawn]), table.groupby(["change", "fault", "severity"], sort=False)

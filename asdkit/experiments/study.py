@@ -131,9 +131,9 @@ def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
 
 
 def alarms(level: Level, evaluation: Evaluation, out: Path) -> pd.DataFrame:
-    """Share of the test clips that alarm: by machine, and the mean over machines; by label, domain and requested rate.
+    """Share of the test clips that alarm, by machine, label, domain and requested rate. Mean over seeds, 95 % interval.
 
-    One fit serves all rates: a stored model keeps its held-out scores. Mean over seeds, interval over recordings.
+    One fit serves all rates: a stored model keeps its held-out scores.
     """
     rows = []
     rates = [rate for rate in RATES if rate >= level.systems["asdkit"].false_alarm]

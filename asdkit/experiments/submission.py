@@ -26,8 +26,6 @@ def submit(
 
     Parameters
     ----------
-    run : path
-        Output folder of `asdkit.experiments.run`.
     label, out : str, path
         ``<last name>_<institute>_task2_<1 to 4>``, and where the folder of that name is made; it must not be there.
     meta : path, optional
