@@ -53,9 +53,6 @@ def run(machines: list[Machine], out: Path, rows: list[Row], seeds=(0, 1, 2), jo
     return Evaluation(results, machines)
 
 
-# tables
-
-
 def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
     """One row a base, family, machine, variant and seed: metrics, the interval of Omega, seconds, hash of the configuration."""
     asked = [(row, machine.name, seed) for row in rows for machine in machines for seed in sorted(seeds)]
@@ -130,19 +127,10 @@ def _costs(evaluation: Evaluation, alphas: dict[float, str], members: list[str],
     return [*rows, ("mean", len(seeds), len(members), np.nan, np.nan, *means[0], *means[1])]
 
 
-# the whole
-
-
 def ablate(
-    folders: Sequence[str | Path],
-    out: str | Path,
-    bases: dict[str, Config] | None = None,
-    names: Iterable[str] | None = None,
-    seeds: Iterable[int] = (0, 1, 2),
-    jobs: int = 1,
-    n_scenes: int = 12,
-    quick: bool = False,
-) -> Path:
+    folders: Sequence[str | Path], out: str | Path, bases: dict[str, Config] | None = None, names: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0, 1, 2), jobs=1, n_scenes=12, quick=False,
+) -> Path:  # fmt: skip
     """Score every variant, measure the trap, and write the tables; return their folder. What `out` holds is kept.
 
     Parameters

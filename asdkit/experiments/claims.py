@@ -142,11 +142,6 @@ def false_alarms(tables, base, data) -> list[Gain]:
 
 CONTROLS = ("other-recording", "scrambled-phase")  # of far cancelled from near
 SUBSPACES = ("random", "near-pca", "other-recording")  # of the report's subspace
-TRAPPED = {
-    "machine-id": "machine-ID classification",
-    "pseudo-cluster": "pseudo-cluster metric learning",
-    "far-to-near": "far-to-near denoising",
-}
 
 
 def _claim(name, text, measured, unit, measure, margin=0.0, side="above", **options) -> Comparison:
@@ -189,7 +184,9 @@ def _trapped(objective: str, spoken: str) -> list[Comparison]:
 
 
 CLAIMS = [
-    *(claim for objective, spoken in TRAPPED.items() for claim in _trapped(objective, spoken)),
+    *_trapped("machine-id", "machine-ID classification"),
+    *_trapped("pseudo-cluster", "pseudo-cluster metric learning"),
+    *_trapped("far-to-near", "far-to-near denoising"),
     _ahead("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
            "embedding", "embedding", "untrained"),
     _sensitive("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
@@ -244,13 +241,7 @@ GOALS = [
 
 
 def claims_table(tables: dict) -> pd.DataFrame:
-    """Every claim that can be measured, by kind of data and base; `tables` as of `asdkit.experiments.tables.read_tables`.
-
-    Returns
-    -------
-    table : DataFrame
-        claim, text, base, data, measured, unit, value, lo, hi (of the weakest comparison), comparisons, seeds, verdict.
-    """
+    """Every claim that the tables of `asdkit.experiments.read_tables` suffice for; value, lo, hi are the weakest comparison's."""
     t = tables["differences"]
     return _judged(CLAIMS, tables, dict.fromkeys(zip(t["base"], t["data"]))).drop(columns=["margin"]).round(3)
 
@@ -300,7 +291,7 @@ def goals_markdown(table: pd.DataFrame) -> str:
 
 
 def _outcome_cell(row) -> str:
-    sign, percent = "" if row.get("claim", "").startswith("chance") else "+", " %" if row.get("unit") == "%" else ""
+    sign, percent = "" if row.get("claim", "").startswith("chance") else "+", " %" * (row.get("unit") == "%")
     number = f"{row['value']:{sign}z.1f}{percent} [{row['lo']:{sign}z.1f}, {row['hi']:{sign}z.1f}]"
     note = f", weakest of {row['comparisons']}" if row["comparisons"] > 1 else ""
     return f"**{row['verdict']}** {number}{note}" + (", one seed" if row["seeds"] == 1 else "")

@@ -92,9 +92,6 @@ def evaluate_clips(machine: str, scores, clips) -> tuple[np.ndarray, np.ndarray]
     return np.array([point[name] for name in metrics.METRICS]), boots
 
 
-# tables
-
-
 def results_table(evaluation: Evaluation) -> pd.DataFrame:
     """The rows of ``results.csv``."""
     known = list(evaluation.results)

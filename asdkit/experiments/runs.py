@@ -45,16 +45,9 @@ log = logging.getLogger("asdkit")
 
 
 def run(
-    data: str | Path,
-    out: str | Path,
-    config: Config | None = None,
-    names: Iterable[str] | None = None,
-    seeds: Iterable[int] = (0,),
-    machines: list[str] | None = None,
-    jobs: int = 1,
-    quick: bool = False,
-    scheduler: str | None = None,
-) -> None:
+    data: str | Path, out: str | Path, config: Config | None = None, names: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0,), machines: list[str] | None = None, jobs=1, quick=False, scheduler: str | None = None,
+) -> None:  # fmt: skip
     """Fit and score systems on every machine below a folder. What `out` already holds is not computed again.
 
     A second run on the same `out` waits for the first one to end.
@@ -107,14 +100,9 @@ def run_systems(
 
 
 def evaluate(
-    data: str | Path | list[Machine],
-    systems: Iterable[str] | dict[str, Config] = ("asdkit",),
-    config: Config | None = None,
-    embed: Callable | None = None,
-    seeds: Iterable[int] = (0,),
-    jobs: int = 1,
-    progress: bool = True,
-):
+    data: str | Path | list[Machine], systems: Iterable[str] | dict[str, Config] = ("asdkit",), config: Config | None = None,
+    embed: Callable | None = None, seeds: Iterable[int] = (0,), jobs=1, progress=True,
+):  # fmt: skip
     """Fit and score systems on machines whose test clips have labels; nothing is written.
 
     Parameters
@@ -154,9 +142,6 @@ def _evaluate_machine(machine: Machine, seed: int, others: Others, chosen, own, 
         made = scores_and_decisions(machine, scores, detector.decision_threshold())
         results[machine.name, name, seed] = dict(made, seconds=perf_counter() - start)
     return results
-
-
-# the folder
 
 
 def open_folder(out: Path, quick: bool) -> None:
@@ -232,9 +217,6 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
     return out / machine.name / "results" / f"{name}-{seed}.json"
-
-
-# computing
 
 
 def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, one_process: bool) -> Iterator[partial]:

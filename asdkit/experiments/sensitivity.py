@@ -39,9 +39,6 @@ SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 FIRST = 100 * CONDITION_SPAN  # clip indices that no data set of `asdkit.simulate` uses
 
 
-# twins
-
-
 @dataclass(frozen=True)
 class Counterfactuals:
     """Scenes and their twins, as spectra."""
@@ -51,16 +48,9 @@ class Counterfactuals:
 
 
 def render_counterfactuals(
-    machine: str,
-    n_scenes: int = 20,
-    faults: Sequence[str] | None = None,
-    severities: Sequence[float] = SEVERITIES,
-    seconds: float = 10.0,
-    seed: int = 0,
-    domain: str = "source",
-    config: Config | None = None,
-    **surroundings: float,
-) -> Counterfactuals:
+    machine: str, n_scenes=20, faults: Sequence[str] | None = None, severities: Sequence[float] = SEVERITIES, seconds=10.0,
+    seed=0, domain="source", config: Config | None = None, **surroundings: float,
+) -> Counterfactuals:  # fmt: skip
     """Render normal scenes of one simulated machine, and every twin of each.
 
     `faults` are all that the machine can have by default, `severities` from 0 to 1. `seed` is the specimen, as in
@@ -83,9 +73,6 @@ def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -
     for fault in faults:
         for severity in severities:
             yield "fault", fault, float(severity), replace(scene, fault=fault, severity=severity)
-
-
-# embedding them
 
 
 def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None = None) -> Describe:
@@ -122,13 +109,9 @@ def unchanged_scenes(twins: pd.DataFrame, embeddings: Sequence) -> dict:
 
 
 def embeddings_over_training(
-    machines: Sequence[Examples],
-    whitenings: dict[str, BandWhitening],
-    config: Config,
-    counterfactuals: Counterfactuals,
-    seed: int = 0,
-    n_points: int = 8,
-) -> tuple[list[float], dict[int, list[np.ndarray]]]:
+    machines: Sequence[Examples], whitenings: dict[str, BandWhitening], config: Config, counterfactuals: Counterfactuals, seed=0,
+    n_points=8,
+) -> tuple[list[float], dict[int, list[np.ndarray]]]:  # fmt: skip
     """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
     `machines` and `whitenings` are those of `asdkit.blocks.make_examples`: the machine of the counterfactuals and, for the
@@ -149,9 +132,6 @@ def loss_around(losses: Sequence[float], step: int, span: int = 5) -> float:
     """Mean loss of the steps within `span` of one; NaN without any."""
     near = losses[max(step - span, 0) : step + span]
     return float(np.mean(near)) if near else float("nan")
-
-
-# measuring
 
 
 def displacements(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.DataFrame:

@@ -169,9 +169,6 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
     return {name: weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1) for name, mask in masks.items()}
 
 
-# to read
-
-
 def alarms_markdown(table: pd.DataFrame) -> str:
     """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
     columns, rows = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")], []
@@ -214,9 +211,6 @@ def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
         texts += [f"Written by `asdkit figures` from the tables of the studies, not by hand; rules: `{claims.RULES}`."]
         write(Path(out) / "goals.md", "\n\n".join(texts) + "\n")
     return table
-
-
-# the command
 
 
 def main() -> None:

@@ -102,9 +102,6 @@ def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, 
     return dict(curve=curve, probe=measure.linear_probe(twins.twins, embeddings[max(embeddings)]).to_dict("list"))
 
 
-# tables
-
-
 def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> dict[str, pd.DataFrame]:
     """``trap-sensitivity``, ``trap-curves``, ``trap-probe`` and ``trap-ratios``; none without simulated machines."""
     machines = list(dict.fromkeys(key[0] for key in results))

@@ -93,9 +93,6 @@ def position(alpha: float) -> int:
     return int(np.argmin(np.abs(np.array(ALPHAS) - alpha)))
 
 
-# the rules
-
-
 def choose(grid: Grid, names) -> dict[str, dict[str, int]]:
     """For each of `RULES` the index of the alpha that it picks for each machine; of equals the smallest alpha.
 
@@ -122,9 +119,6 @@ def write_choice(path: str | Path, config: Config, alpha: float) -> Path:
     return write(path, json.dumps(options, indent=1) + "\n")
 
 
-# what may be tuned on
-
-
 def refusal(machine: Machine) -> str | None:
     """Why a machine cannot be tuned on; None where it can."""
     rule = "alpha is chosen on development machines and stays as it is for evaluation machines"
@@ -141,9 +135,6 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
     """The machines that can be tuned on, and why the others cannot, by name."""
     refused = {m.name: reason for m in machines if (reason := refusal(m))}
     return [m for m in machines if m.name not in refused], refused
-
-
-# the grid
 
 
 def tune(
