@@ -32,14 +32,14 @@ def fit(args) -> None:
     from asdkit import detector
     from asdkit.blocks import without_far
     from asdkit.calibration import check_rate
-    from asdkit.recordings import Reading, TrainingSet, holds_pairs, read_folder
+    from asdkit.recordings import Reading, TrainingSet, is_far, read_folder, wav_files
 
     config = read_config(args)
     if args.false_alarm is not None:
         config = replace(config, false_alarm=args.false_alarm)
     if args.out.exists() and not (args.out / "model.json").is_file():
         raise InputError(f"{args.out}: found something that is not a model, expected a new folder or a model to replace")
-    reading = Reading(args.near, args.near_only, args.resample, holds_pairs(args.folder))
+    reading = Reading(args.near, args.near_only, args.resample, any(map(is_far, wav_files(args.folder))))
     clips = read_folder(args.folder, reading)
     clips += read_folder(args.target, reading, "target") if args.target else ()
     if args.false_alarm is not None:
