@@ -53,7 +53,7 @@ class Config:
     )
     mask_ratio: float = option(0.6, "share of patches that the objective msm hides", 0, 0.99)
     steps: int = option(300, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
-    batch_size: int = option(64, "windows in a batch", 1, MANY)
+    batch_size: int = option(32, "windows in a batch", 1, MANY)
     learning_rate: float = option(2e-3, "peak of a one-cycle schedule", 1e-12, 10)
 
     # log-mel ridge
@@ -64,6 +64,7 @@ class Config:
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
     balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
+    msm_weight: float = option(0.5, "weight of the embedding beside the other blocks, which weigh 1", 0.001, 100)
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
     k: int = option(1, "neighbours", 1, MANY)
     n_0: float = option(1.0, "recordings' worth of source scale in the target scale", 0, MANY)
@@ -135,8 +136,8 @@ class Config:
 
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge", "modulation"), conditioning="subspace", alpha=0.5, rank=8,
-    control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=64, learning_rate=2e-3,
-    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, backend="domain", k=3, n_0=10.0,
+    control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=32, learning_rate=2e-3,
+    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, msm_weight=1.0, backend="domain", k=3, n_0=10.0,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
 

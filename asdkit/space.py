@@ -153,7 +153,7 @@ def fit_space(
         return space
     groups = recordings[unit_rows(clips, config)]
     scales = {name: balance_scale(units(space.conditioned(name, x), clips, config), groups) for name, x in blocks.items()}
-    return replace(space, scales=scales)
+    return replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
 
 
 def conditions_embedding(config: Config) -> bool:

@@ -175,7 +175,7 @@ def train_encoder(
 def _calibrated(model: MSM, crops: Crops, batch_size: int) -> MSM:
     """The model in evaluation mode on the CPU, its BatchNorm calibrated."""
     device = next(model.parameters()).device
-    calibrate_batchnorm(model, (crops(batch_size).to(device) for _ in range(8)))
+    calibrate_batchnorm(model, (crops(batch_size).to(device) for _ in range(16)))
     return model.cpu()
 
 

@@ -70,11 +70,6 @@ def test_departures_are_taken_back_one_by_one():
     assert "departures" not in families(Config.report())
 
 
-def test_a_system_without_conditioning_still_has_its_controls():
-    found = families(replace(Config(), alpha=0.0, rank=0))
-    assert found["conditioning"]["far"].alpha > 0 and found["conditioning"]["far"].rank > 0
-
-
 def test_plan():
     rows = plan(BASES)
     assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
@@ -234,11 +229,6 @@ def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
     assert ratio.loc[("none", "none"), "ratio"] == 1
 
 
-def test_recordings_have_no_mechanism(tiny_data, small, tmp_path):
-    machines, rows = ablation.gather([tiny_data]), rows_of(small, "untrained")
-    assert trap.tables(trap.run(machines, tmp_path, rows), rows) == {}
-
-
 def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
     monkeypatch.setattr(maps, "umap", lambda points, seed: points[:, :2])
     machine = ablation.gather([fan])[0]
@@ -246,13 +236,6 @@ def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
     assert set(table["method"]) <= {"pca", "umap"} and len(table) == table["method"].nunique() * 15
     monkeypatch.setattr(maps, "clip_embeddings", lambda *_: 1 / 0)
     pd.testing.assert_frame_equal(maps.clip_coordinates([machine], tmp_path, small), table)
-
-
-def test_principal_components_are_those_of_scikit_learn():
-    from sklearn.decomposition import PCA
-
-    points = np.random.default_rng(0).normal(size=(30, 5)) * [5, 3, 1, 1, 1]
-    np.testing.assert_allclose(np.abs(maps.principal_components(points)), np.abs(PCA(2).fit_transform(points)), atol=1e-9)
 
 
 # the command

@@ -182,7 +182,7 @@ def test_a_block_reads_the_options_that_it_names(name, clip, extractor):
         ({"whiten": ("textures",)}, "found block textures, expected msm, "),
         ({"backend": "svm"}, "found backend = 'svm', expected domain, pooled"),
         ({"backend": "value"}, r"found backend = 'value' with blocks = .*, expected \('msm-residual',\)"),
-        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "block msm-residual with objective = 'far-to-near', expected"),
+        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options, message):

@@ -89,16 +89,13 @@ def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds):
     assert sorted(held_out.scores[: held_out.n_source]) == sorted(set.union(*held))  # each was scored by a fit without it
 
 
-def test_two_recordings_are_too_few_to_hold_any_out():
-    assert numbered(2, 5) == (None, [])
-
-
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
 def test_other_rates_are_thresholds_of_the_same_scores(rate):
     held_out, _ = numbered(50, 10)
     assert held_out.threshold(rate) == naive_threshold(held_out.scores, held_out.recordings, rate)
-    needed = "found 10 recordings held out, expected at least 99 for a false-alarm rate of 0.01; fit with that rate, or with more"
-    with pytest.raises(InputError, match=needed):
+    with pytest.raises(
+        InputError, match="found 10 recordings held out, expected at least 99 for a false-alarm rate of 0.01; fit"
+    ):
         held_out.threshold(0.01)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 from matplotlib.figure import Figure
 
 import asdkit
 from asdkit.blocks import read_spectra
+from asdkit.calibration import held_out_folds
 from asdkit.config import Config
 from asdkit.detector import Describer, fit_detector
 from asdkit.experiments.cache import Cache, CachedDescriber
@@ -63,14 +63,14 @@ def test_importing_is_fast_and_loads_nothing_heavy():
 
 
 def read_the_docstring_aloud(wavs, folder, monkeypatch):
-    """The lines of ``help(asdkit)`` about one machine, as written, on 1 s pieces of some recordings, with a small Config."""
+    """The lines of ``help(asdkit)`` about one machine, as written, on short pieces of some recordings, with a small Config."""
     small = Config(blocks=("msm", "texture"), width=8, train_hop=8, test_hop=8, steps=1, bottleneck=8, false_alarm=0.02)
-    pieces = [x for wav in wavs for x in np.split(soundfile.read(wav)[0][:64000], 4)]
+    pieces = [x for wav in wavs for x in np.split(soundfile.read(wav)[0][:32000], 4)]
     (folder / "healthy").mkdir()
     (folder / "new").mkdir()
     for i, samples in enumerate(pieces[:-1]):
         soundfile.write(folder / "healthy" / f"day {i}.wav", samples, 16000)
-    soundfile.write(folder / "new/rattle.wav", 0.1 * pieces[-1] + 0.2 * np.sin(np.arange(16000) * 1.2)[:, None], 16000)
+    soundfile.write(folder / "new/rattle.wav", 0.1 * pieces[-1] + 0.2 * np.sin(np.arange(8000) * 1.2)[:, None], 16000)
     (folder / "new/notes.wav").write_text("not audio")
     code = textwrap.dedent(asdkit.__doc__.split("\n\n", 1)[1].split("\n\nThe data flow")[0])
     lines = [line for line in code.splitlines() if not line.startswith(("asdkit.simulate", "asdkit.evaluate"))]
@@ -104,7 +104,8 @@ def test_a_folder_its_files_and_their_clips_are_the_same_to_fit(pump):
     assert len({(d.threshold(), *d.held_out.scores) for d in fitted}) == 1
     by_name = [asdkit.fit(x, BRIEF, progress=False).threshold() for x in (pump, index_machine(pump).train)]
     assert by_name[0] == by_name[1] != fitted[0].threshold()  # a machine's folder has the domains of its names
-    assert scores_of(fitted[0], files[0]) == scores_of(fitted[0], [str(files[0])]) == scores_of(fitted[0], read_folder(files[0]))
+    one, *same = (scores_of(fitted[0], x) for x in (files[0], str(files[0]), [files[0]], read_folder(files[0])))
+    assert [one] * 3 == same
     with pytest.raises(InputError, match="found 1 clip.s., expected at least 2"):
         asdkit.fit(files[0], BRIEF, progress=False)
 
@@ -117,12 +118,6 @@ def test_a_target_folder_is_that_domain(copy, tmp_path, detector, scores, tiny_c
         path.rename(folder / path.name.replace("section_00", "day"))
     found = asdkit.fit(tmp_path / "healthy", tiny_config, target=tmp_path / "target", progress=False)
     assert scores_of(found, copy / "test") == scores and found.threshold() == detector.threshold()
-
-
-def test_saved_and_loaded_it_is_the_same(detector, scores, pump, tmp_path):
-    loaded = asdkit.load(detector.save(tmp_path / "model"))
-    assert scores_of(loaded, pump / "test") == scores
-    assert loaded.threshold(0.1) == detector.threshold(0.1) and repr(loaded) == repr(detector)
 
 
 # decisions
@@ -138,7 +133,7 @@ def test_a_threshold_at_another_rate_is_that_of_a_fit_with_it(pump):
 
 @pytest.mark.parametrize(
     ("rate", "message"),
-    [(0.05, "found 12 recordings held out, expected at least 19 for a false-alarm rate of 0.05"), (0.0, "rate of 0"), (2, "of 2")],
+    [(0.05, "found 12 recordings held out, expected at least 19 for a"), (0.0, "found a rate of 0"), (2, "found a rate of 2")],
 )
 def test_a_rate_that_cannot_be_promised_is_refused(detector, rate, message):
     with pytest.raises(InputError, match=message):
@@ -158,6 +153,17 @@ def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog
         undecided.threshold()
 
 
+def test_target_clips_are_left_out_of_the_bank_that_scores_them(pump):
+    """What is held out for the target has the mean of its clips' scores in the first round, where they stay in the fit."""
+    training = TrainingSet.of(index_machine(pump).train)
+    rest = training.without(held_out_folds(training, 0.25, 0.2)[0] == 0)
+    first = fit_detector(rest, Describer(BRIEF), decide=False)
+    blocks = [first.extractor.describe(read_spectra(c, BRIEF), BRIEF.test_hop) for c in rest.clips]
+    expected = np.mean([first.scorer(blocks[i], rest.recordings[i]) for i in np.flatnonzero(rest.is_target)])
+    held_out = fit_detector(training, Describer(BRIEF)).held_out
+    assert held_out.scores[12:].mean() == pytest.approx(expected)
+
+
 # no leak
 
 
@@ -170,7 +176,7 @@ def test_what_names_and_neighbours_say_of_a_recording_changes_no_score(detector,
     assert scores_of(detector, lying) == {c.name: scores[c.name] for c in lying}
 
 
-def test_fitting_opens_no_test_file_and_knows_none(copy, tiny_config, detector, monkeypatch):
+def test_fitting_and_calibrating_open_no_test_file(copy, monkeypatch):
     opened = []
 
     class Spy(soundfile.SoundFile):
@@ -178,10 +184,9 @@ def test_fitting_opens_no_test_file_and_knows_none(copy, tiny_config, detector, 
             opened.append(Path(os.fsdecode(file)).parent.name)
             super().__init__(file, *args, **kwargs)
 
-    for path in (copy / "test").iterdir():
-        path.write_text("not audio")
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
-    assert asdkit.fit(copy, tiny_config, progress=False).threshold() == detector.threshold()
+    config = replace(BRIEF, blocks=("msm", "ridge-log-mel"), steps=1, bottleneck=8)
+    assert np.isfinite(asdkit.fit(copy, config, progress=False).threshold())
     assert set(opened) == {"train"}
 
 
@@ -220,7 +225,7 @@ def test_a_short_clip_and_a_silent_channel_are_scored_with_a_warning(detector, t
 
 def test_no_target_clips_at_all_is_normal(pump, tiny_config):
     sources = [c for c in index_machine(pump).train if c.domain == "source"]
-    found = asdkit.fit(sources, replace(tiny_config, steps=1), progress=False)
+    found = asdkit.fit(sources, replace(tiny_config, steps=1), decide=False, progress=False)
     assert np.isfinite(list(scores_of(found, pump / "test").values())).all()
 
 
@@ -263,7 +268,8 @@ def test_an_embedding_of_another_shape_is_refused(pump, embed):
 
 def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_config):
     """Whatever they differ in: fast channels that no other announced, the penalty, the width, an embedding, the seed."""
-    base = replace(BRIEF, blocks=("modulation", "ridge-complex", "ridge-log-mel"), width=40, modulation_channels=("near",))
+    dsp, hops = ("modulation", "ridge-complex", "ridge-log-mel"), dict(train_hop=40, test_hop=40)
+    base = replace(BRIEF, blocks=dsp, width=40, modulation_channels=("near",), **hops)
     net = replace(tiny_config, blocks=("msm",), steps=1, width=16)
     systems = [
         (base, {}),
@@ -283,10 +289,3 @@ def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_con
         assert shared.score_spectra([spectra]) == alone.score_spectra([spectra])
         seen.append(alone.score_spectra([spectra]))
     assert len(set(seen)) == len(systems)
-
-
-def test_networks_differ_by_seed_and_not_otherwise(pump, tiny_config):
-    config = replace(tiny_config, blocks=("msm",), steps=1)
-    fits = [asdkit.fit(pump / "train", config, seed=seed, decide=False, progress=False) for seed in (0, 0, 1)]
-    a, b, c = (f.extractor.learned["encoder"].net.to_bottleneck.weight for f in fits)
-    assert torch.equal(a, b) and not torch.equal(a, c)

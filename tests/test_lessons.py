@@ -29,10 +29,6 @@ def valve(tmp_path_factory):
         return lessons.machine(**SIZES)
 
 
-def test_home_is_the_clone():
-    assert (lessons.home() / "pyproject.toml").is_file()
-
-
 def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
     first = lessons.machine(**SIZES)
     assert first.folder.is_relative_to(elsewhere / "data" / "lessons") and len(first.train) == 6 and len(first.test) == 16

@@ -69,16 +69,6 @@ def test_the_null_of_a_state_keeps_what_the_state_explains():
     assert tight > loose + 0.1
 
 
-def test_shuffled_windows_are_a_weaker_null_than_other_recordings():
-    """Unrelated channels, alike within a clip: the naive null finds sharing where there is none."""
-    pairs = planted(0, 0)
-    rng = np.random.default_rng(1)
-    near, far = (3 * torch.from_numpy(rng.normal(size=(N_CLIPS, DIM)))[pairs.clips] for _ in range(2))
-    pairs = replace(pairs, near=pairs.near + near, far=pairs.far + far, recordings=pairs.clips)
-    found = counts(pairs, np.zeros(len(pairs.clips), dtype=int))
-    assert found["windows shuffled"] > 0 == found["other recording"]
-
-
 def test_held_out_correlations_find_the_planted_directions_only():
     correlations = nuisance.held_out_correlations(planted(3, 3), 6)
     assert (correlations[:2] > 0.6).all() and correlations[2:].max() < 0.4
@@ -98,10 +88,6 @@ def test_explained_is_a_share_and_adjusted():
     assert abs(noise.mean()) < 0.02  # unadjusted: 5 / 11
     total = nuisance.explained_in_all(values, table[["level"]])["level"]
     assert total == pytest.approx((shares["level"] * values.var(0)).sum() / values.var(0).sum())
-
-
-def test_clip_means():
-    assert nuisance.clip_means(torch.tensor([[1.0], [3.0], [5.0]]), np.array([0, 0, 1])).tolist() == [[2.0], [5.0]]
 
 
 def test_displacement_shares_are_those_of_the_subspace():

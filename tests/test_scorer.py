@@ -1,4 +1,4 @@
-"""What a score must be, recomputed from the formulas: controls condition, far is z-scored, a training clip's fold is kept out."""
+"""What a score must be, recomputed from the formulas: controls condition, far is z-scored, folds are kept out."""
 
 from dataclasses import replace
 

@@ -18,16 +18,7 @@ from asdkit.space import SHRINKAGE, Scaler, Space, aggregate, balance_scale, fit
 def test_top_tenth_counts_windows(n_windows, n_averaged):
     scores = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0)).double()
     assert aggregate(scores) == pytest.approx(np.sort(scores.numpy())[-n_averaged:].mean())
-
-
-@settings(deadline=None)
-@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60), st.floats(0.01, 1))
-def test_top_lies_between_mean_and_maximum(scores, top):
-    x = torch.tensor(scores, dtype=torch.double)
-    mean, found, maximum = aggregate(x, "mean"), aggregate(x, "top", top), aggregate(x, "max")
-    assert mean - 1e-9 <= found <= maximum + 1e-9
-    assert maximum == max(scores)
-    assert aggregate(x, "top", 1.0) == pytest.approx(mean, abs=1e-9)
+    assert aggregate(scores, "max") == n_windows - 1 and aggregate(scores, "mean") == (n_windows - 1) / 2
 
 
 def test_scaler_equals_scikit_learn():
@@ -58,16 +49,6 @@ def test_distances_of_a_whitened_block_are_mahalanobis():
     white = Scaler.fit(x, whiten=True)(x)
     for i, j in [(0, 1), (2, 200), (299, 5)]:
         assert (white[i] - white[j]).norm().item() == pytest.approx(mahalanobis(z[i], z[j], inverse), rel=1e-4)
-
-
-def test_whitening_gives_a_feature_that_is_repeated_hardly_more_weight():
-    x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
-    often = torch.cat([x[:, :1].repeat(1, 20), x[:, 1:]], dim=1)
-    moved = often.clone()
-    moved[:, :20] += 1
-    scalers = [Scaler.fit(often, whiten) for whiten in (False, True)]
-    plain, white = ((scaler(moved) - scaler(often)).norm(dim=1).mean() for scaler in scalers)
-    assert plain > 4 and 0.9 < white < 1.1
 
 
 def test_windows_that_are_all_the_same_whiten_to_zero():

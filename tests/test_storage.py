@@ -8,10 +8,9 @@ import pytest
 import torch
 
 import asdkit
-from asdkit import storage
 from asdkit.recordings import InputError, Reading, index_data
 from asdkit.recordings.files import write
-from asdkit.storage import checksums, load_tree, save_tree
+from asdkit.storage import checksums
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +70,11 @@ def test_what_is_stored_is_readable_without_the_package(fitted, model):
 
 
 def test_a_failed_save_keeps_the_old_model(fitted, model, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "checksums", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-        with pytest.raises(RuntimeError, match="out of memory"):
-            fitted.save(model)
     monkeypatch.setattr("pathlib.Path.write_text", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         fitted.save(model)
     assert asdkit.load(model).config == fitted.config
     assert [p.name for p in model.parent.iterdir()] == ["model"]
-
-
-def test_another_kind_of_model_is_no_detector(fitted, tmp_path):
-    folder = save_tree(tmp_path / "config", fitted.config, asdkit=asdkit.__version__)
-    assert load_tree(folder, [asdkit.Config])[0] == fitted.config
-    with pytest.raises(InputError, match="config: "):
-        asdkit.load(folder)
 
 
 def edit(change):
@@ -137,7 +125,7 @@ ALTERED = "damaged .its SHA-256 is another: it was altered"
         (edit(lambda h: h.update(asdkit="0.0.1")), "found a model of asdkit 0.0.1, expected"),
         (edit(lambda h: stored(h, "extractor").update({"class": "Popen"})), "damaged"),
         (edit(lambda h: h["tree"]["dict"].pop("scorer")), "damaged"),
-        (edit(lambda h: h["tree"]["dict"].pop("extractor")), "found another kind of model, expected one written by `asdkit fit`"),
+        (edit(lambda h: h["tree"]["dict"].pop("extractor")), "found another kind of model, expected"),
         (edit(lambda h: stored(h, "scorer")["fields"].pop("space")), "damaged"),
         (edit(lambda h: h.pop("tree")), "damaged"),
         (edit(lambda h: h.update(tree=[])), "found another kind of model"),

@@ -9,7 +9,6 @@ import soundfile as sf
 
 from asdkit import metrics
 from asdkit.experiments import ablation, results, study
-from asdkit.recordings import Clip
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +36,6 @@ def test_noise_that_far_hears_is_subtracted_and_bursts_of_near_alone_stay(tmp_pa
     assert not far.any() and np.square(near).mean() < 0.02 * np.square(noise).mean()  # its floor: 1 % of the power
     kept = study.Subtracted(written(tmp_path / "b.wav", bursts, 0.002 * rng.normal(size=48000))).read()[0]
     assert np.square(kept - bursts).mean() < 0.05 * np.square(bursts).mean()  # sound of near alone stays
-
-
-def test_the_first_clips_of_each_domain_are_kept(level):
-    machine = level.machines[0]
-    few = study.first(machine, 3, 1)
-    assert [c.domain for c in few.train] == ["source"] * 3 + ["target"] and few.test == machine.test
-    assert few.train[:3] == tuple(c for c in machine.train if c.domain == "source")[:3]
-    assert all(type(c) is study.Subtracted and isinstance(c, Clip) for c in study.subtracted(few).train)
 
 
 def test_differences_are_paired_and_told_for_every_metric(level, evaluation):

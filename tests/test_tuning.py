@@ -53,12 +53,6 @@ def test_rules_pick_what_they_say(grid):
     assert chosen["leave-one-machine-out"]["c"] == 2  # its own peak, 14, is not seen
 
 
-def test_a_machine_does_not_vote_on_its_own_alpha(grid):
-    before = tuning.choose(grid, 4, "abc")["leave-one-machine-out"]
-    other = Grid(grid.config, grid.ranks, grid.machines | {"a": planted(20, 6)})
-    assert tuning.choose(other, 4, "abc")["leave-one-machine-out"]["a"] == before["a"]
-
-
 def test_the_label_free_rule_reads_no_test_clip(grid):
     blind = {name: replace(m, points=1 - m.points, scores=-m.scores) for name, m in grid.machines.items()}
     chosen = [tuning.choose(g, 4, "abc")["label-free"] for g in (grid, Grid(grid.config, grid.ranks, blind))]
@@ -90,11 +84,6 @@ def test_the_table_has_a_row_for_each_machine_rank_and_alpha(grid):
     assert row["omega"] == pytest.approx(0.9) and row["near_variance_removed"] == pytest.approx(0.4 * 14 / 20)
 
 
-@pytest.mark.parametrize(("alpha", "i"), [(0, 0), (0.35, 7), (0.36, 7), (0.150000001, 3), (1.0, 20)])
-def test_position_is_that_of_the_nearest(alpha, i):
-    assert tuning.position(alpha) == i
-
-
 # what is written
 
 
@@ -103,11 +92,6 @@ def test_a_choice_is_a_configuration(tmp_path):
     path = tuning.write_choice(tmp_path / "deep" / "alpha.json", config, 0.35, 4)
     assert Config.load(path) == replace(config, alpha=0.35, rank=4)
     assert set(json.loads(path.read_text())) == {"steps", "blocks", "alpha", "rank"}
-
-
-def test_a_choice_of_the_defaults_still_names_the_scalar(tmp_path):
-    path = tuning.write_choice(tmp_path / "alpha.json", Config(), Config().alpha, Config().rank)
-    assert set(json.loads(path.read_text())) == {"alpha", "rank"}
 
 
 # refusals
@@ -142,7 +126,7 @@ def quick(tiny_config):
 
 @pytest.fixture(scope="module")
 def tuned(tiny_data, quick, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parts")
+    folder = tmp_path_factory.mktemp("grids")
     return tuning.tune(index_data(tiny_data), quick, ranks=(1, 3), folder=folder), folder
 
 
@@ -166,11 +150,11 @@ def test_shapes_and_ranges(tuned):
 
 def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
     grid, folder = tuned
-    parts = sorted(folder.iterdir())
-    assert len(parts) == 2 and not any(p.name.startswith(".") for p in parts)
+    stored = sorted(folder.iterdir())
+    assert len(stored) == 2 and not any(p.name.startswith(".") for p in stored)
     machines, computed = index_data(tiny_data), []
     monkeypatch.setattr(tuning, "tune_machine", lambda m, *_: computed.append(m.name) or grid.machines[m.name])
-    parts[0].unlink()
+    stored[0].unlink()
     again = tuning.tune(machines, replace(quick, alpha=0.1), ranks=(1, 3), folder=folder)
     assert computed == ["pump"]
     for field in fields(MachineGrid):
@@ -182,7 +166,7 @@ def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
 def test_no_test_file_is_opened_for_the_label_free_rule(tiny_data, quick, monkeypatch):
     machine, opened = index_data(tiny_data)[1], []
     read = tuning.read_clip
-    for module in ("tuning", "recordings"):
+    for module in ("experiments.tuning", "recordings.clips"):
         spy = lambda path, *how: opened.append(path.parent.name) or read(path, *how)  # noqa: E731
         monkeypatch.setattr(f"asdkit.{module}.read_clip", spy)
     fitting = tuning.Fitting(machine.train, quick, 0, tuning.Memo(), ())

@@ -39,8 +39,8 @@ ROUND = 5  # digits of stored fractions
 
 def gather(folders: Sequence[str | Path]) -> list[Machine]:
     """The machines of all folders, named ``<data>-<machine>``."""
-    found = [m for folder in folders for m in index_data(folder)]
-    return [replace(m, name=f"{kind_of_data(m)}-{m.name}") for m in found]
+    machines = [m for folder in folders for m in index_data(folder)]
+    return [replace(m, name=f"{kind_of_data(m)}-{m.name}") for m in machines]
 
 
 def kind_of_data(machine: Machine) -> str:
@@ -51,8 +51,8 @@ def kind_of_data(machine: Machine) -> str:
 def simulation(machine: Machine) -> dict | None:
     """What a machine was simulated with; None for recordings."""
     path = machine.folder / RECORD
-    found = json.loads(path.read_text()) if path.is_file() else {}
-    return found if found.get("made_by") == "simulate" else None
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    return record if record.get("made_by") == "simulate" else None
 
 
 # scores and tables
@@ -77,23 +77,25 @@ def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machi
     return pd.concat([head, measured], axis=1).assign(config=systems).round(ROUND)
 
 
-def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
-    """(data, machine, names of machines): each machine, and the mean of each kind of data."""
+def groups(machines: Sequence[Machine], whole: bool = False) -> Iterable[tuple[str, str, list[str]]]:
+    """(data, machine, names of machines): each machine, the mean of each kind of data and, with `whole`, that of all."""
     by_data = {}
     for machine in machines:
         by_data.setdefault(machine.name.split("-", 1)[0], []).append(machine.name)
     for data, names in by_data.items():
         yield from ((data, name.split("-", 1)[1], [name]) for name in names)
         yield data, "mean", names
+    if whole and len(by_data) > 1:
+        yield "all", "mean", [m.name for m in machines]
 
 
 def ablation_differences(
-    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS, grouped=groups
+    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS, whole=False
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
     `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics of
-    `Evaluation.samples`, `grouped` says over which machines means are taken.
+    `Evaluation.samples`; with `whole` there is a mean over all machines too.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def ablation_differences(
         and difference, lo, hi.
     """
     found = []
-    for data, machine, members in grouped(machines):
+    for data, machine, members in groups(machines, whole):
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
             for metric in names:

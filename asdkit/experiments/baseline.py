@@ -13,7 +13,7 @@ residual : (n_vectors, n_mels * STACK), input minus reconstruction, dB.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -66,12 +66,12 @@ class Autoencoder:
     precisions : (n_domains, n_mels, n_mels) float64, on the CPU
         Inverse covariances of the training residuals, one for each domain that the training clips had.
     losses : list of float
-        Mean squared error of each epoch, dB^2; empty on a loaded model.
+        Mean squared error of each epoch, dB^2.
     """
 
     network: nn.Sequential
     precisions: torch.Tensor
-    losses: list[float] = field(default_factory=list)
+    losses: list[float]
 
     @torch.no_grad()
     def score(self, logmel: torch.Tensor) -> tuple[float, float]:
@@ -101,19 +101,6 @@ class Autoencoder:
         residual = _residual(self.network, vectors)
         mean = residual.reshape(-1, frames.shape[1]).mean(0).cpu().double()
         return residual.square().mean().item(), (mean @ self.precisions @ mean).min().item()
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """All that scoring needs, as named tensors on the CPU."""
-        weights = {f"network.{name}": value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
-        return weights | {"precisions": self.precisions.clone()}
-
-    @classmethod
-    def from_state(cls, state: dict[str, torch.Tensor], device: str | torch.device = "cpu") -> Autoencoder:
-        """The inverse of `state`."""
-        weights = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-        network = build_network(weights["0.weight"].shape[1], torch.Generator())
-        network.load_state_dict(weights)
-        return cls(network.to(device).eval(), state["precisions"].cpu())
 
 
 def fit(

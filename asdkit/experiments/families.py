@@ -94,6 +94,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         "knn": {name: replace(base, backend=name) for name in ("domain", "pooled")},
         "n_0": _levels(base, "n_0", (0.0, 1.0, 10.0)),
         "k": _levels(base, "k", (1, 3, 5)),
+        "msm-weight": _levels(base, "msm_weight", (0.25, 0.5, 1.0)),
         "alpha": _levels(base, "alpha", (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)),
         "control": {
             "alpha 0": replace(base, alpha=0.0), "far": base,

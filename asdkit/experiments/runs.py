@@ -93,8 +93,7 @@ def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
     scheduler=None,
 ) -> None:  # fmt: skip
-    """The same for systems of any names and configurations; without decisions it is two to four times as fast, and only scores
-    are kept."""
+    """The same for systems of any names and configurations; without decisions it takes a half to a quarter of the time."""
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
         raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
