@@ -32,14 +32,14 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
 
 def trap_figures(tables: dict, base: str) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Name, table and drawing function of every figure of the invariance trap for one base."""
-    names = ("trap-sensitivity", "trap-curves", "trap-shares", "trap-probe", "differences")
+    names = ("trap-sensitivity", "trap-curves", "trap-probe", "differences")
     mine = {n: t[(t["base"] == base) & (t["family"] == "objective")] for n in names if (t := tables.get(n)) is not None}
     if len(mine) < len(names) or mine["trap-sensitivity"].empty:
         return
     moved = mine["trap-sensitivity"]
     yield "trap", names[0], partial(trap.trap_scatter, moved, mine["differences"])
     yield "trap-training", names[1], partial(trap.trap_training, mine["trap-curves"])
-    yield "trap-shares", names[2], partial(trap.trap_shares, mine["trap-shares"], mine["trap-probe"])
+    yield "trap-probe", names[2], partial(trap.trap_probe, mine["trap-probe"])
     for machine, rows in moved.groupby("machine", sort=False):
         yield f"trap-faults-{machine}", names[0], partial(trap.trap_faults, rows, machine)
 
