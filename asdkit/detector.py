@@ -115,7 +115,7 @@ def fit_detector(training: TrainingSet, describer: Describer, decide: bool = Tru
         check_rate(training, config.false_alarm)
     except InputError as error:
         log.warning("%s; there will be no decisions at this rate", error)
-    score = partial(_score_held_out, training, describer)
+    score = partial(score_held_out, training, describer)
     return replace(detector, held_out=hold_out(training, config.false_alarm, config.holdout, config.n_0, score))
 
 
@@ -130,7 +130,7 @@ def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[Fe
     return Detector(extractor, fit_scorer(blocks, training, config, far, describer.seed), seed=describer.seed), own
 
 
-def _score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
+def score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
     """Scores of the clips that were held out, then of the target clips, each's recording left out of its ridge and the bank."""
     detector, own = _fit(rest, describer)
     hop = describer.config.test_hop
