@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from asdkit.experiments import ALPHAS, position
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = "09_tuning_the_scalar.ipynb"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -28,7 +30,7 @@ PLAIN = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
-STEPS = 10  # of the slider: far enough for a clip to change its bin
+STEPS = 3  # of the slider: far enough for a clip to change its bin
 pytestmark = pytest.mark.browser
 
 
@@ -138,12 +140,12 @@ def test_the_slider_is_moved_by_keyboard_and_the_panel_follows(page, tmp_path):
     before = seen(page)
     for _ in range(STEPS):
         handle.press("ArrowLeft")
-    there = f"at alpha {float(before['alpha']) - 0.05 * STEPS:.2f}"
+    expected = ALPHAS[position(float(before["alpha"])) - STEPS]
+    there = f"at alpha {expected:.2f}"
     page.wait_for_function("there => document.querySelector('.asdkit-numbers').innerText.includes(there)", arg=there)
     page.wait_for_timeout(1000)  # the figure is drawn after the numbers
     after = seen(page)
-    assert float(after["alpha"]) == pytest.approx(float(before["alpha"]) - 0.05 * STEPS)
-    assert f"at alpha {after['alpha']}" in after["numbers"]
+    assert float(after["alpha"]) == expected and f"at alpha {after['alpha']}" in after["numbers"]
     assert {name for name in before if before[name] != after[name]} == before.keys()
     picture = Path(os.environ.get("ASDKIT_SCREENSHOT", tmp_path / "panel.png"))
     page.locator(".jp-OutputArea-output", has=page.locator(".js-plotly-plot")).first.screenshot(path=picture)

@@ -1,4 +1,4 @@
-"""The tuning panel: sliders wired to pure functions over the grid of `asdkit.experiments.tuning`. For JupyterLab.
+"""The tuning panel: a slider wired to pure functions over the grid of `asdkit.experiments.tuning`. For JupyterLab.
 
 `state` says what the panel shows under its settings; `table_html`, `draw` and `redraw` show it; `Panel` holds the widgets and
 nothing else. An error inside a callback is shown in the panel: Jupyter would swallow it.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asdkit.experiments.tuning import ALPHAS, Grid, choose, position, write_choice
+from asdkit.experiments import ALPHAS, Grid, choose, position, write_choice
 from asdkit.figures import BLACK, GREY, LINES, SKY, VERMILLION
 from asdkit.recordings import InputError
 
@@ -29,19 +29,20 @@ ALL = "all (official)"
 
 @dataclass(frozen=True)
 class State:
-    """Everything the panel shows for one choice of machines, rank, alpha and machine shown."""
+    """Everything the panel shows for one choice of machines, alpha and machine shown."""
 
     alpha: float
     rows: dict[str, dict[str, str]]  # machine -> column -> cell of the table
     curves: dict[str, np.ndarray]  # machine -> (n_alphas,) Omega x100
     shown: str
     edges: np.ndarray  # the same at every alpha: bars move, the axis stays
+    frame: np.ndarray  # (2, 2) lowest and highest of the map's two coordinates, over all alphas
     counts: tuple[np.ndarray, np.ndarray]
     colours: tuple[np.ndarray, np.ndarray]  # scores of normal and of anomalous test clips
     maps: tuple[np.ndarray, np.ndarray, np.ndarray]  # (n, 2) of training clips, normal and anomalous test clips
 
 
-def state(grid: Grid, names: Iterable[str], rank: int, alpha: float, shown: str) -> State:
+def state(grid: Grid, names: Iterable[str], alpha: float, shown: str) -> State:
     """Look up what the panel shows; nothing is computed that takes time.
 
     Parameters
@@ -49,8 +50,6 @@ def state(grid: Grid, names: Iterable[str], rank: int, alpha: float, shown: str)
     grid : Grid
     names : iterable of str
         Machines chosen.
-    rank : int
-        One of ``grid.ranks``.
     alpha : float
         The nearest of `ALPHAS` is taken.
     shown : str
@@ -64,27 +63,28 @@ def state(grid: Grid, names: Iterable[str], rank: int, alpha: float, shown: str)
     names = list(names)
     if not names:
         raise InputError("machines: found none chosen, expected at least one")
-    machine, at, i = grid.machines[shown], grid.ranks.index(rank), position(alpha)
-    curves = dict(zip(names, 100 * grid.omegas(rank, names))) | {ALL: 100 * grid.official(rank, names)}
-    parts = [machine.labels == label for label in (0, 1)]
-    edges = np.histogram_bin_edges(machine.scores[at], N_BINS)
-    colours = tuple(machine.scores[at, i, part] for part in parts)
+    machine, i = grid.machines[shown], position(alpha)
+    curves = dict(zip(names, 100 * grid.omegas(names))) | {ALL: 100 * grid.official(names)}
+    masks = [machine.labels == label for label in (0, 1)]
+    edges = np.histogram_bin_edges(machine.scores, N_BINS)
+    colours = tuple(machine.scores[i, mask] for mask in masks)
     counts = tuple(np.histogram(scores, edges)[0] for scores in colours)
-    maps = (machine.train_map, *(machine.test_map[part] for part in parts))
-    return State(ALPHAS[i], rows(grid, names, rank, i), curves, shown, edges, counts, colours, maps)
+    maps = (machine.train_map[i], *(machine.test_map[i, mask] for mask in masks))
+    points = np.concatenate([machine.train_map, machine.test_map], axis=1).reshape(-1, 2)
+    frame = np.stack([points.min(0), points.max(0)])
+    return State(ALPHAS[i], rows(grid, names, i), curves, shown, edges, frame, counts, colours, maps)
 
 
-def rows(grid: Grid, names: list[str], rank: int, i: int) -> dict[str, dict[str, str]]:
-    """Cells of the table: Omega here, under each rule at the alpha it picks, and the share of near variance removed here."""
-    here, at = grid.quote(rank, dict.fromkeys(names, i)), grid.ranks.index(rank)
-    quotes = {rule: (picks, grid.quote(rank, picks)) for rule, picks in choose(grid, rank, names).items()}
+def rows(grid: Grid, names: list[str], i: int) -> dict[str, dict[str, str]]:
+    """Cells of the table: Omega here, and under each rule at the alpha it picks."""
+    here = grid.quote(dict.fromkeys(names, i))
+    quotes = {rule: (picks, grid.quote(picks)) for rule, picks in choose(grid, names).items()}
     table = {}
     for name in here:
         omega, low, high = (f"{100 * value:.1f}" for value in here[name])
         cells = {f"at alpha {ALPHAS[i]:.2f}": f"{omega} [{low}, {high}]"}
         for rule, (picks, quote) in quotes.items():
             cells[rule] = f"{100 * quote[name][0]:.1f}" + (f" at {ALPHAS[picks[name]]:.2f}" if name in picks else "")
-        cells["near variance removed"] = f"{grid.machines[name].removed[at, i]:.1%}" if name in grid.machines else ""
         table[ALL if name == "all" else name] = cells
     return table
 
@@ -146,7 +146,7 @@ def _lay_out(fig) -> None:
 
 
 def redraw(fig, state: State) -> None:
-    """Put a state into the figure: curves, bars, colours."""
+    """Put a state into the figure: curves, bars, map."""
     traces = {trace.name: trace for trace in fig.data}
     with fig.batch_update():
         for name in list(traces)[:-N_FIXED]:
@@ -160,6 +160,8 @@ def redraw(fig, state: State) -> None:
             traces[name].marker.color = scores
         fig.layout.coloraxis.update(cmin=state.edges[0], cmax=state.edges[-1])
         fig.layout.xaxis2.update(title=f"score of {state.shown}", range=[state.edges[0], state.edges[-1]])
+        for axis, limits in zip((fig.layout.xaxis3, fig.layout.yaxis3), state.frame.T):
+            axis.range = limits + 0.05 * np.ptp(limits) * np.array([-1, 1])
 
 
 N_FIXED = 6  # traces that are not curves
@@ -184,38 +186,34 @@ def reported(callback):
 
 
 class Panel:
-    """Sliders for alpha and the rank k, the choice of machines, and what follows from them; ``box`` is the widget to show.
+    """A slider for alpha, the choice of machines, and what follows from them; ``box`` is the widget to show.
 
     Parameters
     ----------
     grid : Grid
-        From `asdkit.experiments.tuning.tune`.
+        From `asdkit.experiments.tune`.
     path : path
         Where the button writes the choice, as JSON for ``asdkit run --config``.
     refused : dict of str to str, optional
-        Machines that cannot be tuned on, and why, from `asdkit.experiments.tuning.development`: choosing one says why.
+        Machines that cannot be tuned on, and why, from `asdkit.experiments.development`: choosing one says why.
     """
 
     def __init__(self, grid: Grid, path: str | Path = "alpha.json", refused: dict[str, str] | None = None):
         import ipywidgets as w
 
         self.grid, self.path, self.refused = grid, Path(path), dict(refused or {})
-        names, config = list(grid.machines), grid.config
-        rank = config.rank if config.rank in grid.ranks else grid.ranks[-1]
-        start = ALPHAS[position(config.alpha)]
+        names, start = list(grid.machines), ALPHAS[position(grid.config.alpha)]
         wide = dict(layout=w.Layout(width="340px"), style=dict(description_width="80px"))
-        self.alpha = w.FloatSlider(start, min=0, max=1, step=0.05, description="alpha", readout_format=".2f", **wide)
-        self.rank = w.ToggleButtons(options=grid.ranks, value=rank, style=dict(button_width="60px"))
+        self.alpha = w.SelectionSlider(options=[(f"{a:.2f}", a) for a in ALPHAS], value=start, description="alpha", **wide)
         options, lines = [*names, *self.refused], min(6, len(names) + len(self.refused))
         self.machines = w.SelectMultiple(options=options, value=names, rows=lines, description="machines", **wide)
         self.shown = w.Dropdown(options=names, description="show", **wide)
         self.save = w.Button(description=f"Write {self.path.name}", icon="save", layout=w.Layout(margin="2px 2px 2px 90px"))
         self.numbers, self.status = w.HTML(), w.HTML()
-        self.figure = draw(state(grid, names, rank, start, names[0]), names)
-        ranks = w.HBox([w.HTML("<div style='width:80px;text-align:right;margin-right:4px'>rank k</div>"), self.rank])
-        left = w.VBox([self.alpha, ranks, self.machines, self.shown, self.save], layout=w.Layout(flex="0 0 360px"))
+        self.figure = draw(state(grid, names, start, names[0]), names)
+        left = w.VBox([self.alpha, self.machines, self.shown, self.save], layout=w.Layout(flex="0 0 360px"))
         self.box = w.VBox([w.HBox([left, w.VBox([self.numbers, self.status])]), self.figure])
-        for widget in (self.alpha, self.rank, self.shown):
+        for widget in (self.alpha, self.shown):
             widget.observe(self.show, "value")
         self.machines.observe(self.choose, "value")
         self.save.on_click(self.write)
@@ -228,7 +226,7 @@ class Panel:
     @reported
     def show(self) -> None:
         """Show what the settings ask for."""
-        now = state(self.grid, self.machines.value, self.rank.value, self.alpha.value, self.shown.value)
+        now = state(self.grid, self.machines.value, self.alpha.value, self.shown.value)
         self.numbers.value = table_html(now)
         redraw(self.figure, now)
         self.say("")
@@ -249,5 +247,5 @@ class Panel:
     @reported
     def write(self) -> None:
         """Write the choice and say where."""
-        write_choice(self.path, self.grid.config, ALPHAS[position(self.alpha.value)], self.rank.value)
+        write_choice(self.path, self.grid.config, self.alpha.value)
         self.say(f"wrote {self.path}: asdkit run DATA --out DIR --config {self.path}")

@@ -109,7 +109,7 @@ BASELINE = dict(
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     blocks, embedded = [BLOCKS[name] for name in config.blocks], conditions_embedding(config)
-    cancelled = config.conditioning == "input" and config.alpha > 0
+    cancelled = config.conditioning == "input" and config.alpha > 0 and any("alpha" in block.options for block in blocks)
     hears_far = cancelled or embedded or any(block.far for block in blocks)
     encoder = f"convolutional encoder trained from scratch ({config.objective})"
     encoder = encoder if any(block.learned == "encoder" for block in blocks) else None

@@ -93,7 +93,7 @@ def _curves(ax, explanation) -> None:
     for va, (level, name, line) in zip(("top", "bottom"), sorted(mark for mark in marks if mark[0] is not None)):
         ax.axhline(level, color=BLACK, linestyle=line, linewidth=1)
         ax.text(0.995, level, name, ha="right", va=va, fontsize=8, transform=ax.get_yaxis_transform(), path_effects=HALO)
-    together = f"; black: {explanation.how} of the blocks" if len(curves) > 1 else ""
+    together = "; black: sum of the blocks" if len(curves) > 1 else ""
     ax.set(title=f"score of each window{together}", xlabel="time (s)", ylabel="score")
     ax.margins(y=0.12)
 
