@@ -9,7 +9,8 @@ import numpy as np
 
 from asdkit.recordings import InputError, TrainingSet
 
-ROTATED = 3  # folds that are held out in turn where one alone holds too few recordings
+ENOUGH = 100  # recordings in a fold that is held out alone: they promise 1 %
+ROTATED = 3  # folds that are held out in turn where one holds fewer
 FEWEST = 3  # recordings of the source that any rate needs
 
 
@@ -28,7 +29,7 @@ class HeldOut:
         if rate < 1 / (self.n_source + 1):
             needed = int(np.ceil(1 / rate - 1e-9)) - 1
             counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
-            raise InputError(f"{counts}; fit with that rate, or with more recordings")
+            raise InputError(f"{counts}; fit with more recordings")
         return conformal_threshold(self.scores, self.recordings, rate)
 
 
@@ -45,30 +46,31 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def _rounds(training: TrainingSet, rate: float, share: float) -> list[np.ndarray]:
-    """Indices of the source clips held out in each round: one fold if that is enough for the rate; otherwise each of three."""
+def held_out_folds(training: TrainingSet, share: float) -> tuple[np.ndarray, int]:
+    """The round in which each clip is held out, -1 for target clips; and the number of rounds.
+
+    One fold of `share` is held out if it has a hundred recordings; otherwise each of three in turn.
+    """
     n_folds = round(1 / share)
-    smallest = _n_source(training) // n_folds  # whichever fold: it holds at least so many recordings
-    n_folds, n_rounds = (n_folds, 1) if 1 / (smallest + 1) <= rate else (ROTATED, ROTATED)
-    folds = np.where(training.is_target, -1, training.folds(n_folds))
-    return [np.flatnonzero(folds == i) for i in range(n_rounds)]
+    n_folds, n_rounds = (n_folds, 1) if _n_source(training) // n_folds >= ENOUGH else (ROTATED, ROTATED)
+    return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
 
 
-def hold_out(training: TrainingSet, rate: float, share: float, n_0: float, score: Callable) -> HeldOut | None:
+def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable) -> HeldOut | None:
     """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
 
     Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`
     makes of their mean and spread as many scores as there are of the source.
 
-    One fold of `share` is held out if that is enough recordings for the rate; otherwise each of three in turn.
     ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those of
     the target clips of `rest`. None where the source has fewer than three recordings.
     """
     if _n_source(training) < FEWEST:
         return None
-    rounds, scores, target = _rounds(training, rate, share), [], None
+    folds, n_rounds = held_out_folds(training, share)
+    rounds, scores, target = [np.flatnonzero(folds == i) for i in range(n_rounds)], [], None
     for held in rounds:
-        rest = training.without(np.isin(np.arange(len(training.clips)), held))
+        rest = training.without(np.isin(np.arange(len(folds)), held))
         scored = np.array(list(score(rest, held)))
         scores.append(scored[: len(held)])
         target = (scored[len(held) :], rest.recordings[rest.is_target]) if target is None else target

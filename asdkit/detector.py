@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import (
+    BLOCKS,
     FITTERS,
     HOP,
     BandWhitening,
@@ -96,8 +97,14 @@ class Describer:
         return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
 
     def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
-        """One block of one clip, (n_windows, dim)."""
-        return extractor.describe(self.spectra(clip), hop, [name])[name]
+        """One block of one clip, (n_windows, dim); one that learns nothing is described once, whatever is held out."""
+        key = name, clip.place, hop
+        if key in self.kept:
+            return self.kept[key]
+        block = extractor.describe(self.spectra(clip), hop, [name])[name]
+        if not BLOCKS[name].learned:
+            self.kept[key] = block
+        return block
 
     def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
         """All blocks of one clip."""
@@ -115,8 +122,8 @@ def fit_detector(training: TrainingSet, describer: Describer, decide: bool = Tru
         check_rate(training, config.false_alarm)
     except InputError as error:
         log.warning("%s; there will be no decisions at this rate", error)
-    score = partial(_score_held_out, training, describer)
-    return replace(detector, held_out=hold_out(training, config.false_alarm, config.holdout, config.n_0, score))
+    score = partial(score_held_out, training, describer)
+    return replace(detector, held_out=hold_out(training, config.holdout, config.n_0, score))
 
 
 def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[FeatureExtractor]]:
@@ -130,7 +137,7 @@ def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[Fe
     return Detector(extractor, fit_scorer(blocks, training, config, far, describer.seed), seed=describer.seed), own
 
 
-def _score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
+def score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
     """Scores of the clips that were held out, then of the target clips, each's recording left out of its ridge and the bank."""
     detector, own = _fit(rest, describer)
     hop = describer.config.test_hop
@@ -202,6 +209,9 @@ class Detector:
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder, whole or not at all; a model that is there is replaced."""
+        folder = Path(folder)
+        if folder.exists() and not (folder / "model.json").is_file():
+            raise InputError(f"{folder}: found something that is not a model, expected a new folder or a model to replace")
         encoder, own = self.extractor.learned.get("encoder"), self.extractor
         if encoder is not None and not isinstance(encoder.net, MSM):  # a callable: `load` is given it again
             own = replace(own, learned=own.learned | {"encoder": replace(encoder, net=None)})
@@ -313,6 +323,8 @@ def _tried(detector: Detector, head: dict) -> Detector:
     config = check(detector.config)
     if config.hash() != head["config"] or config != detector.scorer.config:
         raise ValueError(f"found config {config.hash()}, expected {head['config']}")
+    if not (isinstance(detector.reading, Reading) and isinstance(detector.held_out, HeldOut | None)):
+        raise ValueError("found another reading or other held-out scores than those of a detector")
     noise = np.random.default_rng(0).normal(size=(2, (config.width - 1) * HOP)).astype(np.float32)
     score = detector.score_spectra([extract(0.1 * noise, config)])
     if not np.isfinite(score):
