@@ -3,8 +3,6 @@
 Everything about a block stands in its entry of `BLOCKS`; a new one is an entry more. What a block learns from training clips
 is made by a function in `FITTERS`, and applied by a `FeatureExtractor`.
 
-Legend
-------
 spectra : {channel: (n_bands, n_frames)} log-mel in dB: "near", "far", "conditioned" (near with a share of far cancelled), all
     1024 / 512 with 128 bands; and "conditioned, fast", 256 / 128 with 32 bands, for modulation above 15 Hz.
 starts : (n_windows,) first frame of each window. blocks : {name: (n_windows, dim)} of one clip.
@@ -35,19 +33,8 @@ CHANNELS = ("near", "far", "conditioned")
 Spectra = dict[str, torch.Tensor]
 
 
-# spectra of a clip
-
-
 def extract(samples: np.ndarray, config: Config, rng: np.random.Generator | None = None) -> Spectra:
-    """Log-mels of near, far and the conditioned channel of one clip.
-
-    Parameters
-    ----------
-    samples : (2, n_samples) float32
-    config : Config
-    rng : numpy.random.Generator, optional
-        Of the control "scrambled-phase".
-    """
+    """Spectra of one clip, (2, n_samples) float32; `rng` is that of the control "scrambled-phase"."""
     samples = torch.from_numpy(np.ascontiguousarray(samples))
     near, far = stft(samples)
     spectra = {"near": log_mel(near), "far": log_mel(far), "conditioned": log_mel(_conditioned(near, far, config, rng))}
@@ -69,21 +56,18 @@ def _conditioned(near, far, config: Config, rng):
 
 
 def read_spectra(clip: Clip, config: Config) -> Spectra:
-    """Read and extract one clip. One shorter than a window is tiled, with a warning."""
+    """Spectra of one clip. One shorter than a window is tiled, with a warning."""
     return extract(at_least_a_window(clip.read(), clip.path, config.width), config)
 
 
 def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
-    """The samples, tiled with a warning where they are shorter than a window."""
+    """The samples (2, n_samples), tiled with a warning where they are shorter than a window of `width` frames."""
     shortest = (width - 1) * HOP
     if samples.shape[1] >= shortest:
         return samples
     seconds, expected = samples.shape[1] / SAMPLE_RATE, shortest / SAMPLE_RATE
     warnings.warn(f"{path}: found {seconds:.2f} s, expected at least a window of {expected:.2f} s; tiled", stacklevel=3)
     return np.tile(samples, -(-shortest // samples.shape[1]))[:, :shortest]
-
-
-# what is learned from training clips
 
 
 @dataclass(frozen=True)
@@ -113,13 +97,10 @@ class BandWhitening:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A network, or any function of windows, and the band whitening of what it reads.
-
-    `net` is a `asdkit.msm.MSM`, or a callable (n_windows, 128, width) -> (n_windows, dim) of whitened log-mel windows.
-    """
+    """A network, or any function of windows, and the band whitening of what it reads."""
 
     whitenings: dict[str, BandWhitening]  # by channel
-    net: Callable
+    net: Callable  # a `asdkit.msm.MSM`, or a callable (n_windows, 128, width) -> (n_windows, dim) of whitened log-mel windows
 
     def windows(self, spectra: Spectra, starts, channel: str, width: int) -> torch.Tensor:
         """Whitened windows of one channel: (n_windows, 128, width)."""
@@ -137,14 +118,14 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Materials:
-    """What a fitter is given: the training clips and their spectra, the choices, and the clips of other machines."""
+    """What a fitter is given."""
 
     training: TrainingSet
     spectra: Sequence[Spectra]
     config: Config
     seed: int = 0
     embed: Callable | None = None  # takes the place of the network
-    others: tuple[Examples, ...] = ()  # of other machines, for the objectives that tell machines apart
+    others: tuple[Examples, ...] = ()  # other machines, for the objectives that tell machines apart
     description: str = ""  # of the progress bar
 
 
@@ -152,12 +133,9 @@ def make_examples(spectra: Sequence[Spectra], clips: Sequence[Clip], config: Con
     """Band whitenings of the channels of one machine, and what a network sees of its training clips."""
     far = config.conditioning == "subspace" or config.objective == "far-to-near"
     whitenings = {c: BandWhitening.fit([s[c] for s in spectra]) for c in ("conditioned", *["far"] * far)}
-    return whitenings, Examples(
-        name=str(clips[0].path.parent),
-        spectrograms=[whitenings["conditioned"](s["conditioned"]) for s in spectra],
-        far=[whitenings["far"](s["far"]) for s in spectra] if config.objective == "far-to-near" else [],
-        classes=[class_name(c) for c in clips],
-    )
+    spectrograms = [whitenings["conditioned"](s["conditioned"]) for s in spectra]
+    far = [whitenings["far"](s["far"]) for s in spectra] if config.objective == "far-to-near" else []
+    return whitenings, Examples(str(clips[0].path.parent), spectrograms, far, [class_name(c) for c in clips])
 
 
 def network_seed(seed: int) -> int:
@@ -170,8 +148,8 @@ def fit_encoder(given: Materials) -> tuple[Encoder, None]:
     whitenings, own = make_examples(given.spectra, given.training.clips, given.config)
     if given.embed is not None:
         return Encoder(whitenings, given.embed), None
-    machines, seed = [own, *given.others], network_seed(given.seed)
-    return Encoder(whitenings, train_objective(machines, given.config, seed, given.description)[0]), None
+    net, _ = train_objective([own, *given.others], given.config, network_seed(given.seed), given.description)
+    return Encoder(whitenings, net), None
 
 
 def fit_ridge(given: Materials) -> tuple[dsp.Ridge, list[dsp.Ridge]]:
@@ -187,26 +165,19 @@ def fit_ridge(given: Materials) -> tuple[dsp.Ridge, list[dsp.Ridge]]:
 
 _CLIP = ("width",)  # a shorter clip is tiled to it
 _CONDITIONED = SPECTRA_OPTIONS = ("conditioning", "alpha", "control", "cancel_penalty", *_CLIP)
-_ENCODER = ("train_hop", "objective", "mask_ratio", "steps", "batch_size", "learning_rate", "threads", *_CONDITIONED)
+_ENCODER = ("objective", "mask_ratio", "steps", "batch_size", "learning_rate", "threads", *_CONDITIONED)
 _RIDGE = ("ridge_penalty", "context", "ridge_folds", *_CLIP)
 
 
 @dataclass(frozen=True)
 class Fitter:
-    """How something is learned from the training clips, and the options that it reads.
+    """How something is learned from the training clips, and the options that it reads."""
 
-    `fit` returns what is learned and, where descriptors of training clips have to be out of fold, what is learned without the
-    fold of each training clip; else None.
-    """
-
-    fit: Callable[[Materials], tuple[object, list | None]]
+    fit: Callable[[Materials], tuple[object, list | None]]  # what is learned; without the fold of each clip where that matters
     options: tuple[str, ...]
 
 
 FITTERS = {"encoder": Fitter(fit_encoder, _ENCODER), "ridge": Fitter(fit_ridge, _RIDGE)}
-
-
-# blocks
 
 
 @dataclass(frozen=True)
@@ -234,36 +205,16 @@ def modulation_axis(config: Config) -> Bands:
     return Bands(mel_centres(FAST[2]), np.repeat(np.arange(FAST[2]), n))
 
 
-def _no_bands(config: Config) -> None:
-    """An embedding has no bands: all its dimensions count as one."""
-
-
 @dataclass(frozen=True)
 class Block:
-    """A descriptor of windows.
+    """A descriptor of windows."""
 
-    Parameters
-    ----------
-    words : str
-        What it is, in the words of a method's description.
-    options : tuple of str
-        The options of `Config` that its values depend on.
-    describe : callable
-        ``describe(extractor, spectra, starts)`` -> (n_windows, dim).
-    bands : callable
-        ``bands(config)`` -> `Bands`, or None where dimensions have no frequency.
-    learned : str
-        Name in `FITTERS` of what it needs; empty where it learns nothing.
-    far : bool
-        Whether it is nothing without far.
-    """
-
-    words: str
-    options: tuple[str, ...]
-    describe: Callable
-    bands: Callable[[Config], Bands | None] = _no_bands
-    learned: str = ""
-    far: bool = False
+    words: str  # what it is, in the words of a method's description
+    options: tuple[str, ...]  # of `Config`, that its values depend on
+    describe: Callable  # describe(extractor, spectra, starts) -> (n_windows, dim)
+    bands: Callable[[Config], Bands | None] = lambda config: None  # None where dimensions have no frequency
+    learned: str = ""  # name in `FITTERS` of what it needs; empty where it learns nothing
+    far: bool = False  # whether it is nothing without far
 
 
 @dataclass(frozen=True)
@@ -274,16 +225,7 @@ class FeatureExtractor:
     learned: dict[str, object] = field(default_factory=dict)  # by the names of `FITTERS`
 
     def describe(self, spectra: Spectra, hop: int, names: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-        """Blocks of one clip, computed from a batch of its own windows only.
-
-        Parameters
-        ----------
-        spectra : dict
-        hop : int
-            Frames between windows.
-        names : iterable of str, optional
-            Blocks wanted; those of the configuration by default.
-        """
+        """Blocks of one clip (those of the configuration unless named), in one batch of windows `hop` frames apart."""
         starts = window_starts(spectra["near"].shape[1], self.config.width, hop)
         return {name: BLOCKS[name].describe(self, spectra, starts) for name in names or self.config.blocks}
 
@@ -292,42 +234,23 @@ class FeatureExtractor:
         described = [self.describe(spectra, hop) for spectra in segments]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
-    def statistics(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
-        """Mean and standard deviation over time of each band of one channel: (n_windows, 256)."""
-        return dsp.statistics(cut_windows(spectra[channel], starts, self.config.width))
-
     def embed(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
         """Embedding of one channel: (n_windows, dim)."""
         return self.learned["encoder"].embed(spectra, starts, channel, self.config.width)
 
 
-def fit_extractor(
-    given: Materials, learn: Callable[[str], tuple] | None = None
-) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
-    """Learn what the blocks of a configuration need.
+def fit_extractor(given: Materials, learn: Callable | None = None) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
+    """Learn what the blocks of a configuration need; ``learn(name)`` may do what ``FITTERS[name].fit(given)`` would.
 
-    Parameters
-    ----------
-    given : Materials
-    learn : callable, optional
-        ``learn(name)`` gives what ``FITTERS[name].fit(given)`` would.
-
-    Returns
-    -------
-    extractor : FeatureExtractor
-        For new clips.
-    own : list of FeatureExtractor
-        For each training clip: one that has not learned from its fold where that matters.
+    Returns an extractor for new clips, and one for each training clip, which has not learned from its fold where that matters.
     """
     learn = learn or (lambda name: FITTERS[name].fit(given))
     names = dict.fromkeys(BLOCKS[b].learned for b in given.config.blocks if BLOCKS[b].learned)
     learned = {name: learn(name) for name in names}
     extractor = FeatureExtractor(given.config, {name: whole for name, (whole, _) in learned.items()})
     out_of_fold = {name: each for name, (_, each) in learned.items() if each is not None}
-    if not out_of_fold:
-        return extractor, [extractor] * len(given.training.clips)
-    own = [extractor.learned | {name: each[i] for name, each in out_of_fold.items()} for i in range(len(given.training.clips))]
-    return extractor, [replace(extractor, learned=learned) for learned in own]
+    own = [{name: each[i] for name, each in out_of_fold.items()} for i in range(len(given.training.clips))]
+    return extractor, [replace(extractor, learned=extractor.learned | each) for each in own]
 
 
 def _embedding(channel: str) -> Callable:
@@ -335,16 +258,12 @@ def _embedding(channel: str) -> Callable:
 
 
 def _statistics(channel: str) -> Callable:
-    return lambda extractor, spectra, starts: extractor.statistics(spectra, starts, channel)
+    return lambda extractor, spectra, starts: dsp.statistics(cut_windows(spectra[channel], starts, extractor.config.width))
 
 
 @torch.no_grad()
 def _msm_residual(extractor, spectra, starts):
-    """The model's own residual by band, (n_windows, 128).
-
-    Of the MSM, each of as many masks as it takes to hide every patch once is applied to every window, so that it is
-    deterministic; of the autoencoder nothing is hidden.
-    """
+    """The model's own residual by band, (n_windows, 128): of the MSM every patch is hidden once, of the autoencoder none."""
     config, encoder = extractor.config, extractor.learned["encoder"]
     x, grid = encoder.windows(spectra, starts, "conditioned", config.width), encoder.net.grid(config.width)
     masks = striped(grid) if config.objective == "msm" else [torch.zeros(1, *grid, dtype=torch.bool)]
@@ -380,42 +299,24 @@ BLOCKS = {
     "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _statistics("conditioned"), banded(2)),
     "statistics-near": Block(_STATISTICS, _CLIP, _statistics("near"), banded(2)),
     "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _statistics("far"), banded(2), far=True),
-    "ridge": Block(
-        "residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge, banded(3),
-        learned="ridge", far=True,
-    ),
+    "ridge": Block("residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge, banded(3),
+                   learned="ridge", far=True),
     "modulation": Block("modulation spectra of log-mel envelopes", _CONDITIONED, _modulation, modulation_axis),
-    "texture": Block(
-        "spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP, _texture,
-        banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS),
-    ),
+    "texture": Block("spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP, _texture,
+                     banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS)),
 }  # fmt: skip
 
 
 def block_bands(name: str, config: Config, dim: int) -> Bands:
-    """Which band each of the `dim` dimensions of a block belongs to; one for all where a block has no bands.
-
-    Raises
-    ------
-    InputError
-        Where the block's bands make another number of dimensions.
-    """
+    """Which band each of the `dim` dimensions of a block belongs to, or InputError; one for all where a block has no bands."""
     bands = BLOCKS[name].bands(config) or Bands(np.empty(0), np.zeros(dim, dtype=int))
     if len(bands.index) != dim:
         raise InputError(f"block {name}: found {dim} dimensions, expected {len(bands.index)} over {len(bands.hz)} bands")
     return bands
 
 
-# configurations and blocks
-
-
 def check(config: Config) -> Config:
-    """The configuration, if its blocks and back-end exist and fit together.
-
-    Raises
-    ------
-    InputError
-    """
+    """The configuration, if its blocks and back-end exist and fit together; else InputError."""
     if unknown := [name for name in config.blocks if name not in BLOCKS]:
         raise InputError(f"config: found block {', '.join(unknown)}, expected {', '.join(BLOCKS)}")
     check_backend(config.backend)

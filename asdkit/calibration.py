@@ -2,116 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from asdkit.recordings import InputError, TrainingSet
 
-ROTATED = 3  # folds that are held out in turn where one alone holds too few recordings
+ENOUGH = 100  # recordings in a fold that is held out alone: they promise 1 %
+ROTATED = 3  # folds that are held out in turn where one holds fewer
 FEWEST = 3  # recordings of the source that any rate needs
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores of normal clips that nothing was fitted on. They outlive the fit: a threshold for another rate needs no fitting.
+    """Scores of normal clips that nothing was fitted on, and where there is a target as many again that stand for it."""
 
-    Legend: `scores` (n_clips,); `recordings` (n_clips,) int, what each was cut from. Of n source recordings; where there is a
-    target, as many scores again that stand for it, see `like_target`.
-    """
-
-    scores: np.ndarray
-    recordings: np.ndarray
-    n_source: int
+    scores: np.ndarray  # (n_clips,)
+    recordings: np.ndarray  # (n_clips,) int, what each was cut from
+    n_source: int  # recordings
 
     def threshold(self, rate: float) -> float:
-        """Score that a normal clip exceeds at this rate, where source and target are met equally often.
-
-        Raises
-        ------
-        InputError
-            For a rate below 1 / (n + 1) with n source recordings held out, or one that is no rate.
-        """
+        """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1, source and target met equally often."""
         if not 0 < rate <= 1:
             raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
         if rate < 1 / (self.n_source + 1):
             needed = int(np.ceil(1 / rate - 1e-9)) - 1
             counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
-            raise InputError(f"{counts}; fit with that rate, or with more recordings")
+            raise InputError(f"{counts}; fit with more recordings")
         return conformal_threshold(self.scores, self.recordings, rate)
 
 
 def check_rate(training: TrainingSet, rate: float) -> None:
-    """Refuse a false-alarm rate that so few recordings of the source cannot promise.
-
-    Raises
-    ------
-    InputError
-        For a rate below 1 / (n + 1) with n recordings, or fewer than three recordings.
-    """
-    n, where = n_source_recordings(training), training.clips[0].path.parent
+    """InputError for a rate below 1 / (n + 1) with n recordings of the source, or fewer than three recordings."""
+    n, where = _n_source(training), training.clips[0].path.parent
     if n < FEWEST or rate < 1 / (n + 1):
         needed = max(FEWEST, int(np.ceil(1 / rate - 1e-9)) - 1)
         raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
 
 
-def n_source_recordings(training: TrainingSet) -> int:
+def _n_source(training: TrainingSet) -> int:
     """How many recordings of the source there are."""
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def held_out_folds(training: TrainingSet, rate: float, share: float) -> tuple[np.ndarray, int]:
-    """Which source clips are held out, round by round.
+def held_out_folds(training: TrainingSet, share: float) -> tuple[np.ndarray, int]:
+    """The round in which each clip is held out, -1 for target clips; and the number of rounds.
 
-    Hold out one fold of `share` if that is enough recordings for the rate; otherwise rotate three folds.
-
-    Returns
-    -------
-    folds : (n_clips,) int
-        The round in which a clip is held out; -1 for target clips, which are too few for that.
-    n_rounds : int
+    One fold of `share` is held out if it has a hundred recordings; otherwise each of three in turn.
     """
     n_folds = round(1 / share)
-    smallest = n_source_recordings(training) // n_folds  # whichever fold: it holds at least so many recordings
-    n_folds, n_rounds = (n_folds, 1) if 1 / (smallest + 1) <= rate else (ROTATED, ROTATED)
+    n_folds, n_rounds = (n_folds, 1) if _n_source(training) // n_folds >= ENOUGH else (ROTATED, ROTATED)
     return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
 
 
-def hold_out(
-    training: TrainingSet, rate: float, share: float, n_0: float, score: Callable[[TrainingSet, np.ndarray], Iterator[float]]
-) -> HeldOut | None:
+def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable) -> HeldOut | None:
     """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
 
     Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`
     makes of their mean and spread as many scores as there are of the source.
 
-    Parameters
-    ----------
-    training : TrainingSet
-    rate, share : float
-        See `held_out_folds`.
-    n_0 : float
-        See `like_target`.
-    score : callable
-        ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those
-        of the target clips of `rest`.
-
-    Returns
-    -------
-    HeldOut or None
-        None where the source has fewer than three recordings.
+    ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those of
+    the target clips of `rest`. None where the source has fewer than three recordings.
     """
-    if n_source_recordings(training) < FEWEST:
+    if _n_source(training) < FEWEST:
         return None
-    folds, n_rounds = held_out_folds(training, rate, share)
-    rounds = [np.flatnonzero(folds == i) for i in range(n_rounds)]
-    scores, target = [], None
+    folds, n_rounds = held_out_folds(training, share)
+    rounds, scores, target = [np.flatnonzero(folds == i) for i in range(n_rounds)], [], None
     for held in rounds:
         rest = training.without(np.isin(np.arange(len(folds)), held))
-        found = np.array(list(score(rest, held)))
-        scores.append(found[: len(held)])
-        target = (found[len(held) :], rest.recordings[rest.is_target]) if target is None else target
+        scored = np.array(list(score(rest, held)))
+        scores.append(scored[: len(held)])
+        target = (scored[len(held) :], rest.recordings[rest.is_target]) if target is None else target
     scores, recordings = np.concatenate(scores), training.recordings[np.concatenate(rounds)]
     n_source = len(np.unique(recordings))
     if training.is_target.any():
@@ -121,22 +83,10 @@ def hold_out(
 
 
 def like_target(source, source_recordings, target, target_recordings, n_0: float) -> np.ndarray:
-    """Source scores moved and stretched to the mean and spread of a new target recording's.
+    """Source scores (n_clips,) moved and stretched to the mean and spread of a new target recording's.
 
-    The shape is the source's, since ten recordings have no tail. Their variance is shrunk toward the source's as the target
-    scale of the kNN is, and grows by 1 / n for the mean's own error. Every recording weighs the same.
-
-    Parameters
-    ----------
-    source, target : (n_clips,) array
-        Scores of normal clips.
-    source_recordings, target_recordings : (n_clips,) int array
-    n_0 : float
-        Recordings' worth of source variance, >= 0.
-
-    Returns
-    -------
-    (n_source_clips,) array
+    The shape is the source's, since ten recordings have no tail. The target's variance is shrunk toward the source's, which
+    counts as `n_0` recordings, and grows by 1 / n for the mean's own error. Every recording weighs the same.
     """
     (mean, variance, _), (centre, own, n) = _moments(source, source_recordings), _moments(target, target_recordings)
     shrunk = (n * own + n_0 * variance) / (n + n_0) * (1 + 1 / n)
@@ -151,18 +101,9 @@ def _moments(scores, recordings):
 
 
 def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:
-    """Smallest threshold that a new normal recording's clips exceed with at most the requested rate.
+    """Smallest threshold that a new normal recording's clips exceed with at most this rate, 1 / (n_recordings + 1) or more.
 
     Every recording weighs the same, and one more, unseen, weighs on the side of the alarm.
-
-    Parameters
-    ----------
-    scores : (n_clips,)
-        Of held-out normal clips.
-    recordings : (n_clips,)
-        What each clip was cut from.
-    rate : float
-        At least 1 / (n_recordings + 1).
     """
     _, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
     order = np.argsort(scores)

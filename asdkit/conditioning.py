@@ -1,9 +1,5 @@
 """Far-conditioning: a Far-correlated nuisance subspace of the near embedding, attenuated by one scalar.
 
-A fitter (`fit_conditioner`) gathers statistics; a small frozen result (`FarConditioner`) is what is applied.
-
-Legend
-------
 near, far : (n_windows, dim) embeddings of the same windows, each z-scored by training normals.
 recordings : (n_windows,) integer id of the recording a window comes from.
 """
@@ -18,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class FarConditioner:
-    """``z' = z - alpha (z - mean) basis basis'``. The d x d matrix is never stored."""
+    """``z' = z - alpha (z - mean) basis basis'``."""
 
     mean: torch.Tensor  # (dim,)
     basis: torch.Tensor  # (dim, k), orthonormal columns
@@ -32,36 +28,15 @@ class FarConditioner:
 
     def removed_share(self, z: torch.Tensor) -> float:
         """Share of the variance of `z` that conditioning takes away, 0 to 1. Over-erasure shows here."""
-        total = (z - z.mean(0)).square().sum()
-        after = self(z)
-        left = (after - after.mean(0)).square().sum()
+        total, left = ((x - x.mean(0)).square().sum() for x in (z, self(z)))
         return max(0.0, float((total - left) / total.clamp(min=1e-30)))
 
 
-def fit_conditioner(
-    near: torch.Tensor,
-    far: torch.Tensor,
-    recordings: np.ndarray,
-    alpha: float,
-    rank: int,
-    control: str = "none",
-    seed: int = 0,
-) -> FarConditioner:
-    """Estimate the shared nuisance subspace from normal near/far pairs.
+def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str = "none", seed: int = 0) -> FarConditioner:
+    """Estimate the shared nuisance subspace from normal near/far pairs: left singular directions of their cross-covariance.
 
-    Parameters
-    ----------
-    near, far : (n_windows, dim)
-    recordings : (n_windows,) int
-    alpha : float
-        Share of the subspace removed, [0, 1].
-    rank : int
-        Number of directions: the left singular directions of the cross-covariance (PLS), orthonormalised.
-    control : {"none", "random", "near-pca", "other-recording"}
-        Negative controls of the same rank: a random subspace, the leading principal components of near alone, a far channel
-        taken from another recording.
-    seed : int
-        Of the random control and of other recordings.
+    In its place the control "random" has a random subspace of the same `rank`, "near-pca" the principal components of near
+    alone, and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
     """
     rng = np.random.default_rng(seed)
     rank = min(rank, near.shape[1], len(near))
@@ -77,14 +52,9 @@ def fit_conditioner(
 
 
 def shared_directions(near: torch.Tensor, far: torch.Tensor, subspace: str = "pls") -> tuple[torch.Tensor, torch.Tensor]:
-    """Near-side directions that covary (pls) or correlate (cca) with far, strongest first.
+    """Near-side directions (dim, dim) that covary (pls) or correlate (cca) with far, strongest first; their strengths (dim,).
 
-    Returns
-    -------
-    directions : (dim, dim)
-        For cca back in the coordinates of near, columns of length 1.
-    strengths : (dim,)
-        Singular values; canonical correlations for cca.
+    For cca the columns, of length 1, are in the coordinates of near again, and the strengths are canonical correlations.
     """
     x, y = near - near.mean(0), far - far.mean(0)
     if subspace == "cca":
@@ -105,12 +75,9 @@ def _whitener(x: torch.Tensor, ridge: float = 0.1) -> torch.Tensor:
 
 
 def other_recording(recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each window the index of a window of another recording (its own only where one recording is over half of all).
-
-    Recordings are laid out in random order and the list rotated by the size of the largest.
-    """
+    """For each window the index of a window of another recording (its own only where one recording is over half of all)."""
     ids, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
     order = np.argsort(rng.permutation(len(ids))[codes], kind="stable")
     partner = np.empty(len(order), dtype=int)
-    partner[order] = np.roll(order, counts.max())
+    partner[order] = np.roll(order, counts.max())  # recordings in random order, rotated by the size of the largest
     return partner

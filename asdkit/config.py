@@ -1,8 +1,7 @@
 """One frozen configuration: every choice the method leaves open, with its default, its meaning and its range.
 
-The defaults are the `asdkit` system. `Config.report()` is the literal reading of the technical report. A configuration is
-varied with `dataclasses.replace`, stored as JSON, and identified by its hash. The names of blocks and of back-ends of the kNN
-are those of `asdkit.blocks.BLOCKS` and `asdkit.knn.BACKENDS`, which are checked when something is fitted.
+The defaults are the `asdkit` system. A configuration is varied with `dataclasses.replace`, and identified by its
+hash. The names of blocks and back-ends, of `asdkit.blocks.BLOCKS` and `asdkit.knn.BACKENDS`, are checked when it is fitted.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -32,10 +30,8 @@ class Config:
     width: int = option(80, "frames in a window, a multiple of 8; 80 are 2.56 s", 8, 10_000)
     train_hop: int = option(40, "frames between training and bank windows", 1, MANY)
     test_hop: int = option(20, "frames between the windows of a scored clip", 1, MANY)
-
     # blocks
     blocks: tuple[str, ...] = option(("msm", "statistics", "texture", "ridge", "modulation"), "what makes the system, in order")
-
     # Far-conditioning
     conditioning: Literal["input", "subspace"] = option(
         "input", "what alpha acts on: input, near - alpha H far; subspace, the directions of the embedding that far shares"
@@ -46,7 +42,6 @@ class Config:
         "none", "negative control: far of another recording; H with its phase scrambled; two other subspaces"
     )
     cancel_penalty: float = option(1e-2, "ridge of H, a fraction of the mean far power", 0, MANY)
-
     # encoder: the masked spectrogram model, or the same network under another objective
     objective: Literal["msm", "autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos"] = option(
         "msm", "what the network is trained for, see `asdkit.objectives`"
@@ -55,12 +50,10 @@ class Config:
     steps: int = option(300, "gradient steps; 0 leaves the encoder untrained", 0, MANY)
     batch_size: int = option(32, "windows in a batch", 1, MANY)
     learning_rate: float = option(2e-3, "peak of a one-cycle schedule", 1e-12, 10)
-
     # log-mel ridge
     ridge_penalty: float = option(1e-2, "fraction of the mean variance of the far context", 0, MANY)
     context: int = option(2, "frames of far context on each side", 0, 100)
     ridge_folds: int = option(5, "folds of recordings whose residuals are out of fold", 2, 100)
-
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
     balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
@@ -72,16 +65,14 @@ class Config:
         "pooled", "pooled: descriptors are averaged over the windows of a clip, and clips compared; else how window scores are"
     )
     top: float = option(0.1, "share of the windows that aggregate top averages", 1e-9, 1)
-
     # decision
     false_alarm: float = option(0.1, "requested rate of false alarms on normal recordings", 1e-9, 1)
     holdout: float = option(0.2, "share of source recordings held out to calibrate", 0.01, 0.5)
-
     # computing
     threads: int = option(1, "threads of torch; floating-point sums depend on it. Machines run in parallel (`jobs`)", 1, 1024)
 
     def __post_init__(self):
-        hints = _hints()
+        hints = get_type_hints(Config)
         for each in fields(self):
             value, hint = getattr(self, each.name), hints[each.name]
             _check(each, value, hint)
@@ -101,20 +92,14 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict) -> Config:
-        """Defaults with `values` in their place; lists become tuples.
-
-        Raises
-        ------
-        InputError
-            On a name that is no option or a value outside its range.
-        """
+        """Defaults with `values` in their place; InputError on a name that is no option or a value outside its range."""
         if unknown := set(values) - {f.name for f in fields(cls)}:
             raise InputError(f"config: found option {', '.join(sorted(unknown))}; expected names of asdkit.Config")
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
     @classmethod
     def load(cls, path: str | Path) -> Config:
-        """Read a JSON file of options; those it does not name keep their defaults."""
+        """As `from_dict`, from a JSON file."""
         try:
             values = json.loads(Path(path).read_text())
         except (OSError, ValueError) as error:
@@ -140,11 +125,6 @@ _REPORT = dict(
     ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, msm_weight=1.0, backend="domain", k=3, n_0=10.0,
     aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
 )  # fmt: skip
-
-
-@lru_cache
-def _hints() -> dict:
-    return get_type_hints(Config)
 
 
 def _check(option, value, hint) -> None:

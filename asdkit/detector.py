@@ -2,16 +2,15 @@
 
 recordings -> spectra -> embedding and DSP blocks | Far-conditioning -> balance -> domain-conditional kNN -> file score.
 
-`fit` makes a `Detector` of one machine. A `Describer` does what stands left of the bar, `fit_scorer` what stands right of it;
-`fit_detector` joins them, and holds recordings out for the decision. Nothing here reads a test clip's label, domain or
-attributes: scoring is given samples.
+A `Describer` does what stands left of the bar, `fit_scorer` what stands right of it; `fit_detector` joins them, and holds
+recordings out for the decision. Nothing here reads a test clip's label, domain or attributes: scoring is given samples.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import (
+    BLOCKS,
     FITTERS,
     HOP,
     BandWhitening,
@@ -43,7 +43,7 @@ from asdkit.explain import Explainer, Explanation, fit_explainer
 from asdkit.knn import DomainKNN
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, Examples
-from asdkit.recordings import Clip, InputError, Reading, TrainingSet
+from asdkit.recordings import Clip, InputError, Reading, TrainingSet, wav_files
 from asdkit.recordings.intake import check_order, read_folder, segments, training_record
 from asdkit.recordings.reading import TWO_CHANNELS, near_of
 from asdkit.scorer import Scorer, fit_scorer
@@ -59,23 +59,11 @@ log = logging.getLogger("asdkit")
 Recordings = str | Path | Clip | Iterable[str | Path | Clip]
 
 
-# fitting
-
-
 class Describer:
     """Reads clips, learns from training clips, describes clips. `asdkit.experiments` has one that shares between systems.
 
-    Parameters
-    ----------
-    config : Config
-    seed : int
-        Of the networks' weights, the crops and the masks.
-    embed : callable, optional
-        Takes the place of the network, see `fit`.
-    others : tuple of tuples of Clip
-        Training clips of other machines, which the objectives of `asdkit.objectives.POOLED` tell apart.
-    progress : str
-        Label of the progress bars; none where it is empty.
+    `others` are the training clips of each other machine, for the objectives that tell machines apart; `progress` is the label
+    of the progress bars, none where it is empty; all else is as in `fit`.
     """
 
     def __init__(self, config: Config, seed: int = 0, embed: Callable | None = None, others=(), progress: str = ""):
@@ -83,9 +71,9 @@ class Describer:
         self.others = others if config.objective in POOLED else ()
         self.kept = {}
 
-    def bar(self, items: Iterable, what: str, total: int | None = None):
+    def bar(self, items: Iterable, what: str):
         """The items, with a progress bar where there is a label."""
-        return tqdm(items, f"{self.progress}: {what}", total, leave=False, disable=not self.progress)
+        return tqdm(items, f"{self.progress}: {what}", leave=False, disable=not self.progress)
 
     def spectra(self, clip: Clip) -> Spectra:
         """Spectra of a training clip, read once."""
@@ -109,8 +97,14 @@ class Describer:
         return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
 
     def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
-        """One block of one clip, (n_windows, dim)."""
-        return extractor.describe(self.spectra(clip), hop, [name])[name]
+        """One block of one clip, (n_windows, dim); one that learns nothing is described once, whatever is held out."""
+        key = name, clip.place, hop
+        if key in self.kept:
+            return self.kept[key]
+        block = extractor.describe(self.spectra(clip), hop, [name])[name]
+        if not BLOCKS[name].learned:
+            self.kept[key] = block
+        return block
 
     def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
         """All blocks of one clip."""
@@ -118,10 +112,7 @@ class Describer:
 
 
 def fit_detector(training: TrainingSet, describer: Describer, decide: bool = True) -> Detector:
-    """Fit one machine, and hold recordings out for its decisions, which takes one to three more fits.
-
-    Where the recordings cannot promise the configured rate, that is logged, and decisions at that rate are missing.
-    """
+    """Fit one machine and, to `decide`, hold recordings out; where they cannot promise the configured rate, that is logged."""
     config = describer.config
     torch.set_num_threads(config.threads)
     detector, _ = _fit(training, describer)
@@ -132,7 +123,7 @@ def fit_detector(training: TrainingSet, describer: Describer, decide: bool = Tru
     except InputError as error:
         log.warning("%s; there will be no decisions at this rate", error)
     score = partial(score_held_out, training, describer)
-    return replace(detector, held_out=hold_out(training, config.false_alarm, config.holdout, config.n_0, score))
+    return replace(detector, held_out=hold_out(training, config.holdout, config.n_0, score))
 
 
 def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[FeatureExtractor]]:
@@ -154,9 +145,6 @@ def score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSe
         yield detector.scorer(describer.blocks(detector.extractor, training.clips[i], hop))
     for i in np.flatnonzero(rest.is_target):
         yield detector.scorer(describer.blocks(own[i], rest.clips[i], hop), rest.recordings[i])
-
-
-# the front door
 
 
 @dataclass(frozen=True)
@@ -186,39 +174,23 @@ class Detector:
         return self.extractor.config
 
     def score(self, recordings: Recordings, false_alarm: float | None = None, progress: bool = True):
-        """Score recordings.
+        """Score WAV files of up to an hour, folders of them, or clips; of pairs of mono files the near ones are enough.
 
-        Parameters
-        ----------
-        recordings : path, Clip, or several
-            WAV files of up to an hour, or folders of them. Of pairs of mono files the near ones are enough.
-        false_alarm : float, optional
-            Rate of the decisions, see `threshold`.
-        progress : bool
-            Show a bar.
-
-        Returns
-        -------
-        table : DataFrame
-            file, score (higher: more anomalous), decision (1 anomaly, 0 normal, missing without a threshold), reason (why a
-            recording has no score; else empty). A row each.
+        Returns a DataFrame: file, score (higher: more anomalous), decision (1 anomaly, 0 normal, missing without a threshold;
+        at the rate `false_alarm`, see `threshold`), reason (why a recording has no score; else empty).
         """
         import pandas as pd
 
         limit = self.decision_threshold() if false_alarm is None else self.threshold(false_alarm)
         rows = [self.score_file(path, limit) for path in tqdm(self.files(recordings), "score", disable=not progress)]
-        table = pd.DataFrame([(str(r.file), r.score, r.decision, r.reason) for r in rows], columns=list(COLUMNS))
+        columns = [f.name for f in fields(FileResult)]
+        table = pd.DataFrame([(str(r.file), r.score, r.decision, r.reason) for r in rows], columns=columns)
         return table.astype({"score": float, "decision": "Int64"})
 
     def threshold(self, false_alarm: float | None = None) -> float:
-        """Score above which a recording is called an anomaly, for a rate of false alarms on normal recordings.
+        """Score above which a recording is an anomaly, for any rate of false alarms that the training recordings can promise.
 
-        Any rate that the recordings can promise, without fitting again; `config.false_alarm` by default.
-
-        Raises
-        ------
-        InputError
-            For a rate that they cannot promise.
+        `config.false_alarm` by default; InputError for a rate that they cannot promise.
         """
         if self.held_out is None:
             raise InputError("threshold: found no recordings held out, expected at least 3 in training, and decide=True")
@@ -232,17 +204,14 @@ class Detector:
             return None
 
     def explain(self, recording: str | Path | Clip) -> Explanation:
-        """When, in which bands and in which block a recording departs from healthy sound; ``.plot()`` draws it.
-
-        Raises
-        ------
-        InputError
-            For a recording that cannot be used.
-        """
+        """When, in which bands and in which block a recording departs from healthy sound; InputError if it cannot be used."""
         return self.explainer(list(self.segment_spectra(recording)), self.decision_threshold())
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder, whole or not at all; a model that is there is replaced."""
+        folder = Path(folder)
+        if folder.exists() and not (folder / "model.json").is_file():
+            raise InputError(f"{folder}: found something that is not a model, expected a new folder or a model to replace")
         encoder, own = self.extractor.learned.get("encoder"), self.extractor
         if encoder is not None and not isinstance(encoder.net, MSM):  # a callable: `load` is given it again
             own = replace(own, learned=own.learned | {"encoder": replace(encoder, net=None)})
@@ -259,8 +228,6 @@ class Detector:
             f"  {decision} {100 * config.false_alarm:g} % false alarms"
         )
 
-    # one recording at a time
-
     @cached_property
     def explainer(self) -> Explainer:
         """Made when it is first asked for."""
@@ -268,21 +235,13 @@ class Detector:
 
     def files(self, recordings: Recordings) -> list[Path | Clip]:
         """What is to be scored: the files of folders, each pair once by its near file."""
-        from asdkit.recordings import wav_files
-
         items = [recordings] if isinstance(recordings, str | Path | Clip) else recordings
         items = [item if isinstance(item, Clip) else Path(item) for item in items]
         files = list(chain.from_iterable(wav_files(i) if isinstance(i, Path) and i.is_dir() else [i] for i in items))
         return list(dict.fromkeys(near_of(f) for f in files)) if self.reading.pairs else files
 
     def segment_spectra(self, recording: str | Path | Clip) -> Iterator[tuple[float, Spectra]]:
-        """Where each segment of one recording begins (s), and its spectra, one after the other.
-
-        Raises
-        ------
-        InputError
-            A recording that cannot be used, or one of more than an hour.
-        """
+        """Where each segment of one recording begins (s), and its spectra; InputError for one that cannot be used."""
         is_clip = isinstance(recording, Clip)
         clips = (recording,) if is_clip else segments(Clip(Path(recording), reading=self.reading))
         if (seconds := clips[-1].segment[1] if clips[-1].segment and not is_clip else 0.0) > LONGEST_S:
@@ -308,47 +267,27 @@ class Detector:
         return FileResult(name, score, None if threshold is None else int(score > threshold))
 
 
-COLUMNS = ("file", "score", "decision", "reason")
-
-
 def fit(
-    recordings: Recordings,
-    config: Config | None = None,
-    *,
-    target: Recordings | None = None,
-    reading: Reading | None = None,
-    embed: Callable | None = None,
-    seed: int = 0,
-    decide: bool = True,
-    progress: bool = True,
-) -> Detector:
-    """Fit one machine on its normal recordings, and calibrate its decision.
+    recordings: Recordings, config: Config | None = None, *, target: Recordings | None = None, reading: Reading | None = None,
+    embed: Callable | None = None, seed: int = 0, decide: bool = True, progress: bool = True,
+) -> Detector:  # fmt: skip
+    """Fit one machine on its normal recordings, two or more, and calibrate its decision.
 
     Parameters
     ----------
     recordings : path, Clip, or several
         A folder of normal recordings in any names, or a machine's folder in the DCASE layout; files; or clips, whose `domain`
-        tells source from target and whose `recording` tells siblings.
-    config : Config, optional
-        ``Config()`` by default.
+        tells source from target and whose `recording` tells siblings. InputError for those that cannot be used.
     target : the same, optional
         A few normal recordings of another operating condition.
     reading : Reading, optional
         Which channel is near, and so on. Pairs of mono files are recognised.
     embed : callable, optional
-        (n_windows, 128, width) standardised log-mel windows, torch -> (n_windows, dim): takes the place of the masked
-        spectrogram model in the blocks ``msm``.
+        (n_windows, 128, width) whitened log-mel windows, torch -> (n_windows, dim), in place of the network.
     seed : int
         Of the networks' weights, the crops and the masks.
     decide : bool
         Calibrate the decision, which takes one to three more fits.
-    progress : bool
-        Show bars.
-
-    Raises
-    ------
-    InputError
-        With fewer than two recordings, or recordings that cannot be used.
     """
     clips = read_folder(recordings, reading)
     clips += read_folder(target, reading, "target") if target is not None else ()
@@ -361,18 +300,9 @@ def fit(
 
 
 def load(folder: str | Path, embed: Callable | None = None) -> Detector:
-    """Read a detector back. It is not believed before a second of noise gets a score.
+    """Read a detector back, with the `embed` that it was fitted with, if any; a window of test noise must get a score.
 
-    Parameters
-    ----------
-    folder : path
-    embed : callable, optional
-        The one that it was fitted with, if it was fitted with one.
-
-    Raises
-    ------
-    InputError
-        When the folder holds no model, one of another version, a damaged one, or one that needs `embed`.
+    InputError when the folder holds no model, one of another version, a damaged one, or one that needs `embed`.
     """
     tree, head = load_tree(folder, CLASSES, asdkit=__version__)
     if not isinstance(tree, dict) or "extractor" not in tree:
@@ -389,10 +319,12 @@ def load(folder: str | Path, embed: Callable | None = None) -> Detector:
 
 
 def _tried(detector: Detector, head: dict) -> Detector:
-    """The detector, if what it is made of fits together and a second of noise gets a score."""
+    """The detector, if what it is made of fits together and a window of noise gets a score."""
     config = check(detector.config)
     if config.hash() != head["config"] or config != detector.scorer.config:
         raise ValueError(f"found config {config.hash()}, expected {head['config']}")
+    if not (isinstance(detector.reading, Reading) and isinstance(detector.held_out, HeldOut | None)):
+        raise ValueError("found another reading or other held-out scores than those of a detector")
     noise = np.random.default_rng(0).normal(size=(2, (config.width - 1) * HOP)).astype(np.float32)
     score = detector.score_spectra([extract(0.1 * noise, config)])
     if not np.isfinite(score):

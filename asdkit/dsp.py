@@ -1,7 +1,5 @@
-"""DSP descriptors: far-context ridge residuals, temporal modulation and texture. No learning of weights by gradient.
+"""Cancelling far, and the DSP descriptors: far-context ridge residuals, temporal modulation and texture.
 
-Legend
-------
 near, far : STFTs (n_bins, n_frames) or log-mels (n_mels, n_frames) of the two channels.
 windows : (n_windows, n_bands, width). A descriptor is (n_windows, dim).
 """
@@ -11,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 
 from asdkit.spectrogram import power
@@ -21,8 +18,7 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
     """What of far is heard in near: one complex coefficient per frequency, ``H``.
 
     ``H = mean_t w near conj(far) / (mean_t w |far|^2 + penalty * mean_tf w |far|^2)``, each frame weighted by ``w``, one over
-    the power of near in it. Loud frames are the machine's own (clicks, bursts), and the far microphone hears them too:
-    unweighted, they would dominate the estimate, and H would remove the machine.
+    the power of near in it: loud frames are the machine's own, far hears them too, and unweighted H would remove the machine.
 
     Shape: (n_bins, n_frames) complex twice -> (n_bins,) complex.
     """
@@ -35,33 +31,15 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
 
 
 def cancel_far(near: torch.Tensor, far: torch.Tensor, alpha: float = 1.0, penalty: float = 1e-2) -> torch.Tensor:
-    """Far-conditioning of the input: ``near - alpha H far``, with the coefficients H of `transfer`.
+    """Far-conditioning of the input: ``near - alpha H far``, with H of `transfer` and `alpha` in [0, 1].
 
-    Parameters
-    ----------
-    near, far : (n_bins, n_frames) complex
-        STFTs of one clip.
-    alpha : float
-        Share of what is predicted from far that is removed, [0, 1]; 0 is near itself.
-    penalty : float
-        Ridge as a fraction of the mean far power over time and frequency, so that bins with no far sound are left alone.
-
-    Returns
-    -------
-    conditioned : (n_bins, n_frames) complex
-
-    Notes
-    -----
-    A far channel that is silent removes nothing.
+    Where far is silent nothing is removed. Shape: (n_bins, n_frames) complex twice -> the same.
     """
     return near if alpha == 0 else near - alpha * transfer(near, far, penalty)[:, None] * far
 
 
 def far_context(far: torch.Tensor, context: int) -> torch.Tensor:
-    """Stack each frame with its neighbours; edges repeat the first and the last frame.
-
-    Shape: (n_mels, n_frames) -> ((2 context + 1) n_mels, n_frames).
-    """
+    """Each frame with its neighbours. Shape: (n_mels, n_frames) -> ((2 context + 1) n_mels, n_frames)."""
     padded = torch.nn.functional.pad(far[None], (context, context), mode="replicate")[0]
     return torch.cat([padded[:, i : i + far.shape[1]] for i in range(2 * context + 1)])
 
@@ -83,11 +61,10 @@ class RidgeStatistics:
         return cls(x.shape[1], x.sum(1), y.sum(1), x @ x.T, x @ y.T)
 
     def __add__(self, other: RidgeStatistics) -> RidgeStatistics:
-        pairs = ((getattr(self, a), getattr(other, a)) for a in ("n", "x", "y", "xx", "xy"))
-        return RidgeStatistics(*(a + b for a, b in pairs))
+        return RidgeStatistics(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
 
     def solve(self, penalty: float) -> Ridge:
-        """Ridge regression with an intercept; `penalty` is a fraction of the mean variance of the context."""
+        """Regression with an intercept; `penalty` is a fraction of the mean variance of the context."""
         mean_x, mean_y = self.x / self.n, self.y / self.n
         cov_x = self.xx / self.n - mean_x[:, None] * mean_x
         cov_xy = self.xy / self.n - mean_x[:, None] * mean_y
@@ -114,24 +91,15 @@ def statistics(windows: torch.Tensor, with_p95: bool = False) -> torch.Tensor:
 
     Shape: (n_windows, n_bands, width) -> (n_windows, 2 n_bands or 3 n_bands).
     """
-    parts = [windows.mean(-1), windows.std(-1, correction=0)]
+    columns = [windows.mean(-1), windows.std(-1, correction=0)]
     if with_p95:
         rank = round(0.95 * (windows.shape[-1] - 1))  # of the sorted frames; no interpolation
-        parts.append(windows.topk(windows.shape[-1] - rank, dim=-1).values[..., -1])
-    return torch.cat(parts, dim=1)
+        columns.append(windows.topk(windows.shape[-1] - rank, dim=-1).values[..., -1])
+    return torch.cat(columns, dim=1)
 
 
 def modulation_bands(width: int, frame_rate: float, lowest: float = 0.4) -> list[tuple[int, int]]:
-    """Octave-like bands of modulation frequency, as [first, last) bins of a real FFT over a window.
-
-    Parameters
-    ----------
-    width : int
-        Frames in a window.
-    frame_rate : float
-        Frames per second, Hz.
-    lowest : float
-        Lower edge of the first band, Hz; at least one bin above the mean.
+    """Octave-like bands of modulation frequency from `lowest` (Hz), as [first, last) bins of a real FFT over `width` frames.
 
     >>> modulation_bands(80, 31.25)
     [(1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 41)]
@@ -146,8 +114,6 @@ def modulation_bands(width: int, frame_rate: float, lowest: float = 0.4) -> list
 def modulation(windows: torch.Tensor, frame_rate: float) -> torch.Tensor:
     """Temporal modulation: power of each band's log envelope in octave-like modulation bands, dB.
 
-    The envelope's mean is removed and a Hann window applied before the FFT over time.
-
     Shape: (n_windows, n_bands, width) -> (n_windows, n_bands * n_modulation_bands).
     """
     width = windows.shape[-1]
@@ -158,12 +124,11 @@ def modulation(windows: torch.Tensor, frame_rate: float) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _pooling(width: int, frame_rate: float) -> torch.Tensor:
-    pool = np.zeros((width // 2 + 1, 0), dtype=np.float32)
-    for first, last in modulation_bands(width, frame_rate):
-        column = np.zeros((len(pool), 1), dtype=np.float32)
-        column[first:last] = 1 / (last - first)
-        pool = np.hstack([pool, column])
-    return torch.from_numpy(pool)
+    bands = modulation_bands(width, frame_rate)
+    pool = torch.zeros(width // 2 + 1, len(bands))
+    for i, (first, last) in enumerate(bands):
+        pool[first:last, i] = 1 / (last - first)
+    return pool
 
 
 TEXTURE_SCALES = ((1, 2), (2, 1), (2, 2), (2, 4), (4, 2), (4, 4))  # bands, frames of a cell
@@ -175,16 +140,11 @@ def texture(windows: torch.Tensor) -> torch.Tensor:
 
     A window is averaged over cells of each scale; the mixed difference of four neighbouring cells (a Haar wavelet, diagonal)
     is blind to steady tones, to level and to clicks that are alike in all bands. Its mean magnitude over time is averaged in
-    16 bands.
-
-    Shape: (n_windows, n_bands, width) -> (n_windows, 6 * 16).
-
-    >>> texture(torch.zeros(3, 128, 80)).shape
-    torch.Size([3, 96])
+    16 bands. Shape: (n_windows, n_bands, width) -> (n_windows, 6 * 16).
     """
-    parts = []
+    columns = []
     for scale in TEXTURE_SCALES:
         cells = torch.nn.functional.avg_pool2d(windows[:, None], scale)
         mixed = cells[..., 1:, 1:] + cells[..., :-1, :-1] - cells[..., 1:, :-1] - cells[..., :-1, 1:]
-        parts.append(torch.nn.functional.adaptive_avg_pool1d(mixed.abs().mean(-1), TEXTURE_BANDS)[:, 0])
-    return torch.cat(parts, dim=1)
+        columns.append(torch.nn.functional.adaptive_avg_pool1d(mixed.abs().mean(-1), TEXTURE_BANDS)[:, 0])
+    return torch.cat(columns, dim=1)

@@ -1,14 +1,11 @@
-"""When in a recording, in which bands and in which block it departs from healthy sound. Nothing is plotted here.
+"""When in a recording, in which bands and in which block it departs from healthy sound.
 
-Legend
-------
 segments : [(start, spectra)], a recording as it is described: whole from 0 s, or segment after segment where it is long.
-window : 2.56 s of it. A moment belongs to the window whose centre is nearest, the ends of a recording to its first and last
-    window: an event is located to within a window.
-curves : {block: (n_windows,)}. The part of each window and block in the distance to the healthy recordings that are nearest
-    (`asdkit.scorer.Scorer.contributions`); summed over blocks and averaged over windows they are the file score.
-maps : {block: (n_bands, n_windows)}. The same by band, as a multiple of what healthy recordings have in that band. Blocks of
-    the network have none: an embedding has no bands.
+curves : {block: (n_windows,)}. The share of each window and block in the distance to the nearest healthy recordings
+    (`asdkit.scorer.Scorer.contributions`); summed over blocks and averaged over windows they are the file score. A moment
+    belongs to the window whose centre is nearest: an event is located to within a window.
+maps : {block: (n_bands, n_windows)}. The same by band, as a multiple of what healthy recordings have in that band;
+    the blocks of the network have none.
 """
 
 from __future__ import annotations
@@ -38,7 +35,7 @@ class Peak:
     start: float  # s
     end: float
     block: str
-    low: float  # Hz; NaN where no block has bands
+    low: float  # Hz; NaN where no block has bands, and band_block is empty
     high: float
     band_block: str
 
@@ -60,7 +57,7 @@ class Explanation:
     near: np.ndarray  # (n_mels, n_frames) log-mel, dB, evenly over the span
 
     def plot(self, title: str = ""):
-        """Draw it (a matplotlib Figure), see `asdkit.figures.anomaly_panels`."""
+        """Draw it: a matplotlib Figure."""
         import asdkit
 
         return asdkit.figures.anomaly_panels(self, title)
@@ -80,7 +77,7 @@ class Explanation:
 
     @property
     def share(self) -> dict[str, float]:
-        """Share of each block in what lies above the healthy level, 0 to 1; a block below it has none."""
+        """Share of each block in the sum of the levels above 0."""
         above = {name: max(level, 0.0) for name, level in self.levels.items()}
         total = sum(above.values())
         return {name: level / total if total > 0 else 0.0 for name, level in above.items()}
@@ -125,24 +122,15 @@ def sentence(explanation: Explanation) -> str:
     peak, threshold = explanation.peak, explanation.threshold
     if threshold is not None and explanation.score <= min(explanation.normal, threshold):
         return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
-    text = f"Most anomalous {_times(peak, explanation.span[1] - explanation.span[0])}"
+    whole = peak.end - peak.start > 0.95 * (explanation.span[1] - explanation.span[0])
+    when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
+    all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
+    bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
     if peak.band_block == peak.block:
-        text += f", {_frequencies(peak)}, in {peak.block}"
+        text = f"Most anomalous {when}, {bands}, in {peak.block}"
     else:
-        text += f", in {peak.block}" + (f"; {peak.band_block} departs {_frequencies(peak)}" if peak.band_block else "")
-    below = threshold is not None and explanation.score <= threshold
-    return text + (", but within the threshold." if below else ".")
-
-
-def _times(peak: Peak, duration: float) -> str:
-    whole = peak.end - peak.start > 0.95 * duration
-    return "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
-
-
-def _frequencies(peak: Peak) -> str:
-    if peak.high - peak.low > 0.75 * SAMPLE_RATE / 2:
-        return "in all bands"
-    return f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
+        text = f"Most anomalous {when}, in {peak.block}" + (f"; {peak.band_block} departs {bands}" if peak.band_block else "")
+    return text + ("." if threshold is None or explanation.score > threshold else ", but within the threshold.")
 
 
 @dataclass(frozen=True)
@@ -155,33 +143,25 @@ class Explainer:
     healthy: dict[str, np.ndarray]  # {block: (n_bands,)} what healthy recordings have in a band
 
     def __call__(self, segments: list[tuple[float, Spectra]], threshold: float | None = None) -> Explanation:
-        """Explain the score of one recording.
-
-        Parameters
-        ----------
-        segments : list of (float, Spectra)
-            Where each segment begins, s, and its spectra: ``[(0.0, read_spectra(clip, config))]`` for a clip.
-        threshold : float, optional
-            Of the decision.
-        """
+        """Explain the score of one recording: ``[(0.0, read_spectra(clip, config))]`` for a clip."""
         config = self.scorer.config
         blocks = self.extractor.describe_all((spectra for _, spectra in segments), config.test_hop)
         contributions = self.scorer.contributions(self.scorer.space(blocks))
         by_block = {name: contributions[:, where] for name, where in self.scorer.space.slices().items()}
         curves = {name: x.sum(1).numpy() for name, x in by_block.items()}
         best = torch.from_numpy(sum(curves.values())).topk(top_count(len(contributions), config.aggregate, config.top)).indices
-        bands = all_bands(self.scorer)
+        bands = _all_bands(self.scorer)
         return Explanation(
-            score=self.scorer(blocks), threshold=threshold, normal=self.normal, **time_axis(segments, config), curves=curves,
+            score=self.scorer(blocks), threshold=threshold, normal=self.normal, **_time_axis(segments, config), curves=curves,
             levels={name: float(c[best.numpy()].mean()) for name, c in curves.items()},
             bands={name: b.hz for name, b in bands.items()},
-            maps={name: (by_band(by_block[name], b) / self.healthy[name]).T for name, b in bands.items()},
+            maps={name: (_by_band(by_block[name], b) / self.healthy[name]).T for name, b in bands.items()},
             near=np.concatenate([spectra["near"].numpy() for _, spectra in segments], axis=1),
         )  # fmt: skip
 
 
-def time_axis(segments: list[tuple[float, Spectra]], config: Config) -> dict:
-    """Centres of the windows, their length, and from where to where the recording goes, s."""
+def _time_axis(segments: list[tuple[float, Spectra]], config: Config) -> dict:
+    """times, window and span of an `Explanation`."""
     frame, n_frames = HOP / SAMPLE_RATE, [spectra["near"].shape[1] for _, spectra in segments]
     starts = [start + frame * window_starts(n, config.width, config.test_hop) for (start, _), n in zip(segments, n_frames)]
     span = segments[0][0], segments[-1][0] + frame * (n_frames[-1] - 1)
@@ -194,18 +174,18 @@ def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
     rows = evenly_spaced(len(bank.bank), MAX_HEALTHY)
     each = [scorer.contributions(bank.bank[r : r + 1], bank.recordings[r : r + 1]) for r in rows]
     contributions = torch.cat(each).clamp(min=0)
-    for name, bands in all_bands(scorer).items():
-        healthy[name] = by_band(contributions[:, scorer.space.slices()[name]], bands).mean(0).clip(min=1e-6)
+    for name, bands in _all_bands(scorer).items():
+        healthy[name] = _by_band(contributions[:, scorer.space.slices()[name]], bands).mean(0).clip(min=1e-6)
     return Explainer(extractor, scorer, float(contributions.sum(1).median()), healthy)
 
 
-def all_bands(scorer: Scorer) -> dict[str, Bands]:
+def _all_bands(scorer: Scorer) -> dict[str, Bands]:
     """The bands of each block that has bands."""
     dims = {name: where.stop - where.start for name, where in scorer.space.slices().items()}
     bands = {name: block_bands(name, scorer.config, dim) for name, dim in dims.items()}
     return {name: b for name, b in bands.items() if len(b.hz)}
 
 
-def by_band(x: torch.Tensor, bands: Bands) -> np.ndarray:
+def _by_band(x: torch.Tensor, bands: Bands) -> np.ndarray:
     """Dimensions summed within bands. Shape: (n, dim) -> (n, n_bands)."""
     return x.new_zeros(len(x), len(bands.hz)).index_add_(1, torch.from_numpy(bands.index), x).numpy()

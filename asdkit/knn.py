@@ -1,7 +1,5 @@
 """Domain-conditional k-nearest-neighbour scores with target-domain shrinkage, and a single bank as the alternative.
 
-Legend
-------
 bank : (n_bank, dim) vectors of normal training clips, one a clip or one a window. x : (n, dim) vectors to score.
 recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a vector every vector of its own recording.
 is_target : (n_bank,) bool. S and T are the source and the target part of the bank.
@@ -21,19 +19,12 @@ MAX_QUERIES = 2000  # windows from which a median distance is read; more do not 
 
 
 def evenly_spaced(n: int, at_most: int) -> np.ndarray:
-    """Indices of at most so many of n things, the first and the last among them.
-
-    >>> evenly_spaced(10, 4).tolist()
-    [0, 3, 6, 9]
-    """
+    """Indices of at most so many of n things, the first and the last among them: 0, 3, 6, 9 are 4 of 10."""
     return np.unique(np.linspace(0, n - 1, min(n, at_most)).round().astype(int))
 
 
 def distances(x: torch.Tensor, y: torch.Tensor, y_squared: torch.Tensor | None = None) -> torch.Tensor:
-    """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m).
-
-    `y_squared`, (m,) the squared length of each y, saves computing it again.
-    """
+    """Euclidean distances; those within rounding of zero are zero, so that copies are. Shape: (n, dim), (m, dim) -> (n, m)."""
     total = x.square().sum(1)[:, None] + (y.square().sum(1) if y_squared is None else y_squared)
     squared = total - 2 * x @ y.T
     return squared.masked_fill_(squared <= 16 * torch.finfo(x.dtype).eps * total, 0).sqrt_()
@@ -49,8 +40,7 @@ def nearest_mean(d: torch.Tensor, k: int) -> torch.Tensor:
 
 def leave_out(d: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
     """Distances with those between windows of one recording set to infinity."""
-    same = torch.from_numpy(rows[:, None] == columns[None])
-    return d.masked_fill(same, torch.inf)
+    return d.masked_fill(torch.from_numpy(rows[:, None] == columns[None]), torch.inf)
 
 
 def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) -> torch.Tensor:
@@ -58,9 +48,8 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     rows = evenly_spaced(len(bank), MAX_QUERIES)
     batches = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
     squared = bank.square().sum(1)
-    return torch.cat(
-        [nearest_mean(leave_out(distances(bank[r], bank, squared), recordings[r], recordings), k) for r in batches]
-    )
+    others = (leave_out(distances(bank[r], bank, squared), recordings[r], recordings) for r in batches)
+    return torch.cat([nearest_mean(d, k) for d in others])
 
 
 def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
@@ -73,9 +62,7 @@ def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
 
 def shrink(s_target: float, n_target: int, s_source: float, n_0: float) -> float:
     """Target scale pulled toward the source scale: ``(n_T s_T + n_0 s_S) / (n_T + n_0)``, counted in recordings."""
-    if np.isnan(s_target):
-        return s_source
-    return (n_target * s_target + n_0 * s_source) / (n_target + n_0)
+    return s_source if np.isnan(s_target) else (n_target * s_target + n_0 * s_source) / (n_target + n_0)
 
 
 @dataclass(frozen=True)
@@ -105,13 +92,9 @@ class DomainKNN:
         return BACKENDS[self.backend](self, self.distances(x, None if recording is None else np.full(len(x), recording)))
 
     def neighbours(self, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a score is made of: the neighbours of each row of distances, and their weights.
+        """What a score is made of: the neighbours of each row of distances (n, k), and their weights (n, k).
 
-        Returns
-        -------
-        index : (n, k) int
-        weight : (n, k)
-            A score is the sum of weight times distance; 0 where there are fewer neighbours.
+        A score is the sum of weight times distance; a weight is 0 where there are fewer neighbours.
         """
         scale = torch.ones(len(d))
         if self.backend == "domain":
@@ -130,13 +113,9 @@ def _domain(knn: DomainKNN, d):
     return torch.minimum(source / knn.s_source, target / knn.s_target)
 
 
-def _pooled(knn: DomainKNN, d):
-    return nearest_mean(d, knn.k)
-
-
 BACKENDS = {
     "domain": _domain,  # min(d_S / s_S, d_T / s_T')
-    "pooled": _pooled,  # one bank
+    "pooled": lambda knn, d: nearest_mean(d, knn.k),  # one bank
 }
 
 
@@ -147,20 +126,10 @@ def check_backend(name: str) -> None:
 
 
 def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
-    """Scales of the two banks, from training clips alone.
+    """A bank of training clips and the scales of its two domains; one bank where all are of one domain.
 
-    Parameters
-    ----------
-    bank : (n_bank, dim) float tensor
-    recordings : (n_bank,) int array
-    is_target : (n_bank,) bool array
-        All False is a normal case: one bank.
-    k : int
-        Neighbours, 1 to 3 in the report; fewer where a bank holds fewer.
-    n_0 : float
-        Recordings' worth of source scale in the target scale, >= 0.
-    backend : str
-        A key of `BACKENDS`.
+    `k` neighbours, fewer where a bank holds fewer; `n_0` recordings' worth of source scale in the target scale, 0 or more;
+    `backend` is a key of `BACKENDS`.
     """
     if not is_target.any() or is_target.all():
         is_target = np.zeros(len(bank), dtype=bool)

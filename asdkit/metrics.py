@@ -1,15 +1,12 @@
-"""The official metric of DCASE Task 2 and its bootstrap intervals.
+"""The official metric of DCASE Task 2 (Dohi et al., arXiv 2305.07828, section 3.2) and its bootstrap intervals.
 
-Conventions
------------
-scores : (n_clips,) float, finite; higher is more anomalous. Only their order matters.
-labels : (n_clips,) 0 normal, 1 anomaly.
-domains : (n_clips,) "source" or "target".
-recordings : (n_clips,) the session a clip was cut from; clips of one recording are resampled together.
-boots : (n_resamples, 3) auc_source, auc_target, pauc of one machine per resample, see `bootstrap`.
+scores : (n_clips,) float, finite; higher is more anomalous. labels : (n_clips,) 0 normal, 1 anomaly.
+domains : (n_clips,) "source" or "target". recordings : (n_clips,) the session a clip was cut from.
+weights : (n_clips,) or (n_weightings, n_clips) multiplicity of each clip, 0 or more; a metric is then (n_weightings,).
+boots : (n_resamples, 3) auc_source, auc_target, pauc of one machine per resample.
 
-All values are fractions in [0, 1]; 0.5 is chance. A machine tested in one domain has no normals in the other: that
-domain's AUC is NaN, and Omega skips it.
+All values are fractions; 0.5 is chance. A domain without normal clips has the AUC NaN, which Omega skips. Arguments that do not
+fit this raise ValueError.
 """
 
 from __future__ import annotations
@@ -23,20 +20,11 @@ DOMAINS = ("source", "target")
 
 
 def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Check scores, labels and domains of one machine's test clips; return them as arrays.
-
-    Raises
-    ------
-    ValueError
-        Lengths that differ, scores that are not finite, labels other than 0 and 1, domains other than source and
-        target, or clips of one label only.
-    """
+    """Check scores, labels and domains of one machine's test clips, which must be of both labels; return them as arrays."""
     scores, labels, domains = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(domains)
     if scores.ndim != 1 or not scores.shape == labels.shape == domains.shape:
-        raise ValueError(
-            f"found shapes {scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains; "
-            "expected (n_clips,) three times"
-        )
+        shapes = f"{scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains"
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
     if bad := np.count_nonzero(~np.isfinite(scores)):
         raise ValueError(f"found {bad} of {len(scores)} scores that are not finite; expected numbers")
     if not np.isin(labels, (0, 1)).all():
@@ -55,29 +43,12 @@ def _some(values) -> str:
 
 
 def auc_source(scores, labels, domains, weights=None):
-    """AUC of the source domain's normals against the anomalies of *both* domains.
-
-    Parameters
-    ----------
-    scores, labels, domains : (n_clips,)
-        See the conventions above.
-    weights : (n_clips,) or (n_weightings, n_clips), optional
-        Non-negative multiplicity of each clip; weight 2 equals listing the clip twice.
-
-    Returns
-    -------
-    float or (n_weightings,) float64
-        In [0, 1]; NaN without source normals.
-
-    References
-    ----------
-    Official evaluation of DCASE Task 2 since 2023 (Dohi et al., arXiv 2305.07828, section 3.2).
-    """
+    """AUC of the source domain's normals against the anomalies of *both* domains."""
     return _domain_auc("source", scores, labels, domains, weights)
 
 
 def auc_target(scores, labels, domains, weights=None):
-    """AUC of the target domain's normals against the anomalies of *both* domains; parameters as in `auc_source`."""
+    """AUC of the target domain's normals against the anomalies of *both* domains."""
     return _domain_auc("target", scores, labels, domains, weights)
 
 
@@ -88,23 +59,9 @@ def _domain_auc(domain, scores, labels, domains, weights):
 
 
 def pauc(scores, labels, domains, max_fpr: float = 0.1, weights=None):
-    """Partial AUC over all clips of both domains, for false-positive rates up to `max_fpr`, McClish-standardised.
+    """Partial AUC over all clips of both domains, for false-positive rates up to `max_fpr`, in (0, 1].
 
-    Parameters
-    ----------
-    scores, labels, domains, weights
-        As in `auc_source`.
-    max_fpr : float
-        In (0, 1]; 1 is the full AUC.
-
-    Returns
-    -------
-    float or (n_weightings,) float64
-        1 perfect, 0.5 chance; equal to ``sklearn.metrics.roc_auc_score(max_fpr=max_fpr)``.
-
-    References
-    ----------
-    McClish, Analyzing a portion of the ROC curve, Medical Decision Making 9 (1989).
+    Standardised as by McClish (Medical Decision Making 9, 1989): 1 is perfect, 0.5 chance.
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"found max_fpr {max_fpr}; expected a rate in (0, 1]")
@@ -121,7 +78,7 @@ def _checked_weights(weights, n_clips: int) -> np.ndarray:
     return weights
 
 
-def _roc(scores, labels, weights) -> tuple[np.ndarray, np.ndarray]:
+def _roc(scores, labels, weights) -> list[np.ndarray]:
     """False- and true-positive rates, each (..., 1 + n_distinct_scores), from (0, 0) to (1, 1)."""
     order = np.argsort(-scores)
     ranked = scores[order]
@@ -133,7 +90,7 @@ def _roc(scores, labels, weights) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(invalid="ignore"):  # no normals in this domain: NaN
             counts = counts / counts[..., -1:]
         rates.append(np.concatenate([np.zeros_like(counts[..., :1]), counts], axis=-1))
-    return rates[0], rates[1]
+    return rates
 
 
 def _standardised_area(scores, labels, weights, max_fpr: float):
@@ -149,19 +106,7 @@ def _standardised_area(scores, labels, weights, max_fpr: float):
 
 
 def omega(values, axis: int | None = None):
-    """Harmonic mean, the official summary of AUCs and pAUCs of one or more machines.
-
-    Parameters
-    ----------
-    values : array_like
-        Fractions in [0, 1]. NaN is skipped: a domain that was not tested.
-    axis : int, optional
-        Axis to reduce; all of them by default.
-
-    Returns
-    -------
-    float or ndarray
-        0 where any value is 0; NaN where there is nothing to average.
+    """Harmonic mean over `axis`, the official summary of AUCs and pAUCs; NaN is skipped, and left where nothing else is.
 
     >>> round(omega([0.5, 1.0, float("nan")]), 4)
     0.6667
@@ -176,42 +121,21 @@ def omega(values, axis: int | None = None):
 
 
 def evaluate(scores, labels, domains) -> dict[str, float]:
-    """The official numbers of one machine.
-
-    Returns
-    -------
-    dict
-        ``auc_source``, ``auc_target``, ``pauc`` and ``omega``, their harmonic mean; fractions.
-
-    Raises
-    ------
-    ValueError
-        See `validate`.
-    """
-    values = {
-        "auc_source": auc_source(scores, labels, domains),
-        "auc_target": auc_target(scores, labels, domains),
-        "pauc": pauc(scores, labels, domains),
-    }
-    return values | {"omega": omega(list(values.values()))}
+    """``auc_source``, ``auc_target``, ``pauc`` of one machine, and ``omega``, their harmonic mean."""
+    values = [metric(scores, labels, domains) for metric in (auc_source, auc_target, pauc)]
+    return dict(zip(METRICS, values)) | {"omega": omega(values)}
 
 
 def resample_recordings(labels, domains, recordings, n_resamples: int = 1000, seed=0) -> np.ndarray:
-    """Draw recordings with replacement within each (label, domain).
+    """Draw recordings with replacement within each (label, domain): weights (n_resamples, n_clips).
 
-    Every stratum keeps its number of recordings, and so its presence, in every resample; its number of clips varies
-    where recordings hold different numbers of clips. A stratum of one recording does not vary at all: no interval can
-    tell what another recording would have given.
-
-    Returns
-    -------
-    weights : (n_resamples, n_clips) int64
-        How often each clip is in each resample.
+    Every stratum keeps its number of recordings. One of a single recording does not vary: no interval can tell what another
+    recording would have given.
     """
     labels, domains, recordings = np.asarray(labels), np.asarray(domains), np.asarray(recordings)
     if not labels.shape == domains.shape == recordings.shape:
-        found = f"{labels.shape} of labels, {domains.shape} of domains, {recordings.shape} of recordings"
-        raise ValueError(f"found shapes {found}; expected (n_clips,) three times")
+        shapes = f"{labels.shape} of labels, {domains.shape} of domains, {recordings.shape} of recordings"
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
     rng = np.random.default_rng(seed)
     weights = np.zeros((n_resamples, len(labels)), dtype=np.int64)
     for label, domain in sorted(set(zip(labels.tolist(), domains.tolist()))):
@@ -223,25 +147,10 @@ def resample_recordings(labels, domains, recordings, n_resamples: int = 1000, se
 
 
 def bootstrap(scores, labels, domains, recordings, n_resamples: int = 1000, seed=0) -> np.ndarray:
-    """The metric of one machine on resampled recordings.
+    """The metric of one machine on resampled recordings: (n_resamples, 3) auc_source, auc_target, pauc.
 
-    The draws depend on `labels`, `domains`, `recordings`, `n_resamples` and `seed`, not on the scores: two systems
-    bootstrapped on the same clips with the same arguments are *paired*, resample by resample.
-
-    Parameters
-    ----------
-    scores, labels, domains, recordings : (n_clips,)
-        See the conventions above.
-    n_resamples : int
-        1000 gives 95 % limits to about a tenth of the interval's width.
-    seed : int or sequence of int
-        Give each machine its own, such as ``(0, index)``: with one seed, machines of the same layout would share their
-        draws, and their errors would no longer average out.
-
-    Returns
-    -------
-    boots : (n_resamples, 3) float64
-        auc_source, auc_target, pauc.
+    The draws do not depend on the scores: two systems on the same clips with the same arguments are *paired*. Give each machine
+    a seed of its own, such as ``(0, index)``: with one for all, machines of the same layout would share their draws.
     """
     scores, labels, domains = validate(scores, labels, domains)
     weights = resample_recordings(labels, domains, recordings, n_resamples, seed)
@@ -250,35 +159,15 @@ def bootstrap(scores, labels, domains, recordings, n_resamples: int = 1000, seed
 
 
 def omega_samples(boots: Sequence[np.ndarray]) -> np.ndarray:
-    """Official Omega over machines, per resample.
-
-    Parameters
-    ----------
-    boots : list of (n_resamples, 3)
-        One array per machine.
-
-    Returns
-    -------
-    samples : (n_resamples,) float64
-    """
+    """Official Omega over machines, per resample. Shape: a (n_resamples, 3) for each machine -> (n_resamples,)."""
     return omega(np.concatenate(boots, axis=1), axis=1)
 
 
 def interval(samples, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrap samples.
+    """Percentile interval of bootstrap samples (n_resamples,), `level` in (0, 1).
 
     Somewhat too narrow: for an AUC of 0.76 and 12 to 50 recordings in a stratum, a nominal 95 % covered 91 to 93 % in
     simulation. State the number of recordings.
-
-    Parameters
-    ----------
-    samples : (n_resamples,)
-    level : float
-        In (0, 1).
-
-    Returns
-    -------
-    lo, hi : float
     """
     if not 0 < level < 1:
         raise ValueError(f"found the level {level}; expected a fraction in (0, 1)")
@@ -287,52 +176,26 @@ def interval(samples, level: float = 0.95) -> tuple[float, float]:
 
 
 def paired_difference(points_a, points_b, boots_a, boots_b, level: float = 0.95) -> tuple[float, float, float]:
-    """System a minus system b: arithmetic mean over machines of the difference of their Omegas.
+    """System a minus system b: mean over machines of the difference of their Omegas, and its interval.
 
-    Parameters
-    ----------
-    points_a, points_b : (n_machines, 3)
-        auc_source, auc_target, pauc on the clips as they are; machines in one order.
-    boots_a, boots_b : list of (n_resamples, 3)
-        `bootstrap` of the same machines, with the same arguments but for the scores.
-    level : float
-        In (0, 1).
-
-    Returns
-    -------
-    difference, lo, hi : float
-        Above 0 where a is better. The interval says how the difference varies with the recordings of *these* machines,
-        not with other machines.
+    `points`, (n_machines, 3), are the metrics on the clips as they are, `boots` the `bootstrap` of each machine, with the same
+    arguments but for the scores. The interval is over the recordings of *these* machines, not over other machines.
     """
     shapes_a, shapes_b = [np.shape(b) for b in boots_a], [np.shape(b) for b in boots_b]
     if shapes_a != shapes_b or not len(points_a) == len(points_b) == len(boots_a):
-        raise ValueError(
-            f"found {len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}; "
-            "expected both systems on the same machines and resamples"
-        )
+        both = f"{len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}"
+        raise ValueError(f"found {both}; expected both systems on the same machines and resamples")
     difference = (omega(points_a, axis=1) - omega(points_b, axis=1)).mean()
     samples = np.mean([omega(a, axis=1) - omega(b, axis=1) for a, b in zip(boots_a, boots_b)], axis=0)
     return float(difference), *interval(samples, level)
 
 
 def false_alarm_rate(decisions, labels) -> float:
-    """Share of the normal clips that were decided to be anomalous.
-
-    Parameters
-    ----------
-    decisions : (n_clips,) bool or 0/1
-        1 where a clip was called an anomaly.
-    labels : (n_clips,) 0/1
-
-    Raises
-    ------
-    ValueError
-        Lengths that differ, decisions other than 0 and 1, or no normal clip.
-    """
+    """Share of the normal clips, of which there must be one, with the decision 1. Shape: (n_clips,) of 0 and 1, twice."""
     decisions, labels = np.asarray(decisions), np.asarray(labels)
     if decisions.ndim != 1 or decisions.shape != labels.shape:
-        found = f"{decisions.shape} of decisions, {labels.shape} of labels"
-        raise ValueError(f"found shapes {found}; expected (n_clips,) twice")
+        shapes = f"{decisions.shape} of decisions, {labels.shape} of labels"
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) twice")
     if not np.isin(decisions, (0, 1)).all():
         raise ValueError(f"found decisions {_some(decisions)}; expected 0 and 1")
     if not (labels == 0).any():

@@ -1,7 +1,7 @@
 """Other training objectives over the encoder of the masked spectrogram model, for the invariance trap.
 
-The same encoder from the same initial weights, the same crops, steps, batch size and learning rate; what is asked of the
-embedding differs. The result is an `asdkit.msm.MSM` whose `embed` is scored by the same pipeline; `Config.objective` names one:
+The same encoder from the same initial weights, the same crops, steps, batch size and learning rate; `Config.objective` names
+what is asked of its embedding:
 
 msm                  restore hidden patches (`asdkit.training.Masked`)
 autoencoder          restore the window through the bottleneck, nothing hidden
@@ -10,13 +10,9 @@ machine-id           tell machines and their attributes apart: softmax, one netw
 pseudo-cluster       tell k-means clusters of one machine's clips apart: angular margin (ArcFace; Deng et al., CVPR 2019)
 sub-cluster-adacos   as machine-id, with sub-cluster AdaCos and mixup (Wilkinghoff, IJCNN 2021)
 
-Every machine is standardised by its own training statistics, whatever the objective: the encoder reads the same windows. The
-constants below are fixed beforehand and tuned on nothing.
+Every machine is standardised by its own training statistics. The constants are fixed beforehand and tuned on nothing.
 
-Legend
-------
-embedding : (batch, dim) bottleneck vectors. targets : (batch, n_classes) class weights that sum to 1, one-hot without mixup.
-cosines : (batch, n_classes) or (batch, n_classes * SUB_CLUSTERS), between embeddings and class centres.
+embedding : (batch, dim). targets : (batch, n_classes) class weights that sum to 1, one-hot without mixup.
 """
 
 from __future__ import annotations
@@ -47,24 +43,12 @@ SUB_CLUSTERS = 16  # centres of one class
 
 @dataclass(frozen=True)
 class Examples:
-    """What a network sees of one machine's training clips; one entry a clip.
+    """What a network sees of one machine's training clips; one entry a clip."""
 
-    Parameters
-    ----------
-    name : str
-        Of the machine; no two alike.
-    spectrograms : sequence of (n_mels, n_frames)
-        Standardised log-mels of near.
-    far : sequence of (n_mels, n_frames)
-        The same clips' far channel; for "far-to-near" only.
-    classes : sequence of str
-        Section and attributes.
-    """
-
-    name: str
-    spectrograms: Sequence[torch.Tensor]
-    far: Sequence[torch.Tensor] = ()
-    classes: Sequence[str] = ()
+    name: str  # of the machine; no two alike
+    spectrograms: Sequence[torch.Tensor]  # (n_mels, n_frames) standardised log-mels
+    far: Sequence[torch.Tensor] = ()  # the same of the far channel; for "far-to-near" only
+    classes: Sequence[str] = ()  # see `class_name`
 
 
 def class_name(clip: Clip) -> str:
@@ -75,31 +59,10 @@ def class_name(clip: Clip) -> str:
 def train_objective(
     machines: Sequence[Examples], config: Config, seed: int, description: str = "", watch: Watch | None = None
 ) -> tuple[MSM, list[float]]:
-    """Train one network under ``config.objective``.
+    """Train one network under ``config.objective``; returned as by `asdkit.training.train_encoder`.
 
-    Parameters
-    ----------
-    machines : sequence of Examples
-        The machine that will be scored, then others, which only the `POOLED` objectives look at. Their network depends on the
-        set of machines, not on which is first.
-    config : Config
-    seed : int
-        Of weights, crops, masks, clusters and mixup.
-    description : str
-        Of the progress bar; none by default.
-    watch : callable, optional
-        Looks at the network during the training; see `asdkit.training`.
-
-    Returns
-    -------
-    model : MSM
-        In evaluation mode, BatchNorm calibrated on unmasked, unmixed windows of near, on the CPU.
-    losses : list of float
-
-    Raises
-    ------
-    InputError
-        When there is one class only.
+    `machines` are the one that will be scored, then others, which only the `POOLED` objectives look at; their network depends
+    on the set of machines, not on which is first. InputError where there is one class only.
     """
     if config.objective in POOLED:
         crops, criterion = classify_machines(sorted(machines, key=lambda m: m.name), config, seed)
@@ -115,7 +78,7 @@ def _own_objective(machine: Examples, crops: Crops, config: Config, seed: int):
         return lambda: FarToNear(crops, machine.far)
     if config.objective == "pseudo-cluster":
         labels = pseudo_labels(machine.spectrograms, CLUSTERS, seed)
-        n = n_classes(labels, config)
+        n = _n_classes(labels, config)
         return lambda: Classification(ArcFace(DIM, n), labels, n)
     return lambda: Masked(config.mask_ratio if config.objective == "msm" else 0.0, seed)
 
@@ -124,7 +87,7 @@ def classify_machines(machines: Sequence[Examples], config: Config, seed: int):
     """Crops of all machines, each machine as often, and the maker of a classifier of their classes."""
     names = [f"{i} {c}" for i, machine in enumerate(machines) for c in machine.classes]
     labels = np.unique(names, return_inverse=True)[1]
-    n, counts = n_classes(labels, config), [len(m.spectrograms) for m in machines]
+    n, counts = _n_classes(labels, config), [len(m.spectrograms) for m in machines]
     weights = np.repeat([1 / (len(machines) * count) for count in counts], counts)
     crops = Crops([s for m in machines for s in m.spectrograms], config, seed, weights)
     if config.objective == "machine-id":
@@ -133,8 +96,7 @@ def classify_machines(machines: Sequence[Examples], config: Config, seed: int):
     return crops, lambda: Classification(SubClusterAdaCos(DIM, n), labels, n, generator)
 
 
-def n_classes(labels: np.ndarray, config: Config) -> int:
-    """How many there are; one is refused."""
+def _n_classes(labels: np.ndarray, config: Config) -> int:
     if (n := int(labels.max()) + 1) < 2:
         expected = "machines, or attributes in training file names" if config.objective in POOLED else "clips that differ"
         raise InputError(f"objective {config.objective}: found 1 class, expected several {expected}")
@@ -142,13 +104,7 @@ def n_classes(labels: np.ndarray, config: Config) -> int:
 
 
 def pseudo_labels(spectrograms: Sequence[torch.Tensor], n_clusters: int, seed: int) -> np.ndarray:
-    """k-means clusters of whole spectrograms, by mean and standard deviation of each band over time.
-
-    Returns
-    -------
-    labels : (n_spectrograms,) int
-        0 to at most `n_clusters` - 1.
-    """
+    """k-means clusters, (n_spectrograms,) from 0 to at most `n_clusters` - 1, by mean and standard deviation of each band."""
     from sklearn.cluster import KMeans
 
     features = torch.cat([statistics(s[None]) for s in spectrograms]).double().numpy()
@@ -158,10 +114,7 @@ def pseudo_labels(spectrograms: Sequence[torch.Tensor], n_clusters: int, seed: i
 
 
 class FarToNear(nn.Module):
-    """Denoising: likelihood of the near window given the far window of the same frames.
-
-    The encoder is scored, and its BatchNorm calibrated, on the channel that it was asked for, not on far.
-    """
+    """Denoising: likelihood of the near window given the far window of the same frames, which only the training sees."""
 
     def __init__(self, crops: Crops, far: Sequence[torch.Tensor]):
         super().__init__()
@@ -175,18 +128,7 @@ class FarToNear(nn.Module):
 
 
 class Classification(nn.Module):
-    """Cross-entropy of a head on the bottleneck embedding.
-
-    Parameters
-    ----------
-    head : Module
-        ``head(embedding, targets)`` -> log-probabilities (batch, n_classes).
-    labels : (n_spectrograms,) int
-    n : int
-        Classes.
-    generator : torch.Generator, optional
-        Of mixup; without it nothing is mixed.
-    """
+    """Cross-entropy of a head on the embedding; `labels` (n_spectrograms,), `n` classes, mixed where there is a `generator`."""
 
     def __init__(self, head: nn.Module, labels: np.ndarray, n: int, generator: torch.Generator | None = None):
         super().__init__()
@@ -202,15 +144,7 @@ class Classification(nn.Module):
 
 
 def mixup(x: torch.Tensor, targets: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix each window and its targets with those of another: the batch in reverse order (Zhang et al., ICLR 2018).
-
-    Parameters
-    ----------
-    x : (batch, n_mels, width)
-    targets : (batch, n_classes)
-    share : (batch,)
-        Of the window itself, 0 to 1; drawn uniformly in training.
-    """
+    """Mix each window, with a `share` (batch,), and its targets with another: the batch reversed (Zhang et al., ICLR 2018)."""
     wide, flat = share[:, None, None], share[:, None]
     return wide * x + (1 - wide) * x.flip(0), flat * targets + (1 - flat) * targets.flip(0)
 
@@ -232,71 +166,48 @@ class ArcFace(nn.Module):
 
     def __init__(self, dim: int, n: int):
         super().__init__()
-        self.centres = new_centres(n, dim)
+        self.centres = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n, dim)))
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
         return (SCALE * angular_margin(cosines(embedding, self.centres), targets)).log_softmax(1)
 
 
-def new_centres(n: int, dim: int) -> nn.Parameter:
-    """(n, dim), drawn from the global generator."""
-    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(n, dim)))
-
-
 def cosines(embedding: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """Cosine of every embedding with every centre: (batch, dim) and (n, dim) -> (batch, n)."""
+    """Cosine of every embedding with every centre. Shape: (batch, dim), (n, dim) -> (batch, n)."""
     return F.normalize(embedding, dim=1) @ F.normalize(centres, dim=1).T
 
 
-def angle(cosine: torch.Tensor) -> torch.Tensor:
+def _angle(cosine: torch.Tensor) -> torch.Tensor:
     """Radians; the gradient stays finite at 0 and pi."""
     return cosine.clamp(-1 + 1e-6, 1 - 1e-6).acos()
 
 
 def angular_margin(cosine: torch.Tensor, targets: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:
     """``cos(angle + margin)`` for the true class; linear past ``angle = pi - margin``, where the cosine would turn back."""
-    harder = torch.where(cosine > -math.cos(margin), (angle(cosine) + margin).cos(), cosine - margin * math.sin(margin))
+    harder = torch.where(cosine > -math.cos(margin), (_angle(cosine) + margin).cos(), cosine - margin * math.sin(margin))
     return cosine + targets * (harder - cosine)
 
 
 class SubClusterAdaCos(nn.Module):
     """Adaptively scaled cosine softmax with several centres a class (Wilkinghoff, IJCNN 2021).
 
-    The probability of a class is the sum over its centres. In training the scale follows the batch (`adapted_scale`), starting
-    from ``sqrt(2) log(n_centres - 1)``; with one centre a class this is AdaCos (Zhang et al., CVPR 2019), but that the sum
-    under the logarithm includes the true class, as in the published code of the sub-cluster version.
+    The probability of a class is the sum over its centres. In training the scale follows the batch, from
+    ``sqrt(2) log(n_centres - 1)``: the scale at which its probabilities are most sensitive to the angle,
+    ``log B / cos(min(pi / 4, median angle))``. ``B`` is the mean over the batch of the sum over all centres, the true class's
+    included as in the published code, of ``exp(scale cosine)``; the angle is that to the nearest centre of a window's class.
     """
 
     def __init__(self, dim: int, n: int, n_centres: int = SUB_CLUSTERS):
         super().__init__()
-        self.centres, self.grid = new_centres(n * n_centres, dim), (n, n_centres)
+        self.centres, self.grid = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n * n_centres, dim))), (n, n_centres)
         self.register_buffer("scale", torch.tensor(math.sqrt(2) * max(math.log(n * n_centres - 1), 0.5)))
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
         cosine = cosines(embedding, self.centres).unflatten(1, self.grid)
         if self.training:
-            self.scale = adapted_scale(cosine.detach(), targets, self.scale)
+            log_b = (self.scale * cosine.detach()).flatten(1).logsumexp(1).logsumexp(0) - math.log(len(cosine))
+            angles = (targets * _angle(cosine.detach().amax(2))).sum(1)
+            self.scale = log_b / angles.quantile(0.5).clamp(max=math.pi / 4).cos()
         return (self.scale * cosine).flatten(1).log_softmax(1).unflatten(1, self.grid).logsumexp(2)
-
-
-def adapted_scale(cosine: torch.Tensor, targets: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The scale at which a batch's probabilities are most sensitive to the angle: ``log B / cos(min(pi / 4, median angle))``.
-
-    Parameters
-    ----------
-    cosine : (batch, n_classes, n_centres)
-    targets : (batch, n_classes)
-    scale : scalar
-        The one so far.
-
-    Returns
-    -------
-    scale : scalar
-        ``B`` is the mean over the batch of the sum over centres of ``exp(scale cosine)``; the angle of a window is that to the
-        nearest centre of its class, averaged over the classes that were mixed.
-    """
-    log_b = (scale * cosine).flatten(1).logsumexp(1).logsumexp(0) - math.log(len(cosine))
-    angles = (targets * angle(cosine.amax(2))).sum(1)
-    return log_b / angles.quantile(0.5).clamp(max=math.pi / 4).cos()

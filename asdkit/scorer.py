@@ -1,7 +1,5 @@
 """From descriptors to a score: the space and its bank, and a score dealt out to windows and dimensions.
 
-Legend
-------
 blocks : {name: (n_windows, dim)} of one clip. unit : what is compared with the bank, a clip's mean or a window.
 """
 
@@ -39,20 +37,11 @@ class Scorer:
     def contributions(self, x: torch.Tensor, recordings: np.ndarray | None = None) -> torch.Tensor:
         """The score dealt out to windows and dimensions of the space.
 
-        The distance from a bank vector b to a unit u is ``(u - b) . (u - b) / |u - b|``; each window x of the unit has the part
-        ``(x - b) * (u - b) / |u - b|`` of it. Where windows are pooled, the mean of a window's sum over dimensions is the score
-        of the clip; else a window's sum is its own score.
+        The distance from a bank vector b to a unit u is ``(u - b) . (u - b) / |u - b|``; each window x of the unit has
+        ``(x - b) * (u - b) / |u - b|`` of it. Where windows are pooled, the mean over windows of the sum over dimensions is the
+        score of the clip; else a window's sum is its own score. `recordings`, one of each unit, are left out of the bank.
 
-        Parameters
-        ----------
-        x : (n_windows, dim)
-            Windows of one clip in the space.
-        recordings : (n_windows,) or (1,), optional
-            Of each unit: left out of the bank.
-
-        Returns
-        -------
-        (n_windows, dim)
+        Shape: (n_windows, dim), the windows of one clip in the space -> the same.
         """
         unit = self.units(x)
         index, weights = self.bank.neighbours(self.bank.distances(unit, recordings))
@@ -65,24 +54,11 @@ class Scorer:
 
 
 def fit_scorer(
-    blocks: Sequence[dict[str, torch.Tensor]],
-    training: TrainingSet,
-    config: Config,
-    far: Sequence[torch.Tensor] | None = None,
-    seed: int = 0,
+    blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0
 ) -> Scorer:
-    """Space and bank from the blocks of the training clips, at the training hop.
+    """Space and bank from the blocks of each training clip, at the training hop.
 
-    Parameters
-    ----------
-    blocks : sequence of {name: (n_windows, dim)}
-        One a training clip.
-    training : TrainingSet
-    config : Config
-    far : sequence of (n_windows, dim), optional
-        The embedding of far, one a training clip; needed where `asdkit.space.conditions_embedding`.
-    seed : int
-        Of a random control of Far-conditioning.
+    `far` holds the embedding of far of each training clip, see `asdkit.space.fit_space`, as for `seed`.
     """
     counts = [len(next(iter(b.values()))) for b in blocks]
     clips = np.repeat(np.arange(len(blocks)), counts)

@@ -1,13 +1,10 @@
 """Blocks made comparable in one space: whitening, one scalar per block, concatenation; and file scores.
 
-Why whiten: normal recordings vary much along few directions (load, speed, level, noise) and little along most. A kNN that
-measures all directions in one unit sees the former alone, and a fault that moves a clip along the latter hides among them.
-Divided by the variation of normal recordings, every direction counts by what is unusual there.
+Normal recordings vary much along few directions (load, speed, level, noise) and little along most. Divided by this variation,
+every direction counts by what is unusual there; else a fault along the latter would hide among the former.
 
-Legend
-------
 blocks : {name: (n_windows, dim)}. recordings : (n_windows,) integer ids. is_target : (n_windows,) bool.
-clips : (n_windows,) index of the clip a window comes from, ascending. scores : higher = more anomalous.
+clips : (n_windows,) index of the clip a window comes from, ascending.
 """
 
 from __future__ import annotations
@@ -23,26 +20,14 @@ from asdkit.knn import median_scale
 
 
 def whitening(z: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray) -> tuple[torch.Tensor, float]:
-    """Symmetric weights ``C^(-1/2)``: distances of ``z @ weights`` are Mahalanobis distances.
+    """Symmetric weights ``m^(1/2) C^(-1/2)``, (dim, dim): distances of ``z @ weights`` are Mahalanobis distances; and rho.
 
-    C is the covariance S of training windows about the mean of their own domain, shrunk toward its mean variance m by Ledoit
-    and Wolf's formula (J. Multivariate Analysis 88, 2004) with recordings as the samples, since windows of one recording are
-    siblings: ``C = (1 - rho) S + rho m I``, ``rho = min(1, b2 / d2)``, ``d2 = ||S - m I||^2``,
-    ``b2 = sum_r (n_r / n)^2 ||S_r - S||^2``, S_r the covariance of recording r about the same means.
-
-    Parameters
-    ----------
-    z : (n_windows, dim)
-        z-scored training windows.
-    recordings, is_target : (n_windows,)
-
-    Returns
-    -------
-    weights : (dim, dim)
-        Of all square roots the symmetric one keeps each feature closest to what it was, and so its band. The mean variance
-        stays: where S is isotropic this is the identity.
-    rho : float
-        [0, 1]; 1, and the identity, for a single recording, which says nothing about others.
+    C is the covariance S of z-scored training windows (n_windows, dim) about the mean of their own domain, shrunk toward its
+    mean variance m by Ledoit and Wolf's formula (J. Multivariate Analysis 88, 2004) with recordings as the samples, since
+    windows of one recording are siblings: ``C = (1 - rho) S + rho m I``, ``rho = min(1, b2 / d2)``, ``d2 = ||S - m I||^2``,
+    ``b2 = sum_r (n_r / n)^2 ||S_r - S||^2``, S_r the covariance of recording r about the same means. A single recording says
+    nothing about others: rho is 1, and the weights are the identity. The symmetric root keeps each feature closest to itself,
+    and so its band.
     """
     x = z.double().clone()
     for rows in (torch.from_numpy(is_target), torch.from_numpy(~is_target)):
@@ -120,27 +105,11 @@ class Space:
         return {name: slice(*edge) for name, edge in zip(self.scales, zip(edges, edges[1:]))}
 
 
-def fit_space(
-    blocks: dict[str, torch.Tensor],
-    clips: np.ndarray,
-    recordings: np.ndarray,
-    is_target: np.ndarray,
-    config: Config,
-    far: torch.Tensor | None = None,
-    seed: int = 0,
-) -> Space:
-    """Scalers, the Far-conditioner of the MSM block where there is one, and the scale of each block.
+def fit_space(blocks, clips, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0) -> Space:
+    """Scalers, the Far-conditioner of the MSM block where there is one, and the scale of each block, from training windows.
 
-    Parameters
-    ----------
-    blocks : {name: (n_windows, dim)}
-        Of all training windows.
-    clips, recordings, is_target : (n_windows,)
-    config : Config
-    far : (n_windows, dim), optional
-        The embedding of far in the same windows; needed where `conditions_embedding`.
-    seed : int
-        Of a random control.
+    `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`; `seed` is that of a
+    random control.
     """
     groups = (recordings, is_target) if config.whiten else ()
     scalers, conditioner, removed = {name: Scaler.fit(x, *groups) for name, x in blocks.items()}, None, 0.0
@@ -162,7 +131,7 @@ def conditions_embedding(config: Config) -> bool:
 
 
 def balance_scale(z: torch.Tensor, recordings: np.ndarray) -> float:
-    """The scalar that a block is divided by: median leave-one-recording-out nearest-neighbour distance of training normals."""
+    """What a block is divided by: median leave-one-recording-out nearest-neighbour distance of training normals."""
     scale = median_scale(z, recordings, k=1)
     return 1.0 if np.isnan(scale) else scale
 

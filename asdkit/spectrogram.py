@@ -1,7 +1,5 @@
 """STFT, log-mel spectrograms and windows, in torch and equal to librosa's.
 
-Legend
-------
 samples : (..., n_samples) float32. stft : (..., n_bins, n_frames) complex64. logmel : (..., n_mels, n_frames) float32, dB.
 windows : (n_windows, n_mels, width). Hop and width are counted in frames once a spectrogram exists.
 """
@@ -20,9 +18,6 @@ def stft(samples: torch.Tensor, n_fft: int = 1024, hop: int = 512) -> torch.Tens
     """Short-time Fourier transform, periodic Hann window, centred, zero padding.
 
     Shape: (..., n_samples) -> (..., 1 + n_fft // 2, 1 + n_samples // hop), complex.
-
-    >>> stft(torch.zeros(2, 160000)).shape
-    torch.Size([2, 513, 313])
     """
     flat = samples.reshape(-1, samples.shape[-1])
     spec = torch.stft(flat, n_fft, hop, window=_hann(n_fft, flat.device), pad_mode="constant", return_complex=True)
@@ -48,13 +43,7 @@ def mel_to_hz(mel):
 
 @lru_cache(maxsize=8)
 def mel_filterbank(n_mels: int = 128, n_fft: int = 1024, sample_rate: int = 16000) -> torch.Tensor:
-    """Triangular mel filters of unit area (Slaney), 0 Hz to Nyquist.
-
-    Returns
-    -------
-    filters : (n_mels, 1 + n_fft // 2) float32
-        Equal to ``librosa.filters.mel``. The cached tensor is shared: do not write to it.
-    """
+    """Triangular mel filters of unit area (Slaney), 0 Hz to Nyquist: (n_mels, 1 + n_fft // 2). Do not write to it."""
     hz = mel_to_hz(np.linspace(0, hz_to_mel(sample_rate / 2), n_mels + 2))
     bins = np.linspace(0, sample_rate / 2, 1 + n_fft // 2)
     rising = (bins - hz[:-2, None]) / (hz[1:-1] - hz[:-2])[:, None]
@@ -92,8 +81,5 @@ def window_starts(n_frames: int, width: int, hop: int) -> np.ndarray:
 
 
 def cut_windows(frames: torch.Tensor, starts: np.ndarray, width: int) -> torch.Tensor:
-    """Cut windows out of a spectrogram (a view of its memory, then one copy).
-
-    Shape: (n_mels, n_frames) -> (n_windows, n_mels, width).
-    """
+    """Cut windows out of a spectrogram. Shape: (n_mels, n_frames) -> (n_windows, n_mels, width)."""
     return frames.unfold(-1, width, 1)[:, torch.from_numpy(starts)].transpose(0, 1)

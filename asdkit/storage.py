@@ -19,15 +19,7 @@ from asdkit.recordings.files import InputError, new_folder
 
 
 def save_tree(folder: str | Path, tree, **head) -> Path:
-    """Write a fitted object to a folder, whole or not at all; one that is there is replaced.
-
-    Parameters
-    ----------
-    folder : path
-    tree : object
-    **head
-        JSON-able; kept beside it.
-    """
+    """Write a fitted object, and beside it the JSON-able `head`, whole or not at all; one that is there is replaced."""
     from safetensors.torch import save
 
     tensors = {}
@@ -41,26 +33,12 @@ def save_tree(folder: str | Path, tree, **head) -> Path:
 
 
 def load_tree(folder: str | Path, classes: Iterable[type], **expected):
-    """Read a fitted object back.
+    """Read a fitted object of these dataclasses and networks back, and its head.
 
-    Parameters
-    ----------
-    folder : path
-    classes : iterable of type
-        Dataclasses and networks that it may be made of.
-    **expected
-        Entries of the head that must be as they are here.
-
-    Returns
-    -------
-    tree : object
-    head : dict
-
-    Raises
-    ------
-    InputError
-        When the folder holds no model, one with another head, or a damaged one.
+    InputError when the folder holds no model, one whose head has other entries than `expected`, or a damaged one.
     """
+    from safetensors.torch import load
+
     folder = Path(folder)
     try:
         head, content = json.loads((folder / "model.json").read_text()), (folder / "tensors.safetensors").read_bytes()
@@ -70,7 +48,13 @@ def load_tree(folder: str | Path, classes: Iterable[type], **expected):
         if not isinstance(head, dict) or head.get(name) != value:
             found = str(head.get(name) if isinstance(head, dict) else None)[:40]
             raise InputError(f"{folder}: found a model of {name} {found}, expected {value}; fit it again")
-    return damaged_if_it_fails(folder, lambda: (_read(head, content, {c.__name__: c for c in classes}), head))
+
+    def read():
+        if head["checksums"] != checksums(head, content):
+            raise ValueError("its SHA-256 is another: it was altered after it was written")
+        return _unpack(head["tree"], load(content), {c.__name__: c for c in classes}), head
+
+    return damaged_if_it_fails(folder, read)
 
 
 def damaged_if_it_fails(folder: Path, read):
@@ -86,14 +70,6 @@ def checksums(head: dict, tensors: bytes) -> dict[str, str]:
     """SHA-256 of the tensors and of everything else that is stored."""
     text = json.dumps({k: v for k, v in head.items() if k != "checksums"}, sort_keys=True)
     return {"tensors": hashlib.sha256(tensors).hexdigest(), "json": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _read(head: dict, content: bytes, classes: dict[str, type]):
-    from safetensors.torch import load
-
-    if head["checksums"] != checksums(head, content):
-        raise ValueError("its SHA-256 is another: it was altered after it was written")
-    return _unpack(head["tree"], load(content), classes)
 
 
 def _pack(value, place: str, tensors: dict):
@@ -132,4 +108,4 @@ def _unpack(value, tensors: dict, classes: dict[str, type]):
     with torch.device("meta"):  # no memory is taken for sizes that the tensors do not have
         net = classes[value["network"]](**value["arguments"])
     net.load_state_dict(inner, assign=True)
-    return net.eval()
+    return net.eval().to(memory_format=torch.channels_last)  # as it was fitted: convolutions round by memory layout

@@ -74,7 +74,7 @@ def bench(machine, config: Config, stage: Stages) -> None:
     ])  # fmt: skip
     scorer = stage("whiten, balance, bank", lambda: fit_scorer(blocks, training, config))
     stage("hold out, for the decision", lambda: hold_out(
-        training, config.false_alarm, config.holdout, config.n_0,
+        training, config.holdout, config.n_0,
         lambda rest, held: score_held_out(training, describer, rest, held),
     ))  # fmt: skip
     detector = Detector(extractor, scorer)

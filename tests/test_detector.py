@@ -22,7 +22,7 @@ from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.recordings import InputError, TrainingSet, index_machine, read_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
-BRIEF = Config(blocks=("logmel",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)  # fits in a blink
+BRIEF = Config(blocks=("statistics-near",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)  # fits in a blink
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_importing_is_fast_and_loads_nothing_heavy():
 
 def read_the_docstring_aloud(wavs, folder, monkeypatch):
     """The lines of ``help(asdkit)`` about one machine, as written, on short pieces of some recordings, with a small Config."""
-    small = Config(blocks=("msm", "texture"), width=8, train_hop=8, test_hop=8, steps=1, bottleneck=8, false_alarm=0.02)
+    small = Config(blocks=("msm", "texture"), width=8, train_hop=8, test_hop=8, steps=1, batch_size=8, false_alarm=0.02)
     pieces = [x for wav in wavs for x in np.split(soundfile.read(wav)[0][:32000], 4)]
     (folder / "healthy").mkdir()
     (folder / "new").mkdir()
@@ -185,7 +185,7 @@ def test_fitting_and_calibrating_open_no_test_file(copy, monkeypatch):
             super().__init__(file, *args, **kwargs)
 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
-    config = replace(BRIEF, blocks=("msm", "ridge-log-mel"), steps=1, bottleneck=8)
+    config = replace(BRIEF, blocks=("msm", "ridge"), steps=1, batch_size=8)
     assert np.isfinite(asdkit.fit(copy, config, progress=False).threshold())
     assert set(opened) == {"train"}
 
@@ -229,17 +229,43 @@ def test_no_target_clips_at_all_is_normal(pump, tiny_config):
     assert np.isfinite(list(scores_of(found, pump / "test").values())).all()
 
 
-@pytest.mark.parametrize("fusion", ["concatenate", "mean", "max"])
-@pytest.mark.parametrize("backend", ["domain", "minimum"])
-def test_identical_training_clips_are_survived(copy, fusion, backend):
+@pytest.mark.parametrize("aggregate", ["pooled", "top"])
+@pytest.mark.parametrize("backend", ["domain", "pooled"])
+def test_identical_training_clips_are_survived(copy, aggregate, backend):
     """Digital copies of one clip as the whole training set: no division by zero, and the copy is the most normal clip."""
     train = sorted((copy / "train").iterdir())
     for path in train[1:]:
         shutil.copy(train[0], path)
-    config = replace(BRIEF, blocks=("ridge-log-mel", "logmel"), fusion=fusion, backend=backend)
+    config = replace(BRIEF, blocks=("ridge", "statistics"), aggregate=aggregate, backend=backend)
     found = scores_of(asdkit.fit(copy, config, decide=False, progress=False), [train[0], *(copy / "test").iterdir()])
     twin, *others = found.values()
     assert np.isfinite([twin, *others]).all() and twin <= min(others)
+
+
+def test_a_long_recording_is_scored_as_one(pump, tmp_path, monkeypatch):
+    """Its segments are described one after the other: with windows pooled, the mean of all of them is compared."""
+    found = asdkit.fit(pump, replace(BRIEF, aggregate="mean"), decide=False, progress=False)
+    samples = 0.1 * np.random.default_rng(0).normal(size=(60 * 16000, 2))
+    soundfile.write(tmp_path / "long.wav", samples, 16000, subtype="FLOAT")
+    starts = [start for start, _ in found.segment_spectra(tmp_path / "long.wav")]
+    assert len(starts) > 2 and starts[0] == 0
+    pieces = np.split(samples, [round(16000 * s) for s in starts[1:]])
+    for i, piece in enumerate(pieces):
+        soundfile.write(tmp_path / f"{i}.wav", piece, 16000, subtype="FLOAT")
+    apart = [found.score_file(tmp_path / f"{i}.wav").score for i in range(len(pieces))]
+    whole = found.score_file(tmp_path / "long.wav").score
+    assert whole == pytest.approx(np.average(apart, weights=[len(x) for x in pieces]), rel=0.01)
+    monkeypatch.setattr(asdkit.detector, "LONGEST_S", 50.0)
+    assert "expected at most" in found.score_file(tmp_path / "long.wav").reason
+
+
+def test_whatever_goes_wrong_is_of_that_file(pump, monkeypatch):
+    found, file = asdkit.fit(pump, BRIEF, progress=False), next((pump / "test").iterdir())
+    monkeypatch.setattr(asdkit.Detector, "score_spectra", lambda *_: float("nan"))
+    result = found.score_file(file)
+    assert result.score is result.decision is None and "found score nan" in result.reason
+    monkeypatch.setattr(asdkit.Detector, "score_spectra", lambda *_: 1 / 0)
+    assert found.score_file(file).reason == f"{file}: failed (ZeroDivisionError('division by zero'))"
 
 
 # an embedding of one's own
@@ -267,22 +293,23 @@ def test_an_embedding_of_another_shape_is_refused(pump, embed):
 
 
 def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_config):
-    """Whatever they differ in: fast channels that no other announced, the penalty, the width, an embedding, the seed."""
-    dsp, hops = ("modulation", "ridge-complex", "ridge-log-mel"), dict(train_hop=40, test_hop=40)
-    base = replace(BRIEF, blocks=dsp, width=40, modulation_channels=("near",), **hops)
+    """Whatever they differ in: modulation that no other has, alpha, its control, the width, an embedding, the seed."""
+    base = replace(BRIEF, blocks=("statistics", "ridge"), width=40, train_hop=40, test_hop=40)
     net = replace(tiny_config, blocks=("msm",), steps=1, width=16)
     systems = [
         (base, {}),
-        *((replace(base, modulation="both", modulation_channels=(c,)), {}) for c in ("far", "residual")),
-        *((replace(base, **option), {}) for option in ({"ridge_penalty": 0.9}, {"width": 48}, {"context": 0})),
+        (replace(base, blocks=("statistics", "modulation")), {}),
+        *((replace(base, **{name: value}), {}) for name, value in dict(ridge_penalty=0.9, width=48, context=0).items()),
+        *((replace(base, **{name: value}), {}) for name, value in dict(alpha=0.3, cancel_penalty=0.9).items()),
+        (replace(base, control="scrambled-phase"), {}),
         *((net, options) for options in ({}, {"seed": 1}, {"embed": lambda x: x.mean(2)}, {"embed": lambda x: x.mean(1)})),
     ]
     machine, cache = index_machine(tiny_data / "dev_data/raw/valve"), Cache()
     training, seen = TrainingSet.of(machine.train), []
     for config, options in systems:
+        plain = Describer if config.control == "none" else CachedDescriber  # whose control is seeded by the clip
         shared, alone = (
-            fit_detector(training, describer)
-            for describer in (CachedDescriber(config, cache, **options), Describer(config, **options))
+            fit_detector(training, d) for d in (CachedDescriber(config, cache, **options), plain(config, **options))
         )
         assert shared.held_out.scores.tolist() == alone.held_out.scores.tolist()
         spectra = read_spectra(machine.test[0], config)

@@ -1,7 +1,9 @@
-"""Downloads from a server that does everything wrong, on 127.0.0.1, and archives that mean harm."""
+"""Fetching from a server on 127.0.0.1 that does everything wrong, archives that mean harm, and the catalogue."""
 
+import hashlib
 import io
 import re
+import shutil
 import stat
 import struct
 import threading
@@ -9,18 +11,20 @@ import zipfile
 from collections import namedtuple
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from asdkit.recordings import InputError
+from asdkit.apps.cli import main
+from asdkit.recordings import DATASETS, ZENODO, InputError, fetch
 from asdkit.recordings.download import BadArchive, Resume, unpacked
 
 QUICK = Resume(timeout=10, attempts=3, wait=0.01)
 Usage = namedtuple("Usage", "total used free")
 
 
-def zip_bytes(files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
+def zip_bytes(files: dict[str, bytes | str], compression=zipfile.ZIP_STORED) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", compression) as z:
         for name, data in files.items():
@@ -33,17 +37,34 @@ OTHER = zip_bytes({"fan/train/a.wav": np.random.default_rng(1).bytes(290_000)})
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `body`; each request takes one behaviour of `script`, and the honest one when it is used up."""
+    """Serves `files`, by path; each request takes one behaviour of `script`, and the honest one when it is used up."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.etag, self.script, self.requests, self.quit = BODY, '"1"', [], [], threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}/dev_fan.zip"
+        self.files, self.etag, self.script, self.requests = {"/dev_fan.zip": BODY}, '"1"', [], []
+        self.quit, self.base = threading.Event(), f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request, client_address):
         """A client that hangs up is no news."""
+
+    def publish(self, record: int, name: str, files: dict, monkeypatch=None) -> bytes:
+        """Serve an archive as Zenodo does; with `monkeypatch` its MD5 becomes the catalogue's."""
+        content = self.files[f"/{record}/files/{name}"] = zip_bytes(files)
+        if monkeypatch:
+            (key,) = (k for k, d in DATASETS.items() if d.record == record)
+            md5 = hashlib.md5(content).hexdigest()
+            known = {m: (n, md5 if n == name else old) for m, (n, old) in DATASETS[key].archives.items()}
+            monkeypatch.setitem(DATASETS, key, replace(DATASETS[key], archives=known))
+        return content
+
+    def publish_fan(self, sound="sound") -> bytes:
+        files = {"fan/train/a.wav": sound, "fan/test/b.wav": sound, "fan/attributes_00.csv": "", "__MACOSX/fan/._a.wav": "junk"}
+        return self.publish(19336329, "dev_fan.zip", files)
+
+    def fetch(self, to, name="development", machine="fan"):
+        return fetch(name, to, [machine], self.base, QUICK)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,8 +73,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
-        server.requests.append(dict(self.headers))
-        behaviour = server.script.pop(0) if server.script else "honest"
+        server.requests.append({"path": self.path} | dict(self.headers))
+        self.body = server.files.get(self.path, b"")
+        behaviour = server.script.pop(0) if server.script else "honest" if self.path in server.files else "error 404"
         getattr(self, f"be_{behaviour.split()[0]}")(*behaviour.split()[1:])
 
     def start(self) -> int | None:
@@ -70,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def be_honest(self, cut="0", stall=""):
-        body, start = self.server.body, self.start()
+        body, start = self.body, self.start()
         if start is not None and start >= len(body):
             return self.head(416, 0, Content_Range=f"bytes */{len(body)}")
         rest = body[start or 0 :]
@@ -83,23 +105,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def be_deaf(self, cut="0"):
         """Knows no ranges."""
-        self.head(200, len(self.server.body))
-        self.wfile.write(self.server.body[: int(cut) or None])
+        self.head(200, len(self.body))
+        self.wfile.write(self.body[: int(cut) or None])
 
     def be_lost(self):
         """Sends the wrong bytes for a range."""
-        self.head(206, 100, Content_Range=f"bytes 7-106/{len(self.server.body)}")
-        self.wfile.write(self.server.body[7:107])
+        self.head(206, 100, Content_Range=f"bytes 7-106/{len(self.body)}")
+        self.wfile.write(self.body[7:107])
 
     def be_lying(self, length):
-        """Says another length than it sends, and knows no ranges."""
-        self.head(200, int(length))
-        self.wfile.write(self.server.body)
-
-    def be_endless(self):
-        """Does not say how much will come."""
-        self.head(200, None)
-        self.wfile.write(self.server.body)
+        """Says another length than it sends, or none, and knows no ranges."""
+        self.head(200, None if length == "none" else int(length))
+        self.wfile.write(self.body)
 
     def be_error(self, code):
         self.head(int(code), 4)
@@ -125,19 +142,19 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def part(tmp_path):
+def partial(tmp_path):
     return tmp_path / "dev_fan.zip.part"
 
 
 def get(server, folder, resume=QUICK) -> bytes:
     """Download as pooch would; nothing but the archive is left behind."""
-    resume(server.url, str(folder / "temporary"))
+    resume(f"{server.base}/dev_fan.zip", str(folder / "temporary"))
     assert [p.name for p in folder.iterdir()] == ["temporary"]
     return (folder / "temporary").read_bytes()
 
 
-def ranges(server) -> list[str]:
-    return [r.get("Range", "") for r in server.requests]
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 # servers
@@ -145,16 +162,15 @@ def ranges(server) -> list[str]:
 
 def test_one_request_where_nothing_goes_wrong(server, tmp_path):
     assert get(server, tmp_path) == BODY
-    assert len(server.requests) == 1 and "Range" not in server.requests[0]
-    assert server.requests[0]["User-Agent"].startswith("asdkit")
-    assert server.requests[0]["Accept-Encoding"] == "identity"
+    (request,) = server.requests
+    assert "Range" not in request and request["Accept-Encoding"] == "identity" and request["User-Agent"].startswith("asdkit")
 
 
 @pytest.mark.parametrize("etag", ['"1"', 'W/"1"', None])
 def test_cut_off_in_the_middle_it_goes_on_from_there(server, tmp_path, etag):
     server.etag, server.script = etag, ["honest 200000", "honest 60000"]
     assert get(server, tmp_path) == BODY
-    first, second, third = ranges(server)
+    first, second, third = (r.get("Range", "") for r in server.requests)
     assert first == "" and 0 < int(second[6:-1]) <= 200_000 < int(third[6:-1]) <= 260_000
     assert [r.get("If-Range") for r in server.requests[1:]] == [etag if etag == '"1"' else None] * 2
 
@@ -166,140 +182,116 @@ def test_cut_off_in_the_middle_it_goes_on_from_there(server, tmp_path, etag):
         ["deaf 200000", "deaf"],  # a server that knows no ranges
         ["honest 200000", "lost"],  # wrong bytes for a range
         [f"lying {len(BODY) + 1000}"],  # the second answer, 416, says that nothing is missing
-        ["endless"],
+        ["lying none"],  # does not say how much will come
+        ["honest 200000 stall"],  # a stall is a break
     ],
 )
 def test_bad_servers_are_coped_with(server, tmp_path, script):
-    server.script = script
-    assert get(server, tmp_path) == BODY
-
-
-def test_a_stall_is_a_break(server, tmp_path):
-    server.script = ["honest 200000 stall"]
-    assert get(server, tmp_path, replace(QUICK, timeout=0.4)) == BODY
-    assert len(server.requests) >= 2 and server.requests[1]["Range"]
+    server.script = list(script)
+    assert get(server, tmp_path, replace(QUICK, timeout=0.4) if "stall" in script[0] else QUICK) == BODY
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_later_run_goes_on_from_the_part_unless_the_version_is_another(server, tmp_path, part, changed):
+def test_a_later_run_goes_on_from_the_part_unless_the_version_is_another(server, tmp_path, partial, changed):
     server.script = ["honest 200000", *["error 503"] * 3]
     with pytest.raises(InputError, match=r"dev_fan.zip: broke off 3 times \(HTTP 503\); run it again to continue"):
         get(server, tmp_path)
-    assert 0 < part.stat().st_size <= 200_000
+    assert 0 < partial.stat().st_size <= 200_000
     server.requests.clear()
     if changed:
-        server.body, server.etag = OTHER, '"2"'
-    assert get(server, tmp_path) == server.body
-    assert ranges(server) != [""] and len(server.requests) == 1
+        server.files["/dev_fan.zip"], server.etag = OTHER, '"2"'
+    assert get(server, tmp_path) == (OTHER if changed else BODY)
+    assert len(server.requests) == 1 and server.requests[0]["Range"]
 
 
-def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path, part):
-    part.write_bytes(BODY)
+@pytest.mark.parametrize("more", [b"", b"more than there is"])
+def test_a_part_that_is_whole_is_not_asked_for_again(server, tmp_path, partial, more):
+    partial.write_bytes(BODY + more)
     assert get(server, tmp_path) == BODY
-    part.write_bytes(BODY + b"more than there is")
-    assert get(server, tmp_path) == BODY
 
 
-@pytest.mark.parametrize("script", [["deaf 200000"] * 9, [f"lying {len(BODY) + 1000}"] * 9])
+@pytest.mark.parametrize("script", [["deaf 200000"] * 9, [f"lying {len(BODY) + 1000}"] * 9, None])
 def test_a_server_that_never_delivers_is_given_up(server, tmp_path, script):
-    server.script = script
+    if script is None:
+        server.base = "http://127.0.0.1:9"  # nobody there
+    server.script = script or []
     with pytest.raises(InputError, match="broke off 3 times"):
         get(server, tmp_path)
     assert len(server.requests) <= 1 + QUICK.attempts
 
 
-def test_nobody_there(server, tmp_path):
-    with pytest.raises(InputError, match="broke off 3 times"):
-        QUICK("http://127.0.0.1:9/dev_fan.zip", str(tmp_path / "temporary"))
-
-
-@pytest.mark.parametrize(
-    ("script", "says"),
-    [
-        ("page", "found a web page, expected an archive; has the record moved"),
-        ("error 403", "found HTTP 403 .*has the record moved"),
-        ("error 404", "found HTTP 404 .*has the record moved"),
-    ],
-)
-def test_a_refusal_is_final_and_spoils_nothing(server, tmp_path, part, script, says):
-    part.write_bytes(BODY[:1000])
-    server.script = [script]
-    with pytest.raises(InputError, match=says):
+@pytest.mark.parametrize(("behaviour", "says"), [("page", "a web page"), ("error 403", "HTTP 403"), ("error 404", "HTTP 404")])
+def test_a_refusal_is_final_and_spoils_nothing(server, tmp_path, partial, behaviour, says):
+    partial.write_bytes(BODY[:1000])
+    server.script = [behaviour]
+    with pytest.raises(InputError, match=f"found {says}.*, expected an archive; has the record moved"):
         get(server, tmp_path)
-    assert part.read_bytes() == BODY[:1000] and len(server.requests) == 1
+    assert partial.read_bytes() == BODY[:1000] and len(server.requests) == 1
 
 
 @pytest.mark.parametrize(("body", "script"), [(b"<html>not what you wanted</html>", []), (BODY, ["lying 100000"])])
 def test_what_is_no_archive_is_removed(server, tmp_path, body, script):
-    server.body, server.script = body, script
+    server.files["/dev_fan.zip"], server.script = body, script
     with pytest.raises(InputError, match=r"begins b'.*', expected a zip archive; it was removed"):
         get(server, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-# the disk
-
-
-def test_a_full_disk_is_noticed_before_the_download_of_what_is_missing(server, tmp_path, part, monkeypatch):
+def test_a_full_disk_is_noticed_before_the_download_of_what_is_missing(server, tmp_path, partial, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 200_000))
     with pytest.raises(InputError, match="found 0.0002 GB free, expected at least 0.0003 GB for dev_fan.zip"):
         get(server, tmp_path)
-    assert not part.exists()
-    part.write_bytes(BODY[:200_000])
+    assert not partial.exists()
+    partial.write_bytes(BODY[:200_000])
     assert get(server, tmp_path) == BODY
 
 
 def test_a_folder_that_cannot_be_written_to(server, tmp_path):
     with pytest.raises(InputError, match="dev_fan.zip.part: not writable"):
-        QUICK(server.url, str(tmp_path / "nowhere" / "temporary"))
+        get(server, tmp_path / "nowhere")
 
 
 # archives
 
 
-def archive(tmp_path, content: bytes):
+def refused(tmp_path, content: bytes, message, **options):
+    """Nothing stays, nothing is written elsewhere, and no traceback reaches the user."""
     path = tmp_path / "dev_fan.zip"
     path.write_bytes(content)
-    return path
-
-
-def refused(path, message, **options):
-    """Nothing stays, nothing is written elsewhere, and no traceback reaches the user."""
-    before = set(path.parent.parent.rglob("*"))
-    with pytest.raises(BadArchive, match=message) as error, unpacked(path, **options):
+    before = set(tmp_path.parent.rglob("*"))
+    with pytest.raises(InputError, match=message) as error, unpacked(path, **options):
         raise AssertionError("unpacked")
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
-    assert set(path.parent.parent.rglob("*")) == before
+    assert ("GB for" in message or type(error.value) is BadArchive) and "\n" not in str(error.value)
+    assert set(tmp_path.parent.rglob("*")) == before
 
 
 def test_an_archive_is_unpacked_as_it_is(tmp_path):
-    files = {"fan/train/a.wav": b"one", "fan/test/b.wav": b"two", "fan/attributes_00.csv": b""}
-    path = archive(tmp_path, zip_bytes(files, zipfile.ZIP_DEFLATED))
+    contents = {"fan/train/a.wav": b"one", "fan/test/b.wav": b"two", "fan/attributes_00.csv": b""}
+    path = tmp_path / "dev_fan.zip"
+    path.write_bytes(zip_bytes(contents, zipfile.ZIP_DEFLATED))
     with unpacked(path) as out:
-        assert {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()} == files
+        assert {name: (out / name).read_bytes() for name in files(out)} == contents
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["fan/../../evil.wav", "/evil.wav", "..\\evil.wav", "C:/evil.wav"])
 def test_paths_that_lead_outside_are_refused(tmp_path, name):
-    path = archive(tmp_path, zip_bytes({"fan/train/a.wav": b"", name: b"evil"}))
-    refused(path, "expected none that leads outside")
+    refused(tmp_path, zip_bytes({"fan/train/a.wav": b"", name: b"evil"}), "expected none that leads outside")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
 def test_links_and_devices_are_refused(tmp_path, kind):
     member = zipfile.ZipInfo("fan/train")
     member.external_attr = (kind | 0o777) << 16
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as z:
-        z.writestr(member, "/etc")
-    refused(archive(tmp_path, content.getvalue()), "'fan/train', which is a link or a device")
+    refused(tmp_path, zip_bytes({member: "/etc"}), "'fan/train', which is a link or a device")
 
 
-def test_bombs_are_refused_before_anything_is_written(tmp_path):
-    path = archive(tmp_path, zip_bytes({f"fan/{i}.wav": bytes(10**6) for i in range(3)}, zipfile.ZIP_DEFLATED))
-    assert path.stat().st_size < 20_000
-    refused(path, "found 3 files of 0.003 GB, expected at most 20000 of 0.002 GB", max_bytes=2e6)
+def test_bombs_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    bomb = zip_bytes({f"fan/{i}.wav": bytes(10**6) for i in range(3)}, zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 20_000
+    refused(tmp_path, bomb, "found 3 files of 0.003 GB, expected at most 20000 of 0.002 GB", max_bytes=2e6)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 10**5))
+    refused(tmp_path, bomb, "expected at least 0.003 GB for the files of dev_fan.zip")
 
 
 def test_a_bomb_that_lies_about_its_size_is_no_larger_than_it_said(tmp_path):
@@ -307,29 +299,155 @@ def test_a_bomb_that_lies_about_its_size_is_no_larger_than_it_said(tmp_path):
     at = content.rindex(b"PK\x01\x02") + 24
     assert struct.unpack_from("<I", content, at)[0] == 10**6
     struct.pack_into("<I", content, at, 500)
-    path = archive(tmp_path, bytes(content))
-    refused(path, "damaged", max_bytes=1000)
+    refused(tmp_path, bytes(content), "damaged", max_bytes=1000)
 
 
-def test_damage_is_found(tmp_path):
+def test_damage_and_files_that_come_twice_are_refused(tmp_path):
     content = bytearray(zip_bytes({"fan/train/a.wav": b"sound" * 100}))
     content[content.index(b"sound") + 7] ^= 1
-    refused(archive(tmp_path, bytes(content)), r"damaged \(Bad CRC-32")
-    refused(archive(tmp_path, b"PK\x03\x04 and nothing more"), "damaged")
+    refused(tmp_path, bytes(content), r"damaged \(Bad CRC-32")
+    refused(tmp_path, b"PK\x03\x04 and nothing more", "damaged")
+    twice = zip_bytes({"fan/a.wav": "one", "fan/b.wav": "two"}).replace(b"b.wav", b"a.wav")
+    refused(tmp_path, twice, "found a file twice")
 
 
-def test_a_file_that_comes_twice_is_refused(tmp_path):
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as z, pytest.warns(UserWarning, match="Duplicate name"):
-        z.writestr("fan/a.wav", "one")
-        z.writestr("fan/a.wav", "two")
-    refused(archive(tmp_path, content.getvalue()), "found a file twice")
+# the catalogue
 
 
-def test_a_full_disk_is_noticed_before_unpacking(tmp_path, monkeypatch):
-    path = archive(tmp_path, zip_bytes({"fan/a.wav": bytes(10**6)}, zipfile.ZIP_DEFLATED))
-    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 10**5))
-    with pytest.raises(InputError, match="expected at least 0.001 GB for the files of dev_fan.zip"):
-        with unpacked(path):
-            raise AssertionError("unpacked")
-    assert list(tmp_path.iterdir()) == [path]
+def test_the_catalogue_is_complete():
+    assert [len(DATASETS[name].archives) for name in ("development", "additional", "evaluation")] == [7, 5, 5]
+    assert set(DATASETS["additional"].archives) == set(DATASETS["evaluation"].archives)
+    names, sums = zip(*(archive for d in DATASETS.values() for archive in d.archives.values()))
+    sums = [md5 for md5 in sums if md5]
+    assert len(sums) == len(set(sums)) == 12 and all(len(s) == 32 for s in sums) and len(set(names)) == 17
+    assert DATASETS["development"].archives["ToyCar"][0] == "dev_ToyCar_r2.zip"  # the other was withdrawn
+    normal = {("train", "source", 0): 990, ("train", "target", 0): 10}
+    labelled = {("test", domain, label): 50 for domain in ("source", "target") for label in (0, 1)}
+    assert [d.counts for d in DATASETS.values()] == [normal | labelled, normal, {("test", None, None): 200}]
+    assert ZENODO == "https://zenodo.org/records"
+    text = (Path(__file__).parent.parent / "data" / "README.md").read_text()
+    assert all(str(d.record) in text and all(machine in text for machine in d.archives) for d in DATASETS.values())
+
+
+# fetching
+
+
+def test_a_machine_is_fetched_into_the_official_layout_and_then_left_alone(server, tmp_path):
+    server.publish_fan()
+    assert server.fetch(tmp_path) == [tmp_path / "dev_data/raw/fan"]
+    raw = ["dev_data/raw/fan/attributes_00.csv", "dev_data/raw/fan/test/b.wav", "dev_data/raw/fan/train/a.wav"]
+    assert files(tmp_path) == ["archives/checksums.txt", "archives/dev_fan.zip", *raw]
+    (tmp_path / "dev_data/raw/fan/train/mine.wav").write_text("mine")
+    assert server.fetch(tmp_path) == [tmp_path / "dev_data/raw/fan"]
+    assert [r["path"] for r in server.requests] == ["/19336329/files/dev_fan.zip"]
+    assert (tmp_path / "dev_data/raw/fan/train/mine.wav").exists()
+
+
+def test_training_and_test_clips_of_an_evaluation_machine_meet(server, tmp_path, monkeypatch):
+    train = {"Sander/train/a.wav": "1", "Sander/attributes_00.csv": "of train"}
+    server.publish(20151556, "eval_data_Sander_train.zip", train, monkeypatch)
+    test = {"Sander/test/b.wav": "2", "Sander/attributes_00.csv": "of test"}
+    server.publish(20437238, "eval_data_Sander_test.zip", test, monkeypatch)
+    for name in ("additional", "evaluation"):
+        assert server.fetch(tmp_path, name, "Sander") == [tmp_path / "eval_data/raw/Sander"]
+    assert files(tmp_path / "eval_data/raw/Sander") == ["attributes_00.csv", "test/b.wav", "train/a.wav"]
+    assert (tmp_path / "eval_data/raw/Sander/attributes_00.csv").read_text() == "of train"
+
+
+def test_what_a_killed_run_left_is_completed_and_its_draft_removed(server, tmp_path):
+    server.publish_fan()
+    folder, draft = tmp_path / "dev_data/raw/fan", tmp_path / "archives" / ".dev_fan.zip-unpacking"
+    for path in (draft / "fan/train/half.wav", folder / "train/mine.wav"):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    server.fetch(tmp_path)
+    assert files(folder) == ["attributes_00.csv", "test/b.wav", "train/mine.wav"] and not draft.exists()
+
+
+def test_an_archive_that_is_not_the_published_one_is_removed(server, tmp_path):
+    server.publish(20151556, "eval_data_Sander_train.zip", {"Sander/train/a.wav": "wrong"})
+    says = "train.zip: found another checksum than that of the catalogue, expected MD5 6cbcfbc65a09c4f3d00b9a55c50502ec"
+    with pytest.raises(InputError, match=says):
+        server.fetch(tmp_path, "additional", "Sander")
+    assert files(tmp_path) == []
+
+
+def test_an_unknown_sum_is_recorded_once_and_compared_from_then_on(server, tmp_path):
+    md5 = hashlib.md5(server.publish_fan()).hexdigest()
+    (folder,) = server.fetch(tmp_path)
+    sums, archive = tmp_path / "archives/checksums.txt", tmp_path / "archives/dev_fan.zip"
+    assert sums.read_text() == f"{md5}  dev_fan.zip\n"
+    archive.unlink()
+    shutil.rmtree(folder / "test")
+    server.publish_fan("another sound")
+    with pytest.raises(InputError, match=f"another checksum than that of checksums.txt, expected MD5 {md5}"):
+        server.fetch(tmp_path)
+    assert not archive.exists() and not (folder / "test").exists()
+    sums.write_text("0123  dev_fan.zip\n")
+    with pytest.raises(InputError, match="checksums.txt: found the line .*, expected an MD5 sum"):
+        server.fetch(tmp_path)
+
+
+def test_a_spoilt_archive_on_disk_is_fetched_again(server, tmp_path, monkeypatch):
+    content = server.publish(20437238, "eval_data_Sander_test.zip", {"Sander/test/b.wav": "2"}, monkeypatch)
+    spoilt = tmp_path / "archives" / "eval_data_Sander_test.zip"
+    spoilt.parent.mkdir()
+    spoilt.write_bytes(content[:-9])
+    server.fetch(tmp_path, "evaluation", "Sander")
+    assert spoilt.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("contents", "says"),
+    [
+        ({"../evil.wav": "", "fan/train/a.wav": "", "fan/test/b.wav": ""}, "expected none that leads outside; it was removed"),
+        ({"fan/train/a.wav": ""}, "found no fan/test in it, expected fan/train, test; it was removed"),
+        ({"fan/train/a.wav": "damaged", "fan/test/b.wav": ""}, r"damaged \(Bad CRC-32.*it was removed"),
+    ],
+)
+def test_a_wrong_archive_is_removed_and_not_recorded(server, tmp_path, contents, says):
+    content = server.publish(19336329, "dev_fan.zip", contents)
+    server.files["/19336329/files/dev_fan.zip"] = content.replace(b"damaged", b"Damaged")
+    with pytest.raises(InputError, match=says):
+        server.fetch(tmp_path)
+    assert files(tmp_path) == []
+
+
+def test_a_full_disk_keeps_the_archive(server, tmp_path, monkeypatch):
+    server.publish_fan()
+    usage = iter([10**9, 1])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 0, next(usage)))
+    with pytest.raises(InputError, match="expected at least .* for the files of dev_fan.zip"):
+        server.fetch(tmp_path)
+    assert files(tmp_path) == ["archives/dev_fan.zip"]
+
+
+# what is said
+
+
+def test_the_command_prints_where_things_are_the_licence_and_the_citation(server, tmp_path, capsys, monkeypatch):
+    server.publish(20437238, "eval_data_Sander_test.zip", {"Sander/test/b.wav": "2"}, monkeypatch)
+    arguments = ["fetch", "evaluation", "--to", str(tmp_path), "--machines", "Sander", "--base-url", server.base]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for text in (str(tmp_path / "eval_data/raw/Sander"), "CC BY-NC-SA 4.0", "10.5281/zenodo.20437238", "arXiv 2606.01578"):
+        assert text in out
+
+
+def test_the_erratum_is_said(server, tmp_path, caplog):
+    with caplog.at_level("INFO"), pytest.raises(InputError, match="dev_ToyCar_r2.zip: found HTTP 404"):
+        server.fetch(tmp_path, machine="ToyCar")
+    assert "dev_ToyCar_r2.zip replaces dev_ToyCar.zip" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["training"], "set: found training; expected development, additional, evaluation"),
+        (["evaluation", "--machines", "fan"], "machines: found fan; expected ToyDrone, "),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_made(tmp_path, capsys, arguments, says):
+    assert main(["fetch", *arguments, "--to", str(tmp_path / "data")]) == 2
+    out, err = capsys.readouterr()
+    assert says in err and not out and not (tmp_path / "data").exists()

@@ -51,6 +51,7 @@ SPANS = {"bank": np.array([[0, 1.0], [0.5, 1.5]]), "scored": np.stack([np.arange
 MAPS = {"healthy": spectrogram(32, 7), "leak": spectrogram(32, 7) + 1, "squeal": spectrogram(32, 7) - 3}
 EDGES = [(2**i / 2.5, 2 ** (i + 1) / 2.5) for i in range(7)]
 SHARES = pd.DataFrame(UNIT[:3, :4], index=list("abc"), columns=["load", "level", "noise", "fault"])
+PREDICTED = spectrogram() + 30, spectrogram() > -28, np.zeros(128), np.full(128, 2.0)
 DRAW = {
     "omega_bars": lambda: figures.omega_bars(results_table()),
     "omega_bars, one machine and seed": lambda: figures.omega_bars(results_table(("fan", "all"), seeds=(0,))),
@@ -61,12 +62,11 @@ DRAW = {
     "bands": lambda: figures.bands({"near": spectrogram().T, "far": spectrogram().T - 3}, "level (dB)", -30.0),
     "windows": lambda: figures.windows(spectrogram(), TIMES, SPANS),
     "panels": lambda: figures.panels({"near": spectrogram(), "residual": spectrogram() + 30}, TIMES, ["residual"]),
-    "reconstruction": lambda: figures.reconstruction({"a": (spectrogram(), spectrogram() > -30, spectrogram() + 30)}, 2.56),
+    "predicted_bands": lambda: figures.predicted_bands({"a": PREDICTED}, 2.56),
     "learning_curve": lambda: figures.learning_curve(UNIT[0], {"healthy": {0: 1.2, 50: 0.8}, "faulty": {0: 1.3, 50: 0.9}}),
     "modulation_maps": lambda: figures.modulation_maps(MAPS, EDGES, "healthy"),
     "bars": lambda: figures.bars(rows(), "fault", "AUC", 0.5),
     "waterfall": lambda: figures.waterfall(np.linspace(1, 0, 32), {"a": UNIT[:3, :32], "b": UNIT[:1, :32]}),
-    "decoded": lambda: figures.decoded({f"{i}: load": spectrogram() + 30 for i in range(5)}, 2.56),
     "shares": lambda: figures.shares(SHARES, "share of variance explained"),
     "lines": lambda: figures.lines([1, 10, 100], {"a": [1, 2, 3], "b": UNIT[:3, :3]}, "x", "y", log=True, reference=1),
 }
@@ -185,17 +185,19 @@ def test_waterfall_shows_the_range_of_each_null():
     assert "shuffled (largest 0.70)" in [t.get_text() for t in fig.legends[0].get_texts()]
 
 
-def test_reconstruction_shows_the_model_no_hidden_cell():
-    window, hidden = spectrogram(), spectrogram() > -28
-    fig = figures.reconstruction({"a": (window, hidden, np.zeros_like(window))}, 2.56)
-    shown, missed = (fig.axes[i].images[0].get_array() for i in (1, 3))
-    np.testing.assert_array_equal(np.ma.getmaskarray(shown), hidden)
-    np.testing.assert_array_equal(missed, window)
+def test_predicted_bands_hides_what_the_model_does_not_see_and_compares_with_it():
+    window, hidden, mean, std = PREDICTED
+    fig = figures.predicted_bands({"a": (window, hidden, mean, std)}, 2.56)
+    np.testing.assert_array_equal(np.ma.getmaskarray(fig.axes[1].images[0].get_array()), hidden)
+    by_band = fig.axes[2]
+    drawn = by_band.containers[0].lines[0].get_xdata()
+    np.testing.assert_allclose(drawn, [x[h].mean() for x, h in zip(window, hidden) if h.any()])
+    assert np.ptp(by_band.collections[0].get_paths()[0].vertices[:, 0]) == 4  # two standard deviations either way
 
 
 def test_differences_are_signed_by_lightness():
     """Zero in the middle of a scale whose lightness only rises: the sign is left in a grey print."""
-    fig = figures.decoded({"1": spectrogram() + 30}, 2.56)
+    fig = figures.panels({"1": spectrogram() + 30}, TIMES, ["1"])
     low, high = fig.axes[0].images[0].get_clim()
     assert low == -high
     lightness = mpl.colormaps[figures.SIGNED](np.linspace(0, 1, 50))[:, :3] @ [0.3, 0.59, 0.11]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from asdkit.config import Config
-from asdkit.experiments import lessons
+from asdkit.experiments import Cache, lessons
 from asdkit.recordings import InputError, index_machine
 
 SIZES = dict(kind="valve", train=4, target=2, test=4, seconds=3.0)
@@ -123,10 +123,17 @@ def test_systems_are_compared_in_pairs(valve):
 
 
 def test_scoring_shares_what_systems_have_in_common(valve):
-    from asdkit.fitting import Memo
-
-    base = replace(Config(), blocks=("logmel",), test_hop=16)
-    memo = Memo()
-    detectors, scores = lessons.score_systems(valve, {"a": base, "b": replace(base, k=1)}, memo=memo, bars=False)
+    base, cache = replace(Config(), blocks=("statistics",)), Cache()
+    detectors, scores = lessons.score_systems(valve, {"a": base, "b": replace(base, k=2)}, cache=cache, bars=False)
     assert list(scores) == list(detectors) == ["a", "b"] and all(s.shape == (16,) for s in scores.values())
-    assert sum(key[0] == "spectra" for key in memo.values) == len(valve.train) + len(valve.test)
+    assert sum(key[0] == "spectra" for key in cache.values) == len(valve.train) + len(valve.test)
+
+
+def test_subspaces_of_one_embedding_share_its_network(valve):
+    base, cache = replace(Config(), blocks=("msm",), conditioning="subspace", steps=1, rank=2), Cache()
+    systems = {"far": base, "random": replace(base, control="random"), "nothing": replace(base, alpha=0.0)}
+    _, scores = lessons.score_systems(valve, systems, cache=cache, bars=False)
+    assert sum(key[0] == "learned" for key in cache.values) == 1
+    assert len({tuple(s) for s in scores.values()}) == 3
+    alone = lessons.score_systems(valve, {"far": base}, bars=False)[1]["far"]
+    np.testing.assert_array_equal(scores["far"], alone)

@@ -4,26 +4,26 @@ import json
 import math
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from asdkit.fitting import Fitting, Memo
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from asdkit import detector as pipeline
 from asdkit import objectives
-from asdkit.config import Config, systems
+from asdkit.config import Config
 from asdkit.experiments import runs
+from asdkit.experiments.families import families
 from asdkit.msm import MSM
 from asdkit.objectives import POOLED, ArcFace, Classification, Examples, FarToNear, Softmax, SubClusterAdaCos, train_objective
 from asdkit.recordings import Clip, InputError, index_data
 from asdkit.training import Crops, train_msm
 
-SMALL = Config(width=16, train_hop=8, bottleneck=8, batch_size=32, steps=3)
+SMALL = Config(width=16, batch_size=32, steps=3)
 OTHERS = ("autoencoder", "far-to-near", "machine-id", "pseudo-cluster", "sub-cluster-adacos")
 
 
@@ -132,8 +132,8 @@ def test_mixup_equals_a_loop():
 
 
 def test_classification_is_the_cross_entropy_of_its_clips():
-    model, labels = seeded(lambda: MSM(16, 8)).eval(), np.array([2, 0, 1])
-    loss = seeded(lambda: Classification(Softmax(8, 3), labels, 3))
+    model, labels = seeded(MSM).eval(), np.array([2, 0, 1])
+    loss = seeded(lambda: Classification(Softmax(512, 3), labels, 3))
     x, clips = normal(4, 128, 16), np.array([0, 0, 2, 1])
     logits = loss.head.linear(model.embed(x))
     expected = F.cross_entropy(logits, torch.tensor([2, 2, 1, 0]))
@@ -141,18 +141,13 @@ def test_classification_is_the_cross_entropy_of_its_clips():
 
 
 def test_far_to_near_reads_far_at_the_same_place_and_restores_near(machines):
-    crops, seen = Crops(machines[0].spectrograms, SMALL, 0), []
-
-    def model(x):
-        seen.append(x)
-        return torch.zeros_like(x)
-
+    crops, model = Crops(machines[0].spectrograms, SMALL, 0), seeded(MSM).eval()
     clips, starts = crops.draw(5)
     near = crops.cut(clips, starts)
-    loss = FarToNear(crops, machines[0].far)(model, near, clips, starts)
-    for x, i, s in zip(seen[0], clips, starts):
-        assert torch.equal(x, machines[0].far[i][:, s : s + 16])
-    torch.testing.assert_close(loss, near.square().mean())
+    far = torch.stack([machines[0].far[i][:, s : s + 16] for i, s in zip(clips, starts)])
+    mean, log_variance = (x[..., None] for x in model.decode(model.embed(far)))
+    expected = ((near - mean).square() / log_variance.exp() + log_variance).mean()
+    torch.testing.assert_close(FarToNear(crops, machines[0].far)(model, near, clips, starts), expected)
 
 
 def test_pseudo_labels_find_the_clusters(machines):
@@ -173,9 +168,9 @@ def test_class_names():
 
 @pytest.mark.parametrize("objective", OTHERS)
 def test_an_objective_lowers_its_loss(machines, objective):
-    config = replace(SMALL, objective=objective, steps=30, learning_rate=5e-3, bottleneck=16)
+    config = replace(SMALL, objective=objective, steps=30, learning_rate=5e-3)
     model, losses = train_objective(machines, config, seed=0)
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
     assert not model.training
     with torch.no_grad():
         assert torch.isfinite(model.embed(machines[0].spectrograms[0][None, :, :16])).all()
@@ -201,7 +196,7 @@ def test_training_repeats_by_seed_whoever_watches_and_starts_from_the_same_encod
     assert same(one, two) and losses == again and len(losses) == 3
     assert not same(one, train_objective(machines, config, seed=4)[0])
     assert sorted(seen) == [0, 1, 2, 3] and not any(m.training for m in seen.values())
-    start = seeded(lambda: MSM(16, 8))
+    start = seeded(MSM)
     assert all(torch.equal(a, b) for a, b in zip(start.parameters(), seen[0].parameters()))
     assert all(torch.equal(a, b) for a, b in zip(seen[3].parameters(), one.parameters())) and not same(seen[1], seen[2])
     untrained, losses = train_objective(machines, replace(config, steps=0), seed=0)
@@ -246,77 +241,57 @@ def test_one_class_is_refused(machines, objective):
         train_objective([replace(lone, spectrograms=lone.spectrograms[:1])], replace(SMALL, objective="pseudo-cluster"), seed=0)
 
 
-# in the pipeline
+# in a run
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_config):
-    return replace(tiny_config, steps=2, rank=0, modulation="slow", test_hop=40)
+def rows(tiny_config):
+    return families(replace(tiny_config, test_hop=40))["objective"]
 
 
-def test_variants_are_the_rows_of_the_trap():
-    rows = objectives.variants(Config())
-    assert {c.objective for c in rows.values()} == {"msm", *OTHERS}
+def test_objectives_differ_in_nothing_else(rows):
+    assert {config.objective for config in rows.values()} == {"msm", *OTHERS}
     assert rows["untrained"] == replace(rows["msm"], steps=0)
-    assert all(replace(rows[name], objective="msm") == rows["msm"] for name in OTHERS)  # the objective alone differs
-    for objective in ("msm", *OTHERS):  # of a run
-        rows = systems(Config(objective=objective))
-        assert rows["msm"].objective == rows["msm-untrained"].objective == objective
-        assert rows["msm-residual"].objective == (objective if objective == "autoencoder" else "msm")
+    assert all(replace(rows[name], objective="msm") == rows["msm"] for name in OTHERS)
 
 
-def test_a_detector_of_every_variant_scores(tiny_data, tiny):
+def test_a_detector_of_every_objective_scores(tiny_data, rows):
     pump, valve = index_data(tiny_data)
-    memo = Memo()
-    for name, config in objectives.variants(tiny).items():
-        detector = pipeline.fit(pump.train, config, memo=memo, decide=False, others=(valve.train,))
-        assert np.isfinite(detector.score_blocks(blocks_of(pump.test[0], detector, memo))), name
+    scored, cache = set(), runs.Cache()
+    for name, config in rows.items():
+        _, scores = runs.score_machine(replace(pump, test=pump.test[:1]), config, 0, cache, False, others=(valve.train,))
+        assert np.isfinite(scores).all(), name
+        scored |= {*scores}
+    assert len(scored) == len(rows)
 
 
-def blocks_of(clip, detector, memo):
-    return Fitting((), detector.config, 0, memo, ()).blocks(detector.front, clip, detector.config.test_hop)
-
-
-def test_the_autoencoder_is_scored_by_its_whole_residual(tiny_data, tiny):
-    pump, _ = index_data(tiny_data)
-    config = objectives.variants(tiny)["autoencoder-residual"]
-    detector, memo = pipeline.fit(pump.train, config, decide=False), Memo()
-    found = blocks_of(pump.test[0], detector, memo)["msm-residual"]
-    front, spectra = detector.front, Fitting((), config, 0, memo, ()).spectra(pump.test[0])
-    x = front.scalers["near"](spectra["near", "slow"])
-    windows = x.unfold(-1, 80, 1)[:, [0, x.shape[1] - 80]].transpose(0, 1)
-    with torch.no_grad():
-        expected = (front.net(windows) - windows).square().mean((1, 2))
-    torch.testing.assert_close(found[[0, -1], 0], expected)
-
-
-def test_other_machines_reach_the_network_through_a_run(tiny_data, tiny, tmp_path):
+def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_path):
     """In a run the classifier is one network, whichever machine it scores; other systems do not depend on other machines."""
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
-    rows = objectives.variants(tiny)
-    chosen = {"id": rows["machine-id"], "msm": rows["msm"]}
-    runs.run_systems(both, tmp_path / "both", {"id": rows["machine-id"]})  # with decisions, so that models are kept
+    chosen = {"asdkit": rows["machine-id"], "msm": rows["msm"]}
+    runs.run_systems(both, tmp_path / "both", {"asdkit": rows["machine-id"]})  # with decisions: its models are kept
     runs.run_systems(both, tmp_path / "both", chosen, decide=False)
-    nets = {m.name: _weights(tmp_path / "both" / m.name / "models/id-0") for m in both}
-    assert all(torch.equal(a, b) for a, b in zip(nets["pump"], nets["valve"]))
+    nets = {m.name: _weights(tmp_path / "both" / m.name / "models/asdkit-0") for m in both}
+    assert len(nets["pump"]) > 10 and all(torch.equal(a, b) for a, b in zip(nets["pump"], nets["valve"]))
     with pytest.raises(InputError, match="trained with other machines"):
         runs.run_systems(first, tmp_path / "both", chosen, decide=False)
     runs.run_systems(first, tmp_path / "both", {"msm": rows["msm"]}, decide=False)
     runs.run_systems(first, tmp_path / "one", chosen, decide=False)
-    scores = {(out, name): _scores(tmp_path / out / f"pump/parts/{name}-0.json") for out in ("both", "one") for name in chosen}
+    kept = [(out, name) for out in ("both", "one") for name in chosen]
+    scores = {(out, name): _scores(tmp_path / out / f"pump/results/{name}-0.json") for out, name in kept}
     assert scores["both", "msm"] == scores["one", "msm"]
-    assert scores["both", "id"] != scores["one", "id"]
+    assert scores["both", "asdkit"] != scores["one", "asdkit"]
 
 
 def _weights(folder):
-    return [v for k, v in sorted(load_file(folder / "tensors.safetensors").items()) if "net" in k]
+    return [v for k, v in sorted(load_file(folder / "tensors.safetensors").items()) if "/net/" in k]
 
 
 def _scores(path):
     return json.loads(path.read_text())["scores"]
 
 
-def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, monkeypatch):
+def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, rows, tmp_path, monkeypatch):
     opened = set()
 
     class Spy(soundfile.SoundFile):
@@ -326,8 +301,8 @@ def test_a_run_reads_no_test_clip_of_another_machine(tiny_data, tiny, tmp_path, 
 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
     pump, valve = index_data(tiny_data)
-    config = objectives.variants(tiny)["machine-id"]
-    list(runs.run_machine(pump, {"id": config}, [(0, "id")], tmp_path, True, False, False, (valve.train,)))
+    train = partial(runs.run_machine, pump, {"id": rows["machine-id"]}, tmp_path, True, False, False, (valve.train,))
+    list(train(missing=[(0, "id")]))
     assert opened == {"pump/train", "pump/test", "valve/train"}
 
 

@@ -19,7 +19,7 @@ from asdkit.experiments import parallel, results, runs
 from asdkit.recordings import InputError
 
 ROOT = Path(__file__).parent.parent
-NAMES = ["asdkit", "logmel-near", "ridge-log-mel"]
+NAMES = ["asdkit", "log-mel", "ridge"]
 SEEDS = (0, 1)
 N_RESULTS = 2 * len(NAMES) * len(SEEDS)
 # Killed workers leave sockets and event loops of `distributed` to the garbage collector.
@@ -109,7 +109,7 @@ def test_bad_input_is_one_line_from_a_worker_too(cluster, tmp_path, capsys):
     clip.parent.mkdir(parents=True)
     clip.write_text("not a recording")
     clip.with_name("section_00_source_train_normal_0001.wav").write_text("nor this")
-    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "logmel-near"]
+    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "log-mel"]
     assert main([*line, "--scheduler", cluster.scheduler_address]) == 2
     assert f"asdkit: error: {clip}: " in capsys.readouterr().err
 
@@ -150,7 +150,7 @@ def test_a_run_killed_anywhere_continues(serial, command, tiny_data, tiny_config
     run.communicate()
     written = stamps(tmp_path)
     assert n <= len(written) < N_RESULTS
-    for draft in ("models/.asdkit-0-abc/model.json", "results/.logmel-near-0.json-abc"):
+    for draft in ("models/.asdkit-0-abc/model.json", "results/.log-mel-0.json-abc"):
         (tmp_path / "valve" / draft).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "valve" / draft).touch()
     with caplog.at_level(logging.INFO, "asdkit"):

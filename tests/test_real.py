@@ -18,7 +18,7 @@ KNOWN = {"fan": 0.71, "BrushlessMotor": 0.81}  # Omega of log-mel statistics on 
 @pytest.mark.parametrize("machine", KNOWN)
 def test_log_mel_statistics_reach_known_values(real_data, machine, tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["run", str(real_data), "--out", str(out), "--quick", "--systems", "logmel-near", "--machines", machine]
+    command = ["run", str(real_data), "--out", str(out), "--quick", "--systems", "log-mel", "--machines", machine]
     assert main(command) == 0
     table = pd.read_csv(out / "results.csv").set_index("machine")
     assert table.loc[machine, "omega"] == pytest.approx(KNOWN[machine], abs=0.03)
@@ -44,12 +44,12 @@ def some(real_data, tmp_path) -> Path:
 
 
 def test_lying_names_change_no_score(some, tmp_path):
-    config = Config(steps=3, batch_size=16)
+    config = Config(steps=2, batch_size=8)
 
     def scores(out):
         runs.run(some.parent, out, config, ["asdkit"], machines=["fan"])
-        part = read_results(out)["fan", "asdkit", 0]
-        return {(some / "test" / name).read_bytes(): score for name, score in zip(part["files"], part["scores"])}
+        result = read_results(out)["fan", "asdkit", 0]
+        return {(some / "test" / name).read_bytes(): score for name, score in zip(result["files"], result["scores"])}
 
     honest = scores(tmp_path / "honest")
     for i, path in enumerate(sorted((some / "test").iterdir(), reverse=True)):

@@ -1,4 +1,4 @@
-"""What a score must be, recomputed from the formulas: controls condition, far is z-scored, folds are kept out."""
+"""What a score must be, recomputed from the formulas: pooling, contributions, controls, and a training clip's fold kept out."""
 
 from dataclasses import replace
 
@@ -13,12 +13,12 @@ from asdkit.config import Config
 from asdkit.detector import fit
 from asdkit.knn import fit_knn
 from asdkit.recordings import TrainingSet, index_data
-from asdkit.scorer import fit_scorer, standardised
-from asdkit.space import aggregate
+from asdkit.scorer import fit_scorer
 from asdkit.spectrogram import cut_windows, window_starts
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
-PLAIN = Config(whiten=(), alpha=0.7, rank=3, steps=2, batch_size=16, bottleneck=16, ridge_folds=100, width=40, train_hop=20)
+PLAIN = Config(whiten=False, steps=2, batch_size=8, ridge_folds=100, width=40, train_hop=20, aggregate="mean")
+SUBSPACE = replace(PLAIN, blocks=("msm",), conditioning="subspace", alpha=0.7, rank=3)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,78 @@ def pump(tiny_data):
     """Training clips in the order of a fit, each its own recording, and test clips."""
     (machine,) = index_data(tiny_data, ["pump"])
     return TrainingSet.of(machine.train), machine.test[::3]
+
+
+# synthetic blocks
+
+
+def some_blocks(n, seed, shift=0.0):
+    """Two blocks of one clip of n windows."""
+    rng = np.random.default_rng(seed)
+    return {name: torch.from_numpy(shift + rng.normal(size=(n, dim))) for name, dim in (("statistics", 4), ("texture", 3))}
+
+
+@pytest.fixture(scope="module", params=["pooled", "mean"])
+def scorer(request, pump):
+    """A bank of both domains, the target's clips 5 further out."""
+    config = Config(blocks=("statistics", "texture"), aggregate=request.param, k=2)
+    training = pump[0]
+    blocks = [some_blocks(3 + i % 3, i, 5.0 * target) for i, target in enumerate(training.is_target)]
+    assert 0 < training.is_target.sum() < len(blocks)
+    return fit_scorer(blocks, training, config), blocks, training
+
+
+def test_a_clip_is_compared_by_the_mean_of_its_windows(scorer):
+    fitted, blocks, training = scorer
+    new = some_blocks(6, 99)
+    x, bank = fitted.space(new), [fitted.space(b) for b in blocks]
+    if fitted.config.aggregate == "pooled":
+        x, bank = x.mean(0, keepdim=True), [b.mean(0, keepdim=True) for b in bank]
+    counts = [len(b) for b in bank]
+    ids, is_target = np.repeat(training.recordings, counts), np.repeat(training.is_target, counts)
+    knn = fit_knn(torch.cat(bank), ids, is_target, k=2, n_0=1.0)
+    assert fitted(new) == pytest.approx(float(knn(x).mean()))
+    assert fitted(new, 0) == pytest.approx(float(knn(x, 0).mean())) and fitted(blocks[0], 0) > fitted(blocks[0])
+    reordered = {name: b.flip(0) for name, b in new.items()}
+    assert fitted(reordered) == pytest.approx(fitted(new))
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0], ids=["like source", "like target"])
+@pytest.mark.parametrize("left_out", [None, 1, -1])
+def test_contributions_add_up_to_the_score(scorer, shift, left_out):
+    """Over dimensions to each window's share; the mean over windows is the score of the clip, a recording left out or not."""
+    fitted, blocks, training = scorer
+    new = some_blocks(6, 99, shift) if left_out is None else blocks[left_out]
+    recording = None if left_out is None else int(training.recordings[left_out])
+    x = fitted.space(new)
+    n_units = len(fitted.units(x))
+    dealt = fitted.contributions(x, None if recording is None else np.full(n_units, recording))
+    assert dealt.shape == x.shape
+    assert dealt.sum(1).mean().item() == pytest.approx(fitted(new, recording))
+    if fitted.config.aggregate == "mean":
+        torch.testing.assert_close(dealt.sum(1), fitted.bank(x, recording))
+    nearest, _ = fitted.bank.neighbours(fitted.bank.distances(fitted.units(x), None))
+    assert fitted.bank.is_target[nearest[:, 0]].all() == (shift == 5.0 if left_out is None else left_out == -1)
+
+
+def test_a_dimension_that_departs_gets_the_contribution(scorer):
+    fitted, _, _ = scorer
+    x = fitted.space(some_blocks(6, 99))
+    x[2, 3] += 50.0
+    dealt = fitted.contributions(x)
+    assert dealt.sum(1).argmax() == 2 and dealt.sum(0).argmax() == 3
+
+
+def test_a_copy_of_the_bank_contributes_nothing(scorer):
+    fitted, blocks, _ = scorer
+    x = fitted.space(blocks[0])
+    assert fitted(blocks[0]) == pytest.approx(0.0, abs=1e-6) or fitted.config.k > 1
+    one = replace(fitted, bank=replace(fitted.bank, k=1))
+    dealt = one.contributions(x)
+    assert torch.isfinite(dealt).all() and dealt.sum(1).mean().abs() < 1e-6
+
+
+# recordings
 
 
 def z_scored(x, reference=None):
@@ -41,27 +113,27 @@ def bank_of(training, bank, config):
 
 
 @pytest.mark.parametrize("control", ["none", "random", "near-pca", "other-recording"])
-def test_scores_are_conditioned_by_the_control_that_is_asked_for(pump, control):
+def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(pump, control):
     training, test = pump
-    config = replace(PLAIN, blocks=("msm",), control=control)
+    config = replace(SUBSPACE, control=control)
     detector = fit(training.clips, config, decide=False, progress=False)
 
     def embed(clip, channel, hop):
         spectra = read_spectra(clip, config)
-        return detector.extractor.embed(spectra, window_starts(spectra["near", "slow"].shape[1], config.width, hop), channel)
+        return detector.extractor.embed(spectra, window_starts(spectra["near"].shape[1], config.width, hop), channel)
 
-    near, far = ([embed(c, channel, config.train_hop) for c in training.clips] for channel in ("near", "far"))
+    near, far = ([embed(c, channel, config.train_hop) for c in training.clips] for channel in ("conditioned", "far"))
     raw, ids = torch.cat(near), np.repeat(training.recordings, [len(x) for x in near])
     conditioner = fit_conditioner(z_scored(raw), z_scored(torch.cat(far)), ids, 0.7, 3, control=control)
     knn = bank_of(training, [conditioner(z_scored(x, raw)) for x in near], config)
-    expected = [float(knn(conditioner(z_scored(embed(c, "near", config.test_hop), raw))).mean()) for c in test]
+    expected = [float(knn(conditioner(z_scored(embed(c, "conditioned", config.test_hop), raw))).mean()) for c in test]
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)
 
 
 def test_a_training_clip_meets_the_ridge_of_the_other_recordings(pump):
     training, test = pump
-    config = replace(PLAIN, blocks=("ridge-log-mel",))
-    logmels = {c: [read_spectra(c, config)[channel, "slow"] for channel in ("near", "far")] for c in (*training.clips, *test)}
+    config = replace(PLAIN, blocks=("ridge",))
+    logmels = {c: [read_spectra(c, config)[channel] for channel in ("near", "far")] for c in (*training.clips, *test)}
 
     def block(clip, hop):
         sums = [dsp.RidgeStatistics.of(*logmels[c], config.context) for c in training.clips if c != clip]
@@ -73,18 +145,3 @@ def test_a_training_clip_meets_the_ridge_of_the_other_recordings(pump):
     expected = [float(knn(z_scored(block(c, config.test_hop), torch.cat(raw))).mean()) for c in test]
     detector = fit(training.clips, config, decide=False, progress=False)
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("fusion", ["mean", "max"])
-def test_scores_of_several_spaces_are_standardised_by_training_clips_left_out(pump, fusion):
-    training, rng = pump[0], np.random.default_rng(0)
-    config = Config(blocks=("logmel", "texture"), whiten=(), fusion=fusion, balance=False, aggregate="top", top=0.5)
-    blocks = [{name: torch.from_numpy(rng.normal(size=(4, 3))) for name in config.blocks} for _ in training.clips]
-    scorer = standardised(fit_scorer(blocks, training, config), blocks, training.recordings)
-    new, expected = {name: torch.from_numpy(rng.normal(size=(7, 3))) for name in config.blocks}, []
-    for name in config.blocks:
-        raw = torch.cat([b[name] for b in blocks])
-        knn = bank_of(training, [z_scored(b[name], raw) for b in blocks], config)
-        normal = [aggregate(knn(z_scored(b[name], raw), i), "top", 0.5) for b, i in zip(blocks, training.recordings)]
-        expected.append((aggregate(knn(z_scored(new[name], raw)), "top", 0.5) - np.mean(normal)) / np.std(normal))
-    assert scorer(new) == pytest.approx({"mean": np.mean, "max": np.max}[fusion](expected))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile as sf
 
 from asdkit import simulate as simulation
 from asdkit.recordings import SAMPLE_RATE, InputError, index_data
-from asdkit.simulate import KINDS, LAYOUTS, MACHINES, Scene, factory_noise, impulse_responses, mix, render, rms
+from asdkit.simulate import FAR_DB, GENERIC, KINDS, LAYOUTS, MACHINES, Scene, inject, mix, render, rms
 
 SMALL = dict(n_source=2, n_target=1, n_test=2, seconds=1.0)
 PAIRS = [(machine, fault) for machine in MACHINES for fault in KINDS[machine].faults]
@@ -24,11 +25,11 @@ def scene(machine="fan", **changes):
 def fan(tmp_path_factory):
     """The folder of a small data set of a fan."""
     out = tmp_path_factory.mktemp("fan")
-    simulation.simulate(out, ["fan"], **SMALL, snr=None)
+    simulation(out, ["fan"], **SMALL, snr=None)  # the room is called as its function `simulate` is
     return out
 
 
-# ---------------------------------------------------------------- one clip
+# one clip
 
 
 @pytest.mark.parametrize("change", [dict(index=6), dict(seed=1), dict(noise=1), dict(domain="target")])
@@ -63,13 +64,10 @@ def test_surroundings_are_recorded_and_those_of_the_machine_are_the_default(fan,
         simulation.simulate(tmp_path / "b", ["fan"], **SMALL)
 
 
-GOLDEN = {
-    "fan": [12.9013, 7.8929],
-    "gearbox": [23.5271, 17.7817],
-    "bearing": [20.4015, 13.0879],
-    "slider": [11.9305, 5.9741],
+GOLDEN = {  # RMS of near and far x 1000, version 1
+    "fan": [12.9013, 7.8929], "gearbox": [23.5271, 17.7817], "bearing": [20.4015, 13.0879], "slider": [11.9305, 5.9741],
     "valve": [14.8806, 8.7401],
-}  # RMS of near and far x 1000, version 1
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -81,28 +79,25 @@ def test_the_sound_of_version_1_is_frozen(machine):
 
 def test_every_kind_of_noise_is_finite_and_of_level_one():
     for kind in {kind for layout in LAYOUTS.values() for kinds in layout.noise.values() for kind in kinds}:
-        noise = factory_noise(kind, 16000, np.random.default_rng(0))
+        noise = simulation.factory_noise(kind, 16000, np.random.default_rng(0))
         assert np.isclose(rms(noise), 1, atol=1e-3) and np.isfinite(noise).all()
 
 
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        (dict(machine="toaster"), "toaster.*expected one of fan"),
-        (dict(domain="moon"), "moon.*expected source or target"),
-        (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"),
-        (dict(severity=2.0), "severity is 2.0; expected 0..1"),
-        (dict(seconds=0.1), "0.1 s is too short"),
-        (dict(loudspeakers=5), "1 to 4"),
+        (dict(machine="toaster"), "toaster.*expected one of fan"), (dict(domain="moon"), "moon.*expected source or target"),
+        (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"), (dict(loudspeakers=5), "1 to 4"),
+        (dict(severity=2.0), "severity is 2.0; expected 0..1"), (dict(seconds=0.1), "0.1 s is too short"),
         (dict(far_distance=0), "at most 3"),
     ],
-)
+)  # fmt: skip
 def test_an_impossible_scene_says_why(wrong, said):
     with pytest.raises(InputError, match=said):
         scene(**wrong)
 
 
-# ---------------------------------------------------------------- counterfactual pairs
+# counterfactual pairs
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -136,17 +131,17 @@ def test_other_noise_leaves_the_machine_as_it_is(machine):
 @pytest.mark.parametrize("domain", ["source", "target"])
 def test_noise_has_the_stated_level_and_range(machine, domain):
     parts, (low, high) = mix(scene(machine, domain=domain)), LAYOUTS[machine].snr[domain]
-    assert np.isclose(20 * np.log10(rms(parts.machine[0]) / rms(parts.noise[0])), parts.near_snr_db, atol=0.01)
-    assert low <= parts.near_snr_db <= high
+    ratio = 20 * np.log10(rms(parts.machine[0]) / rms(parts.noise[0]))
+    assert ratio == pytest.approx(parts.near_snr_db, abs=0.01) and low <= parts.near_snr_db <= high
 
 
-# ---------------------------------------------------------------- rooms
+# rooms
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_the_near_microphone_is_nearer(machine):
     _, room = simulation.specimen(machine, 0)
-    energy = np.sum(impulse_responses(room) ** 2, axis=2)
+    energy = np.sum(simulation.impulse_responses(room) ** 2, axis=2)
     assert (energy > 0).all() and energy[0, 0] > 2 * energy[0, 1]
     assert np.isclose(np.linalg.norm(np.subtract(room.near, room.machine)), 0.25, atol=0.01)
 
@@ -165,7 +160,7 @@ def test_the_far_channel_is_a_reference_for_noise_on_some_machines_and_not_on_ot
     assert min(shares["fan"], shares["gearbox"]) > 0.7 > 0.6 > shares["valve"]
 
 
-# ---------------------------------------------------------------- data sets
+# data sets
 
 
 def table(path):
@@ -255,7 +250,27 @@ def test_an_interrupted_run_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert len(written) == 5 and list(tmp_path.iterdir()) == []
 
 
-# ---------------------------------------------------------------- other people's recordings
+# faults injected into recordings
+
+
+@pytest.mark.parametrize("fault", GENERIC)
+def test_an_injected_fault_has_its_level_and_is_faint_and_late_far_away(fault):
+    samples = 0.1 * np.random.default_rng(0).normal(size=(2, 48000)).astype("float32")
+    first, same, other = (inject(samples, fault, -12.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.dtype == np.float32 and (first == same).all() and (first != other).any()
+    (near, far), decibels = first - samples, lambda x: 20 * np.log10(rms(x))
+    assert decibels(near) - decibels(samples[0]) == pytest.approx(-12, abs=0.1)
+    assert decibels(far) - decibels(near) == pytest.approx(FAR_DB, abs=0.2)
+    assert not np.allclose(near, far * 10 ** (-FAR_DB / 20))
+    assert not inject(np.zeros((2, 16000)), fault, 0.0, np.random.default_rng(0)).any()  # silence stays silence
+
+
+def test_a_fault_that_needs_the_machine_is_not_injected():
+    with pytest.raises(InputError, match="found 'chatter', expected outer_race, looseness, squeal"):
+        inject(np.zeros((2, 16000)), "chatter", 0.0, np.random.default_rng(0))
+
+
+# other people's recordings
 
 
 @pytest.fixture
@@ -272,9 +287,11 @@ def shelf(tmp_path):
 def test_recordings_are_rendered_in_the_layout(shelf):
     simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "out", "pump", seconds=1.0, n_target=3)
     rows = table(shelf / "out/pump/recordings_00.csv")
-    count = lambda part: sum(part in row["file_name"] for row in rows)  # noqa: E731
-    assert [count(f"{d}_train_normal") for d in ("source", "target")] == [6, 3]  # three recordings, two clips each
-    assert [count(f"{d}_test_{label}") for d in ("source", "target") for label in ("normal", "anomaly")] == [4, 2, 4, 2]
+    conditions = Counter("_".join(row["file_name"].split("_")[2:5]) for row in rows)
+    assert conditions == {
+        "source_train_normal": 6, "target_train_normal": 3,  # three recordings, two clips each
+        "source_test_normal": 4, "source_test_anomaly": 2, "target_test_normal": 4, "target_test_anomaly": 2,
+    }  # fmt: skip
     train, test = ({row["recording"] for row in rows if f"/{split}/" in row["file_name"]} for split in ("train", "test"))
     assert not train & test and train | test == {*(f"normal_{i}" for i in range(5)), "anomaly_0"}
     clip, rate = sf.read(shelf / "out" / rows[0]["file_name"])
@@ -294,16 +311,19 @@ def test_rendering_again_is_the_same_and_other_recordings_are_refused(shelf):
         simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "a", "pump")
 
 
-def test_unusable_recordings_say_why(shelf):
-    (shelf / "none").mkdir()
-    with pytest.raises(ValueError, match="none: found no audio files; expected .aif"):
-        simulation.render_recordings(shelf / "pump", shelf / "none", shelf / "out")
-    with pytest.raises(ValueError, match="found no such folder"):
-        simulation.render_recordings(shelf / "nowhere", shelf / "noise", shelf / "out")
-    for i in range(4):
-        (shelf / f"pump/normal_{i}.wav").unlink()
-    with pytest.raises(ValueError, match="pump: found 1 normal recordings; expected 2 or more"):
-        simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "out")
+@pytest.mark.parametrize(
+    ("source", "noise", "says"),
+    [
+        ("pump", "none", "none: found no audio files; expected .aif"), ("nowhere", "noise", "found no such folder"),
+        ("one", "noise", "one: found 1 normal recordings; expected 2 or more"),
+    ],
+)  # fmt: skip
+def test_unusable_recordings_say_why(shelf, source, noise, says):
+    for folder in ("none", "one"):
+        (shelf / folder).mkdir()
+    (shelf / "noise" / "hall.wav").rename(shelf / "one" / "hall.wav")
+    with pytest.raises(InputError, match=says):
+        simulation.render_recordings(shelf / source, shelf / noise, shelf / "out")
     assert not (shelf / "out").exists()
 
 
@@ -319,8 +339,7 @@ def test_real_mono_recordings(real_data, tmp_path):
     if not mono.is_dir():
         pytest.skip(f"found no folder {mono}; expected mono recordings of a pump and of noise")
     simulation.render_recordings(mono / "pump", mono / "noise", tmp_path, "pump", seconds=5.0)
-    names = [path.name for path in tmp_path.rglob("*.wav")]
-    assert len(names) == 8 + 8 + 2 * (4 + 2)
-    assert sum("anomaly" in name for name in names) == 4
-    clips = [sf.read(path)[0] for path in tmp_path.rglob("*.wav")]
+    paths = list(tmp_path.rglob("*.wav"))
+    assert len(paths) == 8 + 8 + 2 * (4 + 2) and sum("anomaly" in path.name for path in paths) == 4
+    clips = [sf.read(path)[0] for path in paths]
     assert all(np.isfinite(clip).all() and 1e-3 < rms(clip) < 0.5 and np.abs(clip).max() < 1 for clip in clips)

@@ -1,4 +1,4 @@
-"""z-scores, whitening, balance, aggregation, fusion: each against its formula, and constant features."""
+"""z-scores, whitening, balance and aggregation: each against its formula, and what has no variance."""
 
 from dataclasses import replace
 
@@ -11,27 +11,106 @@ from hypothesis import strategies as st
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.knn import leave_one_recording_out
-from asdkit.space import SHRINKAGE, Scaler, Space, aggregate, balance_scale, fit_space, fuse
+from asdkit.space import Scaler, Space, aggregate, balance_scale, fit_space, units, whitening
+
+POOLED, WINDOWS = Config(), Config(aggregate="mean")
 
 
-@pytest.mark.parametrize(("n_windows", "n_averaged"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (31, 4), (100, 10)])
-def test_top_tenth_counts_windows(n_windows, n_averaged):
-    scores = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0)).double()
-    assert aggregate(scores) == pytest.approx(np.sort(scores.numpy())[-n_averaged:].mean())
-    assert aggregate(scores, "max") == n_windows - 1 and aggregate(scores, "mean") == (n_windows - 1) / 2
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+# whitening
+
+
+def naive_whitening(z, recordings, is_target):
+    """The covariance of each recording is formed, and a root taken of their shrunk sum."""
+    x, n, dim = z.astype(float).copy(), len(z), z.shape[1]
+    for domain in (False, True):
+        rows = is_target == domain
+        x[rows] -= x[rows].mean(0) if rows.any() else 0
+    s = sum(np.outer(row, row) for row in x) / n
+    m, b2 = np.trace(s) / dim, 0.0
+    for r in set(recordings):
+        own = x[recordings == r]
+        s_r = sum(np.outer(row, row) for row in own) / len(own)
+        b2 += (len(own) / n) ** 2 * ((s_r - s) ** 2).sum() / dim
+    rho = min(1.0, b2 / (((s - m * np.eye(dim)) ** 2).sum() / dim))
+    values, vectors = np.linalg.eigh((1 - rho) * s + rho * m * np.eye(dim))
+    return vectors @ np.diag(np.sqrt(m / values)) @ vectors.T, rho
+
+
+@pytest.mark.parametrize("n_target", [0, 3])
+@pytest.mark.parametrize("dim", [4, 40])  # fewer and more than a recording has windows
+def test_whitening_equals_a_naive_version(dim, n_target):
+    """Recordings of 1 to 9 windows, not in order, source and target far apart."""
+    rng = np.random.default_rng(dim)
+    recordings = rng.permutation(np.repeat(np.arange(12), [1, 2, 3, 9, 5, 4, 6, 7, 8, 2, 3, 1]))
+    is_target = recordings < n_target
+    z = rng.normal(size=(51, dim)) @ rng.normal(size=(dim, dim)) + rng.normal(size=(12, dim))[recordings]
+    z[is_target] += 9
+    weights, rho = whitening(torch.from_numpy(z), recordings, is_target)
+    expected, expected_rho = naive_whitening(z, recordings, is_target)
+    assert rho == pytest.approx(expected_rho) and 0.01 < rho < 0.9
+    np.testing.assert_allclose(weights.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_distances_of_a_whitened_block_are_mahalanobis_and_its_covariance_is_round():
+    """Of so many recordings that nothing is shrunk: within domains, every direction varies alike."""
+    x = normal(6000, 5) @ normal(5, 5, seed=1)
+    recordings, is_target = np.repeat(np.arange(3000), 2), np.arange(6000) >= 4000
+    x[is_target] += 30
+    scaler = Scaler.fit(x, recordings, is_target)
+    white = scaler(x)
+    assert scaler.rho < 0.01
+    centred = torch.cat([white[is_target == d] - white[is_target == d].mean(0) for d in (False, True)])
+    covariance = centred.T @ centred / len(x)
+    torch.testing.assert_close(covariance, covariance.diagonal().mean() * torch.eye(5, dtype=x.dtype), rtol=0, atol=0.02)
+    torch.testing.assert_close(scaler.weights, scaler.weights.T)
+
+
+def test_one_recording_says_nothing_of_others():
+    weights, rho = whitening(normal(50, 3), np.zeros(50, dtype=int), np.zeros(50, dtype=bool))
+    assert torch.equal(weights, torch.eye(3, dtype=torch.double)) and rho == 1
+
+
+@pytest.mark.parametrize("kind", ["single clips", "some constant", "all constant", "wide", "one a domain", "copies"])
+def test_whitening_of_degenerate_blocks_keeps_distances(kind):
+    n, dim = (9, 200) if kind == "wide" else (30, 6)
+    x, recordings, is_target = normal(n, dim).float(), np.arange(n) // 3, np.zeros(n, dtype=bool)
+    if kind == "single clips":
+        recordings = np.arange(n)
+    if kind == "some constant":
+        x[:, :3] = 7.0
+    if kind == "all constant":
+        x[:] = 7.0
+    if kind == "one a domain":
+        recordings, is_target = np.arange(n) // 15, np.arange(n) >= 15
+    if kind == "copies":
+        x = x[:3].repeat(n // 3, 1)
+    scaler = Scaler.fit(x, recordings, is_target)
+    new = x[:5] + normal(5, dim, seed=1).float()
+    assert torch.isfinite(scaler(new)).all() and 0 <= scaler.rho <= 1
+    moved = (scaler(new) - scaler(x[:5])).norm(dim=1)
+    assert (moved > 0.1).all() and (moved < 1e4).all()  # also where training never varied
+    if kind == "all constant":
+        assert torch.equal(scaler(x), torch.zeros(n, dim))
+
+
+# z-scores, balance, the space
 
 
 def test_scaler_equals_scikit_learn():
     from sklearn.preprocessing import StandardScaler
 
-    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 7 - 40
+    x = normal(50, 6).float() * 7 - 40
     np.testing.assert_allclose(Scaler.fit(x)(x).numpy(), StandardScaler().fit_transform(x.numpy()), atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 1 / 3, -100.0, 1e4, 1e-7])
 def test_scaler_centres_a_constant_feature_and_leaves_its_scale(value):
     x = torch.full((1001, 2), value)
-    x[:, 1] = torch.randn(1001, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = normal(1001)
     scaler = Scaler.fit(x)
     assert scaler.std[0] == 1
     assert scaler(x)[:, 0].abs().max() <= 1e-5 * max(1, abs(value))
@@ -39,60 +118,65 @@ def test_scaler_centres_a_constant_feature_and_leaves_its_scale(value):
     assert scaler(moved)[:, 0].mean().item() == pytest.approx(1, abs=1e-2)  # a fault there is seen, not blown up
 
 
-def test_distances_of_a_whitened_block_are_mahalanobis():
-    from scipy.spatial.distance import mahalanobis
-
-    x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
-    x = 3 * x + torch.stack([x[:, 0], x[:, 0], x[:, 1], x[:, 4], x[:, 2]], dim=1)  # features that say the same
-    z = Scaler.fit(x)(x).double().numpy()
-    inverse = np.linalg.inv(np.cov(z.T, bias=True) + SHRINKAGE * np.eye(5))
-    white = Scaler.fit(x, whiten=True)(x)
-    for i, j in [(0, 1), (2, 200), (299, 5)]:
-        assert (white[i] - white[j]).norm().item() == pytest.approx(mahalanobis(z[i], z[j], inverse), rel=1e-4)
-
-
-def test_windows_that_are_all_the_same_whiten_to_zero():
-    x = torch.full((10, 3), 7.0)
-    assert torch.equal(Scaler.fit(x, whiten=True)(x), torch.zeros(10, 3))
-
-
 @settings(deadline=None, max_examples=30)
 @given(st.floats(0.01, 100), st.integers(0, 99))
 def test_after_balance_the_median_distance_is_one(gain, seed):
-    rng = np.random.default_rng(seed)
     recordings = np.repeat(np.arange(6), 3)
-    z = torch.from_numpy(gain * rng.normal(size=(18, 5)))
+    z = gain * normal(18, 5, seed=seed)
     balanced = z / balance_scale(z, recordings)
     assert leave_one_recording_out(balanced, recordings, 1).median().item() == pytest.approx(1)
 
 
 def test_balance_of_one_recording_or_of_duplicates_changes_nothing():
-    z = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    z = normal(6, 4)
     assert balance_scale(z, np.zeros(6, dtype=int)) == 1
     assert balance_scale(z[:1].expand(6, -1), np.arange(6)) == 1
 
 
+@pytest.mark.parametrize("config", [POOLED, WINDOWS], ids=["pooled", "windows"])
+def test_blocks_are_balanced_by_what_is_compared(config):
+    """Each block of the training set has a median distance of 1: of clips where windows are pooled, else of windows."""
+    clips = np.repeat(np.arange(10), 4)
+    blocks = {"texture": 5 * normal(40, 3) + normal(10, 3)[clips], "statistics": normal(40, 7, seed=1)}
+    recordings, is_target = clips // 2, clips >= 8
+    space = fit_space(blocks, clips, recordings, is_target, config)
+    whole = space(blocks)
+    assert list(space.slices()) == list(blocks) and whole.shape == (40, 10)
+    for where in space.slices().values():
+        compared = units(whole[:, where], clips, config)
+        ids = recordings[::4] if config is POOLED else recordings
+        assert leave_one_recording_out(compared, ids, 1).median().item() == pytest.approx(1)
+    embedded = {"msm": blocks["texture"], "statistics": blocks["statistics"]}  # it weighs less than the others
+    weighed = fit_space(embedded, clips, recordings, is_target, replace(config, msm_weight=0.25))(embedded)
+    torch.testing.assert_close(weighed, torch.cat([whole[:, :3] / 4, whole[:, 3:]], dim=1))
+    plain = fit_space(blocks, clips, recordings, is_target, replace(config, balance=False, whiten=False))
+    expected = torch.cat([Scaler.fit(x)(x) for x in blocks.values()], dim=1)
+    torch.testing.assert_close(plain(blocks), expected)
+
+
 def test_the_msm_block_alone_is_conditioned_and_each_is_balanced():
-    generator = torch.Generator().manual_seed(0)
-    blocks = {name: torch.randn(7, 3, generator=generator) for name in ("msm", "ridge")}
+    blocks = {name: normal(7, 3, seed=i).float() for i, name in enumerate(("msm", "ridge"))}
     basis = torch.tensor([[1.0], [0.0], [0.0]])
     scalers = {name: Scaler.fit(x) for name, x in blocks.items()}
-    space = Space(scalers, FarConditioner(torch.zeros(3), basis, 1.0), {"msm": 2.0, "ridge": 4.0}, "mean")
-    balanced = space(blocks)
-    assert balanced["msm"][:, 0].abs().max() == 0
-    torch.testing.assert_close(balanced["msm"][:, 1:], scalers["msm"](blocks["msm"])[:, 1:] / 2)
-    torch.testing.assert_close(balanced["ridge"], scalers["ridge"](blocks["ridge"]) / 4)
-    (joined,) = (joint := replace(space, fusion="concatenate")(blocks)).values()
-    assert list(joint) == ["msm+ridge"] and torch.equal(joined, torch.cat(list(balanced.values()), dim=1))
+    space = Space(scalers, {"msm": 2.0, "ridge": 4.0}, FarConditioner(torch.zeros(3), basis, 1.0))
+    found = space(blocks)
+    assert found[:, 0].abs().max() == 0
+    torch.testing.assert_close(found[:, 1:3], scalers["msm"](blocks["msm"])[:, 1:] / 2)
+    torch.testing.assert_close(found[:, 3:], scalers["ridge"](blocks["ridge"]) / 4)
 
 
-def test_the_blocks_that_are_named_are_whitened_and_no_others():
-    blocks = {name: torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) for name in ("texture", "logmel")}
-    space = fit_space(blocks, np.repeat(np.arange(12), 5), Config(blocks=("texture", "logmel"), whiten=("texture",)))
-    assert {name: s.weights is not None for name, s in space.scalers.items()} == {"texture": True, "logmel": False}
+# file scores
 
 
-def test_fuse():
-    scores = np.array([[1.0, 3.0], [5.0, -1.0]])
-    assert fuse(scores, "mean").tolist() == [2, 2]
-    assert fuse(scores, "max").tolist() == [3, 5]
+def test_pooled_windows_are_the_mean_of_each_clip():
+    clips, z = np.repeat(np.arange(3), [4, 1, 2]), normal(7, 2)
+    expected = torch.stack([z[:4].mean(0), z[4], z[5:].mean(0)])
+    torch.testing.assert_close(units(z, clips, POOLED), expected)
+    assert units(z, clips, WINDOWS) is z
+
+
+@pytest.mark.parametrize(("n_windows", "n_averaged"), [(1, 1), (9, 1), (10, 1), (11, 2), (30, 3), (31, 4), (100, 10)])
+def test_top_tenth_counts_windows(n_windows, n_averaged):
+    scores = torch.randperm(n_windows, generator=torch.Generator().manual_seed(0)).double()
+    assert aggregate(scores) == pytest.approx(np.sort(scores.numpy())[-n_averaged:].mean())
+    assert aggregate(scores, "max") == n_windows - 1 and aggregate(scores, "mean") == (n_windows - 1) / 2

@@ -15,10 +15,10 @@ from asdkit.storage import checksums
 
 @pytest.fixture(scope="module")
 def fitted(tiny_data, tiny_config):
-    """Score fusion: more than one space, everything in use."""
+    """Everything in use: a network, whitened blocks, and directions that far shares."""
     train = index_data(tiny_data)[1].train
     with pytest.warns(UserWarning, match="hear first what both hear"):
-        detector = asdkit.fit(train, replace(tiny_config, fusion="max", backend="minimum"), progress=False)
+        detector = asdkit.fit(train, replace(tiny_config, conditioning="subspace", steps=1), progress=False)
     return replace(detector, reading=Reading(near=1, resample=True))
 
 
@@ -97,11 +97,11 @@ def stored(head, *place):
     return entry
 
 
-def wide(head):
-    """A network of another width than its weights."""
+def unknown(head):
+    """A network that there is not."""
     net = stored(head, "extractor", "learned", "encoder", "net")
     assert net["network"] == "MSM"
-    net["arguments"]["width"] = 10**9
+    net["arguments"]["width"] = 10**9  # MSM takes none
 
 
 def shift(path, by):
@@ -132,7 +132,7 @@ ALTERED = "damaged .its SHA-256 is another: it was altered"
         (edit(lambda h: h.update(config="0" * 12)), "damaged .found config .*, expected 000000000000"),
         (edit(lambda h: stored(h, "reading")["fields"].update(near=2)), "damaged .reading: found .*, expected near 0 or 1"),
         (edit(lambda h: stored(h, "scorer", "config")["fields"].update(k=4)), "damaged .found config"),
-        (edit(wide), "damaged"),
+        (edit(unknown), "damaged"),
         (lambda m: (m / "model.json").write_text((m / "model.json").read_text().replace('"seed": 0', '"seed": 1')), ALTERED),
         (lambda m: shift(m / "tensors.safetensors", 1), ALTERED),
     ],

@@ -30,16 +30,16 @@ LABELLED = [
 AUTHOR = dict(firstname="Ada", lastname="Name", email="ada@example.org", affiliation=dict(institution="LAB", location="X"))
 
 
-def write_part(run, machine, files, seed=0, system="asdkit", config=None, **changes):
+def write_result(run, machine, files, seed=0, system="asdkit", config=None, **changes):
     """What `asdkit run` would have written of a machine."""
     scores = np.random.default_rng(len(machine)).normal(size=len(files)).tolist()
     config = config or Config()
-    part = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
-    part |= dict(decisions=[int(s > 1) for s in scores], threshold=1.0) | changes
+    result = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
+    result |= dict(decisions=[int(s > 1) for s in scores], threshold=1.0) | changes
     path = run / machine / "results" / f"{system}-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(part))
-    return part
+    path.write_text(json.dumps(result))
+    return result
 
 
 def write_model(run, machine, system="asdkit", seed=0):
@@ -47,7 +47,7 @@ def write_model(run, machine, system="asdkit", seed=0):
 
     folder = run / machine / "models" / f"{system}-{seed}"
     folder.mkdir(parents=True)
-    state = {f"/front/net/{k}": v for k, v in MSM(80, 16).state_dict().items()}
+    state = {f"/extractor/learned/encoder/net/{k}": v.contiguous() for k, v in MSM().state_dict().items()}
     save_file(state, folder / "tensors.safetensors")
 
 
@@ -55,9 +55,9 @@ def write_model(run, machine, system="asdkit", seed=0):
 def original_run(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "dcase2026"
     for machine in EVALUATION:
-        write_part(run, machine, UNLABELLED)
+        write_result(run, machine, UNLABELLED)
     for machine in DEVELOPMENT:
-        write_part(run, machine, LABELLED)
+        write_result(run, machine, LABELLED)
     write_model(run, sorted(EVALUATION)[0])
     (run / "run.json").write_text(json.dumps({"asdkit": "0.1.0", "quick": False}))
     return run
@@ -107,20 +107,20 @@ def test_a_whole_run_gives_a_submission_without_a_flaw(folder):
 
 
 def test_the_tables_hold_the_scores_and_decisions_of_the_run(original_run, folder):
-    part = json.loads((original_run / "Sander/results/asdkit-0.json").read_text())
+    result = json.loads((original_run / "Sander/results/asdkit-0.json").read_text())
     lines = (folder / "anomaly_score_Sander_section_00_test.csv").read_text().splitlines()
-    assert lines == [f"{name},{score!r}" for name, score in zip(UNLABELLED, part["scores"])]
+    assert lines == [f"{name},{score!r}" for name, score in zip(UNLABELLED, result["scores"])]
     lines = (folder / "decision_result_Sander_section_00_test.csv").read_text().splitlines()
-    assert lines == [f"{name},{decision}" for name, decision in zip(UNLABELLED, part["decisions"])]
+    assert lines == [f"{name},{decision}" for name, decision in zip(UNLABELLED, result["decisions"])]
 
 
 def test_development_results_are_the_official_metric_in_percent(original_run, folder):
-    part = json.loads((original_run / "fan/results/asdkit-0.json").read_text())
+    result = json.loads((original_run / "fan/results/asdkit-0.json").read_text())
     labels, domains = [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5, ["source"] * 10 + ["target"] * 10
-    expected = metrics.evaluate(part["scores"], labels, domains)
+    expected = metrics.evaluate(result["scores"], labels, domains)
     results = read_meta(folder)["results"]["development_dataset"]
     assert set(results) == set(DEVELOPMENT)
-    n_parameters = sum(p.numel() for p in MSM(80, 16).parameters())
+    n_parameters = sum(p.numel() for p in MSM().parameters())
     assert read_meta(folder)["system"]["complexity"]["total_parameters"] == n_parameters
     for name in ("auc_source", "auc_target", "pauc"):
         assert results["fan"][name] == pytest.approx(100 * expected[name], abs=0.006)
@@ -134,16 +134,24 @@ def test_every_system_can_be_described(config):
 
 
 def test_far_and_whitening_are_named_only_where_they_are_used():
-    near, far, texture = (describe(systems(Config())[name]) for name in ("logmel-near", "ridge-complex", "texture"))
-    assert near["front_end"] is None and near["embeddings"] is None and "far" in far["front_end"]
-    assert "Mahalanobis distances of texture" in texture["machine_learning_method"]
-    assert "Mahalanobis" not in far["machine_learning_method"]
+    chosen = systems(Config())
+    near, cancelled, ridge, alone, report = (
+        describe(chosen[name]) for name in ("log-mel", "statistics", "ridge", "texture", "report")
+    )
+    assert near["front_end"] is None and near["embeddings"] is None and "whitened" not in near["machine_learning_method"]
+    assert cancelled["front_end"] == "far cancelled from near" and "whitened" in cancelled["machine_learning_method"]
+    assert "far ones by ridge" in ridge["acoustic_features"] and "contrast" in alone["acoustic_features"]
+    assert report["front_end"] == "far microphone as reference"
+    assert "8 near directions" in report["domain_generalization_method"]
+    assert describe(Config())["aggregation_method"] == "mean of window descriptors"
+    assert report["aggregation_method"] == "top of window scores (10%)"
+    assert describe(chosen["alpha-0"])["front_end"] == "far microphone as reference"  # of the ridge
 
 
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
     for machine in (*EVALUATION, *DEVELOPMENT):
         files = UNLABELLED if machine in EVALUATION else LABELLED
-        write_part(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
+        write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
         path = run / machine / "results" / "autoencoder-mse-0.json"
         path.write_text(path.read_text().replace(json.dumps(Config().to_dict()), "null"))
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
@@ -196,7 +204,7 @@ def test_runs_that_cannot_be_submitted(original_run, run, tmp_path):
         ({"decisions": [None] * 200}, "Sander: found no decisions, expected 0 or 1"),
         ({"scores": [float("nan")] * 200}, "Sander: found 200 scores that are not numbers"),
     ):
-        write_part(run, "Sander", UNLABELLED, **change)
+        write_result(run, "Sander", UNLABELLED, **change)
         refused(tmp_path, says, run)
     (run / "Sander/results/asdkit-0.json").write_text("{")
     refused(tmp_path, "not readable as a run", run)
@@ -324,7 +332,7 @@ def test_a_real_run_can_be_submitted(tiny_data, tmp_path, capsys):
     data = shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data")
     for i, path in enumerate(sorted((data / "pump" / "test").iterdir())):
         path.rename(path.with_name(f"section_00_{i:04d}.wav"))
-    config = replace(Config(), blocks=("logmel",), test_hop=40, false_alarm=0.25)
+    config = replace(Config(), blocks=("statistics-near",), test_hop=40, false_alarm=0.25)
     runs.run(data, tmp_path / "run", config, ["asdkit"])
     assert main(["submit", str(tmp_path / "run"), "--label", LABEL, "--out", str(tmp_path / "out")]) == 1
     rows = (tmp_path / "out" / LABEL / "anomaly_score_pump_section_00_test.csv").read_text().splitlines()

@@ -13,7 +13,7 @@ from asdkit.recordings import DATASETS, InputError, validate
 SOUND = 0.1 * np.random.default_rng(0).normal(size=(160, 2))
 
 
-SMALL = {990: 9, 10: 3, 50: 4, 200: 7}  # clips of the challenge's machines here; test_datasets.py checks the real numbers
+SMALL = {990: 9, 10: 3, 50: 4, 200: 7}  # clips of the challenge's machines here; test_download.py checks the real numbers
 
 
 @pytest.fixture(autouse=True, scope="module")

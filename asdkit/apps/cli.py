@@ -8,14 +8,16 @@ import sys
 import warnings
 
 from asdkit import __version__
-from asdkit.apps.commands import COMMANDS
+from asdkit.apps.commands import data, experiments, machine
 from asdkit.recordings import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 when a check found something, or 2 on bad input, be it one of many files."""
     args = build_parser().parse_args(arguments)
-    _log_to_stderr()
+    logger = logging.getLogger("asdkit")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler(sys.stderr)]  # one, however often this is called in a process
     warnings.showwarning = lambda message, *_, **__: print(f"asdkit: warning: {message}", file=sys.stderr)
     warnings.simplefilter("once", UserWarning)
     try:
@@ -25,18 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _log_to_stderr() -> None:
-    """What the package logs goes to the screen, once, however often `main` is called in one process."""
-    logger = logging.getLogger("asdkit")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [logging.StreamHandler(sys.stderr)]
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(prog="asdkit", description="Noise-aware anomalous sound detection.")
     parser.add_argument("--version", action="version", version=f"asdkit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in COMMANDS:
-        add(commands)
+    for module in (data, experiments, machine):
+        module.add_commands(commands)
     return parser

@@ -26,19 +26,15 @@ DECISIONS = {1: "anomaly", 0: "normal", None: "none"}
 def write_page(
     path: str | Path, folder: str | Path, detector: Detector, results: list[FileResult], max_drawn: int = MAX_DRAWN
 ) -> Path:
-    """Report on scored recordings: the model, all scores, and an explanation of the highest.
+    """Report on a detector's results, whole or not at all: the model, all scores, and an explanation of the highest.
 
     Parameters
     ----------
-    path : path
-        The HTML file, written whole or not at all.
-    folder : path
-        Where the detector was loaded from.
-    detector : Detector
-    results : list of FileResult
-        Of the detector; a recording without a score is listed with its reason.
+    path, folder : path
+        The HTML file, and where the detector was loaded from.
     max_drawn : int
-        Recordings with a picture; they are read again. The rest is in the table only, and the page says how many.
+        Recordings with a picture; they are read again. The rest is in the table only, and the page says how many. A recording
+        without a score is listed with its reason.
     """
     scored = sorted((r for r in results if not r.reason), key=lambda r: -r.score)
     shown = [explained(detector, r.file) for r in tqdm(scored[:max_drawn], desc="page", unit="file", disable=None)]
@@ -62,11 +58,11 @@ def render(template: str, **values) -> str:
 def model_facts(folder: str | Path, detector: Detector) -> list[tuple[str, str]]:
     """What a reader needs to know of a model."""
     config, about = detector.config, detector.about
-    learned = [f"{about['clips']} clips"] if "clips" in about else []
-    learned += [f"{len(np.unique(detector.scorer.bank.recordings))} recordings"]
+    clips = f"{about['clips']} clips, " if "clips" in about else ""
+    recordings = len(np.unique(detector.scorer.bank.recordings))
     return [
         ("model", str(folder)),
-        ("learned from", ", ".join(learned) + " of the healthy machine"),
+        ("learned from", f"{clips}{recordings} recordings of the healthy machine"),
         ("microphones", microphones(detector.reading)),
         ("blocks", ", ".join(config.blocks)),
         ("threshold", promise(detector)),

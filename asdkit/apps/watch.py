@@ -12,8 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from asdkit.detector import Detector, FileResult
-from asdkit.recordings import InputError
-from asdkit.recordings.reading import far_of, is_far
+from asdkit.recordings import InputError, far_of, is_far
 
 HEADER = ("file", "score", "decision", "error")
 
@@ -34,10 +33,7 @@ def row(*cells) -> str:
 def open_table(path: Path) -> set[str]:
     """Make a table, or go on with the one that is there; returns the files that it has rows of.
 
-    Raises
-    ------
-    InputError
-        Where the file is another table, or cannot be written.
+    Another table, or one that cannot be written, is an InputError.
     """
     expected = f"expected a table of {','.join(HEADER)}, or a new file"
     try:
@@ -70,7 +66,6 @@ def watch(
 
     Parameters
     ----------
-    detector : Detector
     folder : Path
         Whatever is named ``*.wav`` directly in it is scored; of pairs, when both files are there.
     table : Path

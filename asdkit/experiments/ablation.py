@@ -2,13 +2,11 @@
 
 ``DIR/scores``  a run of `asdkit.experiments.runs` whose systems are named by the hash of their configuration: a variant
                 that two families share is computed once, and what is there is never computed again
-``DIR/trap``    parts of `asdkit.experiments.trap`, the mechanism behind the objectives
-``DIR/tables``  the tables, of which `asdkit.experiments.tables` draws figures and `asdkit.experiments.claims` reads verdicts
+``DIR/trap``    results of `asdkit.experiments.trap`, the mechanism behind the objectives
+``DIR/tables``  of which `asdkit.experiments.tables` draws figures, and by which `asdkit.experiments.claims` judges
 
-Legend
-------
-base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic
-    mean over the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
+base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic mean over
+    the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
 """
 
 from __future__ import annotations
@@ -34,28 +32,17 @@ METRICS = ("omega", "auc_target")  # of which differences are stored
 ROUND = 5  # digits of stored fractions
 
 
-# machines
-
-
 def gather(folders: Sequence[str | Path]) -> list[Machine]:
-    """The machines of all folders, named ``<data>-<machine>``."""
+    """The machines of all folders, named ``<data>-<machine>``: "simulated" where `asdkit simulate` made every sound."""
     machines = [m for folder in folders for m in index_data(folder)]
-    return [replace(m, name=f"{kind_of_data(m)}-{m.name}") for m in machines]
-
-
-def kind_of_data(machine: Machine) -> str:
-    """ "simulated" where `asdkit simulate` made every sound, else "real"."""
-    return "simulated" if simulation(machine) else "real"
+    return [replace(m, name=f"{'simulated' if simulation(m) else 'real'}-{m.name}") for m in machines]
 
 
 def simulation(machine: Machine) -> dict | None:
     """What a machine was simulated with; None for recordings."""
     path = machine.folder / RECORD
-    record = json.loads(path.read_text()) if path.is_file() else {}
-    return record if record.get("made_by") == "simulate" else None
-
-
-# scores and tables
+    made = json.loads(path.read_text()) if path.is_file() else {}
+    return made if made.get("made_by") == "simulate" else None
 
 
 def run(machines: list[Machine], out: Path, rows: list[Row], seeds=(0, 1, 2), jobs: int = 1, quick: bool = False) -> Evaluation:
@@ -77,122 +64,85 @@ def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machi
     return pd.concat([head, measured], axis=1).assign(config=systems).round(ROUND)
 
 
-def groups(machines: Sequence[Machine], whole: bool = False) -> Iterable[tuple[str, str, list[str]]]:
-    """(data, machine, names of machines): each machine, the mean of each kind of data and, with `whole`, that of all."""
+def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
+    """(data, machine, names of machines): each machine, and the mean of each kind of data."""
     by_data = {}
     for machine in machines:
         by_data.setdefault(machine.name.split("-", 1)[0], []).append(machine.name)
     for data, names in by_data.items():
         yield from ((data, name.split("-", 1)[1], [name]) for name in names)
         yield data, "mean", names
-    if whole and len(by_data) > 1:
-        yield "all", "mean", [m.name for m in machines]
 
 
 def ablation_differences(
-    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS, whole=False
+    evaluation: Evaluation, rows: Sequence, machines: list[Machine], seeds=(0, 1, 2), names=METRICS
 ) -> pd.DataFrame:
     """Variant minus the reference of its family, paired by recording, mean over seeds: per machine and mean over machines.
 
-    `rows` have what a `Row` has save configurations: base, family, variant, reference and systems. `names` are metrics of
-    `Evaluation.samples`; with `whole` there is a mean over all machines too.
-
-    Returns
-    -------
-    table : DataFrame
-        base, family, data, machine, variant, reference, metric, seeds, machines, value, value_lo, value_hi (the metric itself)
-        and difference, lo, hi.
+    `rows` have what a `Row` has save configurations; `names` are metrics of `Evaluation.samples`. Value is the metric itself.
     """
-    found = []
-    for data, machine, members in groups(machines, whole):
+    table = []
+    for data, machine, members in groups(machines):
         for row in rows:
             head = (row.base, row.family, data, machine, row.variant, row.reference)
             for metric in names:
                 system, reference = row.systems
                 value = estimate(evaluation.samples(system, members, seeds, metric))
                 difference = estimate(evaluation.samples(system, members, seeds, metric, minus=reference))
-                found.append((*head, metric, len(seeds), len(members), *value, *difference))
+                table.append((*head, metric, len(seeds), len(members), *value, *difference))
     numbers = ["seeds", "machines", "value", "value_lo", "value_hi", "difference", "lo", "hi"]
     head = ["base", "family", "data", "machine", "variant", "reference", "metric"]
-    return pd.DataFrame(found, columns=[*head, *numbers]).round(ROUND)
+    return pd.DataFrame(table, columns=[*head, *numbers]).round(ROUND)
 
 
 def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
     """What one alpha for all machines costs: Omega at a machine's best alpha minus Omega at the best of the *other* machines.
 
-    The best alpha of a machine is chosen on its own test clips, so that the cost is an upper limit.
-
-    Returns
-    -------
-    table : DataFrame
-        base, data, machine, seeds, machines, alpha (chosen on the others), best, cost, lo, hi, and gain (of that alpha over
-        alpha 0) with its interval. Machines of one kind of data
-        stand in for each other; there are no rows where there is only one.
+    The best alpha of a machine is chosen on its own test clips, so that the cost is an upper limit. Machines of one kind of
+    data stand in for each other; there are no rows where there is only one. Gain is that of the others' alpha over alpha 0.
     """
-    found = []
+    table = []
     for base in dict.fromkeys(r.base for r in rows):
-        alphas = {float(r.variant): r.config for r in rows if (r.base, r.family) == (base, "alpha")}
+        alphas = {float(r.variant): r.config.hash() for r in rows if (r.base, r.family) == (base, "alpha")}
         for data, machine, members in groups(machines):
             if alphas and machine == "mean" and len(members) > 1:
-                found += _costs(evaluation, alphas, members, seeds, (base, data))
+                table += [(base, data, *row) for row in _costs(evaluation, alphas, members, seeds)]
     head = ["base", "data", "machine", "seeds", "machines", "alpha", "best"]
-    columns = [*head, "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]
-    return pd.DataFrame(found, columns=columns).round(ROUND)
+    return pd.DataFrame(table, columns=[*head, "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]).round(ROUND)
 
 
-def _costs(evaluation, alphas, members, seeds, head):
+def _costs(evaluation: Evaluation, alphas: dict[float, str], members: list[str], seeds) -> list[tuple]:
     """Rows of one kind of data, "mean" last."""
 
     def best(names):
-        return max(alphas, key=lambda a: evaluation.samples(alphas[a].hash(), names, seeds)[0])
+        return max(alphas, key=lambda a: evaluation.samples(alphas[a], names, seeds)[0])
 
     rows, costs, gains = [], [], []
     for name in members:
         chosen, own = best([m for m in members if m != name]), best([name])
-        costs.append(evaluation.samples(alphas[own].hash(), [name], seeds, minus=alphas[chosen].hash()))
-        gains.append(evaluation.samples(alphas[chosen].hash(), [name], seeds, minus=alphas[0.0].hash()))
-        rows.append((*head, name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1]), *estimate(gains[-1])))
+        costs.append(evaluation.samples(alphas[own], [name], seeds, minus=alphas[chosen]))
+        gains.append(evaluation.samples(alphas[chosen], [name], seeds, minus=alphas[0.0]))
+        rows.append((name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1]), *estimate(gains[-1])))
     means = [estimate(np.mean(x, axis=0)) for x in (costs, gains)]
-    return [*rows, (*head, "mean", len(seeds), len(members), np.nan, np.nan, *means[0], *means[1])]
-
-
-# the whole
+    return [*rows, ("mean", len(seeds), len(members), np.nan, np.nan, *means[0], *means[1])]
 
 
 def ablate(
-    folders: Sequence[str | Path],
-    out: str | Path,
-    bases: dict[str, Config] | None = None,
-    names: Iterable[str] | None = None,
-    seeds: Iterable[int] = (0, 1, 2),
-    jobs: int = 1,
-    n_scenes: int = 12,
-    quick: bool = False,
-) -> Path:
-    """Score every variant, measure the trap, and write the tables. What `out` holds is not computed again.
+    folders: Sequence[str | Path], out: str | Path, bases: dict[str, Config] | None = None, names: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0, 1, 2), jobs=1, n_scenes=12, quick=False,
+) -> Path:  # fmt: skip
+    """Score every variant, measure the trap, and write the tables; return their folder. What `out` holds is kept.
 
     Parameters
     ----------
     folders : sequence of path
         Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the mechanism.
-    out : path
-    bases : dict, optional
-        "asdkit" and "report" by default.
-    names : iterable of str, optional
-        Families; all by default.
-    seeds : iterable of int
-        Of the networks.
-    jobs : int
-        Machines at a time.
-    n_scenes : int
-        Scenes of which counterfactual twins are rendered, per machine.
+    bases, names : optional
+        "asdkit" and "report", and all families, by default.
+    jobs, n_scenes : int
+        Machines at a time; scenes of which counterfactual twins are rendered, per machine.
     quick : bool
         Token training: for seeing whether it works. Not a result.
-
-    Returns
-    -------
-    Path
-        The folder of the tables.
     """
     from asdkit.experiments import trap
     from asdkit.experiments.maps import clip_coordinates
@@ -201,15 +151,15 @@ def ablate(
     bases = bases or {"asdkit": Config(), "report": Config.report()}
     machines, rows = gather(folders), plan(bases, names, quick)
     evaluation = run(machines, out / "scores", rows, seeds, jobs, quick)
-    found = {
+    tables = {
         "ablation": ablation_table(evaluation, rows, machines, seeds),
         "differences": ablation_differences(evaluation, rows, machines, seeds),
         "one-scalar": one_scalar(evaluation, rows, machines, seeds),
         **trap.tables(trap.run(machines, out / "trap", rows, seeds, n_scenes, jobs=jobs), rows, seeds),
     }
-    if mapped := next((r for r in rows if r.family == "conditioning-msm"), None):
-        found["embedding"] = clip_coordinates(machines, out / "maps", mapped.config, seeds[0]).assign(base=mapped.base)
-    for name, table in found.items():
+    if mapped := next((r for r in rows if r.family == "embedding"), None):
+        tables["embedding"] = clip_coordinates(machines, out / "maps", mapped.config, seeds[0]).assign(base=mapped.base)
+    for name, table in tables.items():
         write(out / "tables" / f"{name}.csv", table.to_csv(index=False))
     about = dict(
         asdkit=__version__, quick=quick, bases={name: config.hash() for name, config in bases.items()}, seeds=seeds,

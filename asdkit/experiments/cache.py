@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -38,9 +39,11 @@ class CachedDescriber(Describer):
     def __init__(self, config: Config, cache: Cache | None = None, seed: int = 0, embed=None, others=(), progress: str = ""):
         super().__init__(config, seed, embed, others, progress)
         self.cache, self.training = Cache() if cache is None else cache, None
+        on_input = config.conditioning == "input"  # else alpha and its control come after everything that is kept here
+        self.shared = config if on_input else replace(config, alpha=0.0, control="none")
 
     def spectra(self, clip: Clip) -> Spectra:
-        key = ("spectra", clip.place, self.config.hash(*SPECTRA_OPTIONS), "modulation" in self.config.blocks)
+        key = ("spectra", clip.place, self.shared.hash(*SPECTRA_OPTIONS), "modulation" in self.config.blocks)
         return self.cache(key, lambda: self.read(clip))
 
     def read(self, clip: Clip) -> Spectra:
@@ -54,7 +57,7 @@ class CachedDescriber(Describer):
         return extract(samples, config, rng)
 
     def examples(self, clips: Sequence[Clip]) -> Examples:
-        key = ("examples", clips[0].place, self.config.hash(*SPECTRA_OPTIONS))
+        key = ("examples", clips[0].place, self.shared.hash(*SPECTRA_OPTIONS))
         return self.cache(key, lambda: super(CachedDescriber, self).examples(clips))
 
     def extractors(self, training: TrainingSet):
@@ -64,10 +67,10 @@ class CachedDescriber(Describer):
     def learn(self, name: str, training: TrainingSet) -> tuple:
         pooled = tuple(clips[0].place for clips in self.others) if self.config.objective in POOLED else ()
         places = tuple(clip.place for clip in training.clips)
-        key = ("learned", name, self.config.hash(*FITTERS[name].options), self.seed, id(self.embed), places, pooled)
+        key = ("learned", name, self.shared.hash(*FITTERS[name].options), self.seed, id(self.embed), places, pooled)
         return self.cache(key, lambda: super(CachedDescriber, self).learn(name, training))
 
     def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
         learned = extractor.learned.get(BLOCKS[name].learned)  # kept by this cache: the same object is the same fit
-        key = ("block", name, self.config.hash(*BLOCKS[name].options), clip.place, hop, id(learned))
+        key = ("block", name, self.shared.hash(*BLOCKS[name].options), clip.place, hop, id(learned))
         return self.cache(key, lambda: super(CachedDescriber, self).block(name, extractor, clip, hop))

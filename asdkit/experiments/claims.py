@@ -5,11 +5,8 @@ comparison it needs lies above its margin, and *does not hold* where one lies be
 the same rule. A cost has to lie below its margin, and *near chance* is an interval of Omega that includes 50. Everything else
 is *undecided*, and so is a claim with fewer than three seeds. The outcomes are about this implementation and these data.
 
-Legend
-------
 gain : how far a comparison goes in the direction of its text, with its interval: points of Omega or AUC (x100), or per cent of
-    fault sensitivity. Of several gains the weakest is shown.
-data : "simulated" or "real". Means are over the machines of one kind of data.
+    fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
 """
 
 from __future__ import annotations
@@ -59,10 +56,9 @@ class Comparison:
     words: tuple[str, str] = (HOLDS, FAILS)
     min_seeds: int = SEEDS
 
-    def at(self, data: str) -> Comparison | None:
-        """The comparison with the margin of one kind of data; None where there is none."""
-        margin = self.margin.get(data) if isinstance(self.margin, dict) else self.margin
-        return None if margin is None else replace(self, margin=margin)
+    def at(self, data: str) -> Comparison:
+        """The comparison with the margin of one kind of data."""
+        return replace(self, margin=self.margin[data]) if isinstance(self.margin, dict) else self
 
 
 def outcome(comparison: Comparison, gains: Sequence[Gain]) -> str:
@@ -93,15 +89,22 @@ def select(table: pd.DataFrame, **wanted) -> pd.DataFrame:
     return table
 
 
-def gains_of(rows: pd.DataFrame, columns=("difference", "lo", "hi"), factor=100, start=0) -> list[Gain]:
+DIFFERENCE, VALUE, GAIN = ("difference", "lo", "hi"), ("value", "value_lo", "value_hi"), ("gain", "gain_lo", "gain_hi")
+
+
+def gains_of(rows: pd.DataFrame, columns=DIFFERENCE, factor=100, start=0) -> list[Gain]:
     """Stored estimates from `start` on, times a factor; a negative one turns the interval round."""
     values = factor * (rows[list(columns)].astype(float) - start)
     return [Gain(v, min(ends), max(ends), int(n)) for (v, *ends), n in zip(values.to_numpy().tolist(), rows["seeds"])]
 
 
-def mean_rows(tables, base, data, family, metric="omega", table="differences") -> pd.DataFrame:
-    """Rows of one family's means over the machines of one kind of data, by variant."""
-    return select(tables[table], base=base, data=data, family=family, metric=metric, machine="mean").set_index("variant")
+def stored(tables, base, data, table: str, columns=DIFFERENCE, factor=100, start=0, machine="mean", **wanted) -> list[Gain]:
+    """Rows of a table: of the mean over machines or, where `machine` is "each", of them one by one."""
+    rows = tables.get(table, pd.DataFrame())
+    if rows.empty or ("data" not in rows and data != "simulated"):  # the trap has no data: it is of simulated machines
+        return []
+    rows = select(rows, base=base, **({"data": data} if "data" in rows else {}), **wanted)
+    return gains_of(rows[(rows["machine"] == "mean") == (machine == "mean")], columns, factor, start)
 
 
 def difference(tables, base, data, family: str, better, worse, metric="omega", table="differences", best=False) -> list[Gain]:
@@ -109,61 +112,17 @@ def difference(tables, base, data, family: str, better, worse, metric="omega", t
 
     None stands for the reference, whatever it is. With `best` only that of `worse` with the highest mean counts.
     """
-    rows = mean_rows(tables, base, data, family, metric, table)
+    wanted = dict(base=base, data=data, family=family, metric=metric, machine="mean")
+    rows = select(tables[table], **wanted).set_index("variant")
     if rows.empty:
         return []
-    leads = (better or rows["reference"].iloc[0]) == rows["reference"].iloc[0]
+    reference = rows["reference"].iloc[0]
+    leads = (better or reference) == reference
+    if not leads and reference not in worse:
+        return []
     names = [name for name in (worse if leads else (better,)) if name in rows.index]
     names = [max(names, key=rows["value"].get)] if best and names else names
     return gains_of(rows.loc[names], factor=-100 if leads else 100)
-
-
-def masking(tables, base, data) -> list[Gain]:
-    """A mask ratio of 0.6 minus none, where 0.6 is the base's."""
-    rows = mean_rows(tables, base, data, "mask")
-    return difference(tables, base, data, "mask", "0.6", ("0",)) if set(rows["reference"]) == {"0.6"} else []
-
-
-def level(tables, base, data, family: str, variant: str) -> list[Gain]:
-    """Omega x100 of one variant, mean over machines."""
-    rows = mean_rows(tables, base, data, family)
-    return gains_of(rows[rows.index == variant], ("value", "value_lo", "value_hi"))
-
-
-def ratio(tables, base, data, variant: str, references: tuple[str, ...], family="objective", lower=False) -> list[Gain]:
-    """Per cent by which the fault sensitivity is above (or below) that of each reference; simulated machines only."""
-    if data != "simulated" or "trap-ratios" not in tables:
-        return []
-    wanted = dict(base=base, family=family, variant=variant, reference=references, machine="mean", nuisance="noise")
-    return gains_of(select(tables["trap-ratios"], **wanted), ("ratio", "lo", "hi"), -100 if lower else 100, 1)
-
-
-def cost(tables, base, data) -> list[Gain]:
-    """Points that one alpha for all machines costs."""
-    return gains_of(select(tables["one-scalar"], base=base, data=data, machine="mean"), ("cost", "lo", "hi"))
-
-
-def domain_gap(tables, base, data) -> list[Gain]:
-    """Target AUC minus source AUC of the default."""
-    rows = select(tables["study"], family="machines", variant="asdkit", metric=GAP, data=data, machine="mean")
-    return gains_of(rows, ("value", "value_lo", "value_hi"))
-
-
-def each_machine(tables, base, data, system: str) -> list[Gain]:
-    """The default minus a system, machine by machine."""
-    rows = select(tables["study"], family="machines", variant=system, metric="omega", data=data)
-    return gains_of(rows[rows["machine"] != "mean"], factor=-100)
-
-
-def control_gains(tables, base, data) -> list[Gain]:
-    """The system with each negative control of its cancelled channel minus the system at alpha 0."""
-    return gains_of(mean_rows(tables, "asdkit", data, "control").reindex([*CONTROLS]).dropna(how="all"))
-
-
-def chosen_elsewhere(tables, base, data) -> list[Gain]:
-    """Omega at the alpha that is best on the other machines minus Omega at alpha 0."""
-    rows = select(tables["one-scalar"], base="asdkit", data=data, machine="mean")
-    return gains_of(rows, ("gain", "gain_lo", "gain_hi"))
 
 
 def false_alarms(tables, base, data) -> list[Gain]:
@@ -183,11 +142,6 @@ def false_alarms(tables, base, data) -> list[Gain]:
 
 CONTROLS = ("other-recording", "scrambled-phase")  # of far cancelled from near
 SUBSPACES = ("random", "near-pca", "other-recording")  # of the report's subspace
-TRAPPED = {
-    "machine-id": "machine-ID classification",
-    "pseudo-cluster": "pseudo-cluster metric learning",
-    "far-to-near": "far-to-near denoising",
-}
 
 
 def _claim(name, text, measured, unit, measure, margin=0.0, side="above", **options) -> Comparison:
@@ -203,30 +157,41 @@ def _goal(text, margin, measure, side="above", **options) -> Comparison:
     return Comparison(text, text, partial(measure, **options), margin, side, words=(REACHED, MISSED), min_seeds=1)
 
 
-def _goal_ahead(text, margin, family, better, *worse, table="study", best=False) -> Comparison:
-    return _goal(text, margin, difference, family=family, better=better, worse=worse, table=table, best=best)
+def _goal_ahead(text, margin, family, better, *worse, best=False) -> Comparison:
+    return _goal(text, margin, difference, family=family, better=better, worse=worse, table="study", best=best)
+
+
+def _sensitive(name, text, measured, variant, *references, lower=False) -> Comparison:
+    """Fault sensitivity above (or below) that of each reference."""
+    options = dict(columns=("ratio", "lo", "hi"), factor=-100 if lower else 100, start=1, nuisance="noise")
+    wanted = dict(family="objective", variant=variant, reference=references)
+    return _claim(name, text, measured, "%", stored, table="trap-ratios", **options, **wanted)
 
 
 def _trapped(objective: str, spoken: str) -> list[Comparison]:
     """What the abstract says of one objective."""
-    moved, lower = "fault sensitivity of its embedding", dict(variant=objective, lower=True)
+    chance = dict(table="differences", columns=VALUE, family="objective", variant=objective, metric="omega")
     return [
         _claim(f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", "Omega",
-               level, 50, "around", family="objective", variant=objective),
-        _claim(f"fall-{objective}", f"{spoken} collapses fault sensitivity: it falls in training",
-               f"fall of the {moved} from the first step to the last", "%", ratio, references=("start",), **lower),
-        _claim(f"less-{objective}", f"{spoken} collapses fault sensitivity: below untrained and MSM",
-               f"{moved}, below the untrained twin's and the MSM's", "%", ratio, references=("untrained", "msm"), **lower),
+               stored, 50, "around", **chance),
+        _sensitive(f"fall-{objective}", f"{spoken} collapses fault sensitivity: it falls in training",
+                   "fall of the fault sensitivity of its embedding from the first step to the last",
+                   objective, "start", lower=True),
+        _sensitive(f"less-{objective}", f"{spoken} collapses fault sensitivity: below untrained and MSM",
+                   "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
+                   objective, "untrained", "msm", lower=True),
     ]  # fmt: skip
 
 
 CLAIMS = [
-    *(claim for objective, spoken in TRAPPED.items() for claim in _trapped(objective, spoken)),
+    *_trapped("machine-id", "machine-ID classification"),
+    *_trapped("pseudo-cluster", "pseudo-cluster metric learning"),
+    *_trapped("far-to-near", "far-to-near denoising"),
     _ahead("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
            "embedding", "embedding", "untrained"),
-    _claim("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's", "%",
-           ratio, variant="msm", references=("untrained",)),
-    _claim("mask", "60 % masking", "mask ratio 0.6 minus none", "Omega", masking),
+    _sensitive("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
+               "msm", "untrained"),
+    _ahead("mask", "60 % masking", "mask ratio 0.6 minus none", "mask", "0.6", "0"),
     _ahead("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
            "embedding", "embedding", "residual"),
     _ahead("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
@@ -247,7 +212,8 @@ CLAIMS = [
     _ahead("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
            "aggregate", "top 10 %", "mean", "max"),
     _claim("scalar", "a single scalar is selected on other machines and fixed",
-           "cost against each machine's own best alpha, leaving the machine out", "Omega", cost, 1, "below"),
+           "cost against each machine's own best alpha, leaving the machine out", "Omega",
+           stored, 1, "below", table="one-scalar", columns=("cost", "lo", "hi")),
 ]  # fmt: skip
 
 BOTH, ALONE = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
@@ -257,13 +223,16 @@ GOALS = [
                 "log-mel-whitened"),
     _goal_ahead("asdkit over the official autoencoder's better score on each machine", BOTH, "autoencoder", "asdkit", BETTER),
     _goal_ahead("asdkit over the single block that is best on the mean", 0, "machines", "asdkit", *Config().blocks, best=True),
-    _goal("worst machine, against z-scored log-mel statistics", -2, each_machine, system="log-mel"),
+    _goal("worst machine, against z-scored log-mel statistics", -2, stored, table="study", factor=-100, machine="each",
+          family="machines", variant="log-mel", metric="omega"),
     _goal_ahead("trained masked model over its untrained twin, alone", ALONE, "msm", "msm", "msm-untrained"),
     _goal_ahead("trained masked model over z-scored log-mel statistics, alone", ALONE, "msm", "msm", "log-mel"),
     _goal_ahead("the system with the masked model over the system without", 0, "machines", "asdkit", "without-msm"),
-    _goal("alpha chosen elsewhere over alpha 0", 2, chosen_elsewhere),
-    _goal("alpha's controls over alpha 0 (at most)", 0.5, control_gains, side="below"),
-    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, domain_gap),
+    _goal("alpha chosen elsewhere over alpha 0", 2, stored, table="one-scalar", columns=GAIN),
+    _goal("alpha's controls over alpha 0 (at most)", 0.5, stored, side="below", table="differences",
+          family="control", variant=CONTROLS, metric="omega"),
+    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, stored, table="study", columns=VALUE,
+          family="machines", variant="asdkit", metric=GAP),
     _goal("false alarms, doublings or halvings from the rate asked", -1, false_alarms),
 ]  # fmt: skip
 
@@ -272,13 +241,7 @@ GOALS = [
 
 
 def claims_table(tables: dict) -> pd.DataFrame:
-    """Every claim that can be measured, by kind of data and base; `tables` as of `asdkit.experiments.tables.read_tables`.
-
-    Returns
-    -------
-    table : DataFrame
-        claim, text, base, data, measured, unit, value, lo, hi (of the weakest comparison), comparisons, seeds, verdict.
-    """
+    """Every claim that the tables of `asdkit.experiments.read_tables` suffice for; value, lo, hi are the weakest comparison's."""
     t = tables["differences"]
     return _judged(CLAIMS, tables, dict.fromkeys(zip(t["base"], t["data"]))).drop(columns=["margin"]).round(3)
 
@@ -292,9 +255,9 @@ def goals_table(tables: dict) -> pd.DataFrame:
 
 def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     rows = []
-    for each, (base, data) in product(comparisons, pairs):
-        c = each.at(data)
-        if c and (gains := c.measure(tables, base, data)):
+    for c, (base, data) in product(comparisons, pairs):
+        c = c.at(data)
+        if gains := c.measure(tables, base, data):
             head = (c.name, c.text, c.margin, base, data, c.measured, c.unit, *weakest(c, gains)[:3])
             rows.append((*head, len(gains), min(g.seeds for g in gains), outcome(c, gains)))
     return pd.DataFrame(rows, columns="claim text margin base data measured unit value lo hi comparisons seeds verdict".split())
@@ -305,16 +268,13 @@ def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tup
 
 def markdown(head: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---|") -> str:
     """A table."""
-    head = list(head)
-    lines = [" | ".join(row) for row in (head, *rows)]
-    first, *others = [f"| {line} |" for line in lines]
-    return "\n".join([first, "|" + rule * len(head), *others])
+    first, *others = [f"| {' | '.join(row)} |" for row in (list(head), *rows)]
+    return "\n".join([first, "|" + rule * len(list(head)), *others])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
     """The claims: a row each, with what was measured; a column for each kind of data and base."""
-    columns = list(dict.fromkeys(zip(table["data"], table["base"])))
-    rows = []
+    columns, rows = list(dict.fromkeys(zip(table["data"], table["base"]))), []
     for (text, measured), group in table.groupby(["text", "measured"], sort=False):
         cells = {(r["data"], r["base"]): _outcome_cell(r) for _, r in group.iterrows()}
         rows.append([f"{text}: *{measured}*", *(cells.get(c, "") for c in columns)])
@@ -331,7 +291,7 @@ def goals_markdown(table: pd.DataFrame) -> str:
 
 
 def _outcome_cell(row) -> str:
-    sign, percent = "" if row.get("claim", "").startswith("chance") else "+", " %" if row.get("unit") == "%" else ""
+    sign, percent = "" if row.get("claim", "").startswith("chance") else "+", " %" * (row.get("unit") == "%")
     number = f"{row['value']:{sign}z.1f}{percent} [{row['lo']:{sign}z.1f}, {row['hi']:{sign}z.1f}]"
     note = f", weakest of {row['comparisons']}" if row["comparisons"] > 1 else ""
     return f"**{row['verdict']}** {number}{note}" + (", one seed" if row["seeds"] == 1 else "")

@@ -1,7 +1,5 @@
 """The named systems of a results table, and the families of an ablation: variants that differ in one choice.
 
-Legend
-------
 base : "asdkit" (the default configuration) or "report" (its literal reading). family : variants of one base; the first is the
     reference that the others are compared with.
 """
@@ -134,13 +132,8 @@ def _departures(base):
 
 
 def plan(bases: dict[str, Config], names: Iterable[str] | None = None, quick: bool = False) -> list[Row]:
-    """Every variant of the chosen families of every base; of "report" only the families that its claims ask for.
-
-    Raises
-    ------
-    InputError
-        On an unknown family.
-    """
+    """Every variant of the chosen families of every base (an InputError names those there are); of "report", by default, only
+    the families that its claims ask for."""
     known = {base: families(config) for base, config in bases.items()}
     every = list(dict.fromkeys(chain.from_iterable(known.values())))
     if unknown := set(names or ()) - set(every):

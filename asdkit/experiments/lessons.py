@@ -1,7 +1,5 @@
 """What the notebooks share: the recordings of a lesson, the truth about them, and systems compared on them.
 
-Legend
-------
 scores : {system: (n_clips,)} of the test clips in the order of their names, higher = more anomalous.
 """
 
@@ -19,6 +17,7 @@ from asdkit.config import Config
 from asdkit.experiments.cache import Cache
 from asdkit.experiments.results import Evaluation, estimate
 from asdkit.experiments.runs import score_machine
+from asdkit.experiments.tables import read_tables
 from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.simulate import simulate
 
@@ -29,15 +28,14 @@ def home() -> Path:
     return clone if (clone / "pyproject.toml").is_file() else Path.cwd()
 
 
+def resolve(path: str | Path) -> Path:
+    """A path that is relative to the current folder or, where nothing is there, to the clone."""
+    path = Path(path).expanduser()
+    return home() / path if (home() / path).exists() and not path.exists() else path
+
+
 def machine(
-    data: str | Path = "",
-    kind: str = "fan",
-    train: int = 100,
-    target: int = 10,
-    test: int = 20,
-    seconds: float = 10.0,
-    seed: int = 0,
-    labelled: bool = True,
+    data: str | Path = "", kind="fan", train=100, target=10, test=20, seconds=10.0, seed=0, labelled: bool = True
 ) -> Machine:
     """The recordings of a lesson: a folder of one machine or, where none is named, a simulated one.
 
@@ -47,77 +45,43 @@ def machine(
     ----------
     data : path
         Absolute, or relative to the current folder or to the clone.
-    kind : str
-        One of `asdkit.simulate.MACHINES`.
-    train, target : int
-        Normal training clips of the source and of the target domain.
-    test : int
-        Test clips for each of {source, target} x {normal, anomaly}.
-    seconds : float
-        Length of a clip.
-    seed : int
-        Which specimen.
+    kind, seed : str, int
+        One of `asdkit.simulate.MACHINES`, and which specimen.
+    train, target, test : int
+        Normal training clips of source and of target; test clips for each of {source, target} x {normal, anomaly}.
     labelled : bool
-        Whether the lesson cannot do without test clips of both labels.
+        Whether test clips of both labels are needed.
 
     Raises
     ------
     InputError
         No such folder, not the folder of one machine, or no labelled test clips where they are needed.
     """
-    found = _named(data) if str(data) else _simulated(kind, train, target, test, seconds, seed)
-    return _with_labels(found) if labelled else found
+    if not str(data):
+        chosen = _simulated(kind, train, target, test, seconds, seed)
+    else:
+        chosen, *others = index_data(resolve(data))
+        if others:
+            names = ", ".join(m.name for m in (chosen, *others))
+            raise InputError(f"{data}: found {names}; expected the folder of one machine, such as {chosen.folder}")
+    return _with_labels(chosen) if labelled else chosen
 
 
 def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
-    """The recordings of a lesson on several machines: all below a folder or, where none is named, simulated ones.
-
-    Parameters
-    ----------
-    data : path
-        As in `machine`, of one machine or several.
-    kinds : sequence of str
-        Of `asdkit.simulate.MACHINES`.
-    **sizes
-        As in `machine`.
-
-    Returns
-    -------
-    list of Machine
-        Named ``<simulated or real>-<machine>``, as `asdkit.experiments.ablation` has them.
-
-    Raises
-    ------
-    InputError
-        As `machine` does.
-    """
+    """The same of several machines, named ``<simulated or real>-<machine>``: all below a folder, or simulated ones."""
     from asdkit.experiments.ablation import gather
 
     folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
-    return [_with_labels(found) for found in gather(folders)]
+    return [_with_labels(each) for each in gather(folders)]
 
 
-def resolve(path: str | Path) -> Path:
-    """A path that is relative to the current folder or, where nothing is there, to the clone."""
-    path = Path(path).expanduser()
-    return home() / path if (home() / path).exists() and not path.exists() else path
-
-
-def _with_labels(found: Machine) -> Machine:
-    if {c.label for c in found.test} != {0, 1}:
+def _with_labels(machine: Machine) -> Machine:
+    if {c.label for c in machine.test} != {0, 1}:
         raise InputError(
-            f"{found.folder}: found {len(found.test)} test clips without both labels, expected normal and anomalous ones; "
+            f"{machine.folder}: found {len(machine.test)} test clips without both labels, expected normal and anomalous ones; "
             "this lesson compares scores with labels"
         )
-    return found
-
-
-def _named(folder: str | Path) -> Machine:
-    found = index_data(resolve(folder))
-    if len(found) > 1:
-        names = ", ".join(m.name for m in found)
-        raise InputError(f"{folder}: found {names}; expected the folder of one machine, such as {found[0].folder}")
-    return found[0]
+    return machine
 
 
 def _simulated(kind, train, target, test, seconds, seed) -> Machine:
@@ -138,11 +102,8 @@ def is_simulated(machine: Machine) -> bool:
 def truth(clips: Sequence[Clip]) -> pd.DataFrame:
     """What is known about clips, a row each, in their order. For analysis; nothing that scores may read it.
 
-    Returns
-    -------
-    table : DataFrame
-        file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated clips,
-        severity, speed, load, near_snr_db, noise, gain_db.
+    Columns: file, domain, label, recording, fault ("" without; "any fault" where it is not known which) and, of simulated
+    clips, severity, speed, load, near_snr_db, noise, gain_db.
     """
     columns = ("domain", "label", "recording")
     table = pd.DataFrame({"file": [c.name for c in clips], **{name: [getattr(c, name) for c in clips] for name in columns}})
@@ -155,31 +116,14 @@ def truth(clips: Sequence[Clip]) -> pd.DataFrame:
 
 
 def stored_tables(folder: str | Path = "figures/tables") -> dict:
-    """The tables of an ablation, as `asdkit.experiments.tables.read_tables` gives them; empty where there are none."""
-    from asdkit.experiments.tables import read_tables
-
+    """The tables of an ablation, as `read_tables` gives them; empty where there are none."""
     folder = resolve(folder)
     return read_tables(folder) if folder.is_dir() else {}
 
 
 def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
-    """The same of an ablation with token training on small simulated machines, which are not kept. Not a result.
-
-    Parameters
-    ----------
-    kinds : sequence of str
-        Of `asdkit.simulate.MACHINES`.
-    names : sequence of str
-        Families of `asdkit.experiments.families`.
-    bases : sequence of str
-        Of "asdkit" and "report".
-    scenes : int
-        Of which counterfactual twins are rendered.
-    **sizes
-        Of `asdkit.simulate.simulate`.
-    """
+    """The same of an ablation of some families, with token training on small simulated machines. Not a result."""
     from asdkit.experiments.ablation import ablate
-    from asdkit.experiments.tables import read_tables
 
     configs = {name: Config.report() if name == "report" else Config() for name in bases}
     with TemporaryDirectory() as scratch:
@@ -191,23 +135,7 @@ def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str
 def score_systems(
     machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True
 ) -> tuple[dict, dict]:
-    """Fit each configuration on the training clips and score the test clips; what they have in common is computed once.
-
-    Parameters
-    ----------
-    machine : Machine
-    configs : dict of str to Config
-    seed : int
-    cache : Cache, optional
-        To share with further calls.
-    bars : bool
-        Show progress.
-
-    Returns
-    -------
-    detectors : dict of str to Detector
-    scores : dict of str to (n_clips,)
-    """
+    """Fit each configuration and score the test clips: {name: Detector}, {name: (n_clips,)}. Calls may share a `cache`."""
     from tqdm.auto import tqdm
 
     cache, detectors, scores = cache or Cache(), {}, {}
@@ -218,13 +146,9 @@ def score_systems(
 
 
 def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, seed: int = 0) -> pd.DataFrame:
-    """Omega of each system with its interval, and the paired difference of the reference system and each.
+    """Omega of each system with its interval, and the paired difference (reference minus system) with its interval.
 
-    Returns
-    -------
-    table : DataFrame
-        A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then difference (reference
-        minus system), difference_lo, difference_hi.
+    A row a system, with the columns of ``results.csv`` that `asdkit.figures.omega_bars` draws, then the difference.
     """
     files = [c.name for c in machine.test]
     results = {(machine.name, system, seed): dict(files=files, scores=values) for system, values in scores.items()}
@@ -238,13 +162,7 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
 
 
 def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
-    """AUC of each fault against all normal test clips, with its interval over recordings.
-
-    Returns
-    -------
-    table : DataFrame
-        fault ("any fault" where it is not known which), system, value, lo, hi, clips (with the fault).
-    """
+    """AUC of each fault against all normal test clips, with its interval; clips is the number with the fault."""
     table, rows = truth(machine.test), []
     for fault in sorted(set(table["fault"]) - {""}):
         chosen = table[(table["label"] == 0) | (table["fault"] == fault)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,9 @@ from asdkit.experiments.cache import CachedDescriber
 from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
-log = logging.getLogger("asdkit")
-
 
 def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
-    """Coordinates of every clip of every machine; what `out` holds is not computed again.
-
-    Parameters
-    ----------
-    machines : list of Machine
-    out : path
-        Folder of the stored tables, one a machine.
-    config : Config
-        Clips are mapped as the kNN sees them.
-    seed : int
-        Of the networks and of UMAP.
+    """Coordinates of every clip of every machine, mapped as the kNN sees them; what `out` holds is not computed again.
 
     Returns
     -------
@@ -39,32 +28,30 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
         data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
         installed), x, y.
     """
-    method = "pca-umap" if importlib.util.find_spec("umap") else "pca"
-    if method == "pca":
-        log.warning("umap-learn: not installed, expected by the UMAP of embeddings; principal components only")
+    methods = {"pca": principal_components}
+    if importlib.util.find_spec("umap"):
+        methods["umap"] = lambda points: umap(points, seed)
+    else:
+        logging.getLogger("asdkit").warning("umap-learn: not installed; embeddings are drawn by principal components only")
     frames = []
     for machine in machines:
-        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-{method}.csv"
+        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-{'-'.join(methods)}.csv"
         if not path.exists():
-            write(path, _coordinates(machine, config, seed, method).to_csv(index=False))
+            points, clips = clip_embeddings(machine, config, seed), machine.train + machine.test
+            data, name = machine.name.split("-", 1)
+            rows = [
+                (data, name, c.name, c.split, c.domain, c.label, method, *xy)
+                for method, place in methods.items()
+                for c, xy in zip(clips, np.round(place(points), 4))
+            ]
+            columns = ["data", "machine", "file", "split", "domain", "label", "method", "x", "y"]
+            write(path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
         frames.append(pd.read_csv(path, dtype={"domain": str, "split": str}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _coordinates(machine: Machine, config: Config, seed: int, method: str) -> pd.DataFrame:
-    points = clip_embeddings(machine, config, seed)
-    placed = {"pca": principal_components(points)} | ({"umap": umap(points, seed)} if "umap" in method else {})
-    data, name = machine.name.split("-", 1)
-    rows = [
-        (data, name, c.name, c.split, c.domain, c.label, how, *np.round(xy[i], 4))
-        for how, xy in placed.items()
-        for i, c in enumerate(machine.train + machine.test)
-    ]
-    return pd.DataFrame(rows, columns=["data", "machine", "file", "split", "domain", "label", "method", "x", "y"])
-
-
 def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
-    """Mean over windows of each clip's balanced "msm" block, training clips first. Shape: (n_clips, dim)."""
+    """Mean over windows of each clip in the space of the kNN, training clips first. Shape: (n_clips, dim)."""
     describer = CachedDescriber(config, seed=seed)
     detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
     clips = (describer.blocks(detector.extractor, c, config.train_hop) for c in machine.train + machine.test)
@@ -85,11 +72,8 @@ def principal_axes(points: np.ndarray) -> np.ndarray:
 
 def umap(points: np.ndarray, seed: int) -> np.ndarray:
     """UMAP in two dimensions. Shape: (n, dim) -> (n, 2)."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numba, and that a seed makes it run on one core
         from umap import UMAP
 
-        neighbours = min(15, len(points) - 1)
-        return UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(points)
+        return UMAP(n_neighbors=min(15, len(points) - 1), random_state=seed, n_jobs=1).fit_transform(points)

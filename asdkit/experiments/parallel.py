@@ -1,4 +1,7 @@
-"""Spread tasks over the processes of this computer, or over the workers of a Dask cluster."""
+"""Spread tasks over the processes of this computer, or over the workers of a Dask cluster.
+
+A task is called without arguments and is a generator of its steps. It may be run again after its worker was killed.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from asdkit.recordings import InputError
 
 TIMEOUT = 5.0  # seconds in which a scheduler answers, and then has a worker
+KILLED = "workers: found one that was killed, expected memory for all; what is written stays, and the same command continues it"
 worker_lock = threading.Lock()  # the threads of one Dask worker take turns: torch's random state belongs to the process
 
 Task = Callable[[], Iterator]
@@ -22,15 +26,8 @@ Task = Callable[[], Iterator]
 def workers(jobs: int = 1, scheduler: str | None = None) -> Iterator[Callable[[Iterable[Task]], Iterator[int]]]:
     """A function that runs tasks; it yields how many steps are newly done, in whatever order.
 
-    A task is called without arguments and is a generator of its steps. It may be run again after its worker was killed.
-
-    Parameters
-    ----------
-    jobs : int
-        Processes on this computer; 1 is this very process.
-    scheduler : str, optional
-        Address of a Dask scheduler, whose workers are used in place of processes. It gives the task of a killed worker to
-        another one, and gives up after its setting ``allowed-failures``.
+    `jobs` are processes on this computer, 1 is this very process. `scheduler` is the address of a Dask scheduler, whose workers
+    are used in their place. It gives the task of a killed worker to another one, up to its setting ``allowed-failures``.
 
     Raises
     ------
@@ -53,7 +50,7 @@ def _on_processes(jobs: int, tasks: Iterable[Task]) -> Iterator[int]:
     try:
         yield from Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(delayed(_n_steps)(t) for t in tasks)
     except TerminatedWorkerError:
-        raise _killed() from None
+        raise InputError(KILLED) from None
 
 
 def _on_cluster(client, tasks: Iterable[Task]) -> Iterator[int]:
@@ -65,28 +62,22 @@ def _on_cluster(client, tasks: Iterable[Task]) -> Iterator[int]:
         for future in as_completed(futures, loop=client.loop):
             yield future.result()
     except (KilledWorker, CancelledError):
-        raise _killed() from None
+        raise InputError(KILLED) from None
     finally:
         client.cancel(futures)
-
-
-def _killed() -> InputError:
-    return InputError(
-        "workers: found one that was killed, expected memory for all; what is written stays, and the same command continues it"
-    )
 
 
 def _connect(address: str):
     """A Dask client of a scheduler that has workers."""
     try:
         from distributed import Client
+
+        client = Client(address, timeout=TIMEOUT, set_as_default=False)
     except ImportError:
         raise InputError(f"scheduler {address}: found no package distributed, expected the extra `dask` of asdkit") from None
-    try:
-        client = Client(address, timeout=TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(f"scheduler {address}: found {found}; expected a scheduler that answers in {TIMEOUT:g} s") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"scheduler {address}: found {reason}; expected a scheduler that answers in {TIMEOUT:g} s") from None
     try:
         client.wait_for_workers(1, timeout=TIMEOUT)
     except TimeoutError:

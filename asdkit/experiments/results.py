@@ -23,9 +23,7 @@ from asdkit.recordings import Machine
 from asdkit.recordings.files import write
 
 GAP = "auc_target - auc_source"
-COLUMNS = [
-    "machine", "system", "seed", "auc_source", "auc_target", "pauc", "omega", "omega_lo", "omega_hi", "false_alarm", "seconds",
-]  # fmt: skip
+COLUMNS = ["machine", "system", "seed", *metrics.METRICS, "omega", "omega_lo", "omega_hi", "false_alarm", "seconds"]
 
 
 def read_results(out: str | Path) -> dict[tuple[str, str, int], dict]:
@@ -38,18 +36,10 @@ def read_results(out: str | Path) -> dict[tuple[str, str, int], dict]:
 
 
 class Evaluation:
-    """Metrics of every result whose test clips have labels, and their bootstrap resamples.
+    """Metrics of every result of some machines whose test clips have labels, and their bootstrap resamples.
 
-    Attributes
-    ----------
-    results : dict
-        Those of the given machines.
-    clips : dict
-        {machine: {file name: clip}} of the test clips.
-    points : dict
-        {(machine, system, seed): (3,)} of `asdkit.metrics.METRICS`.
-    boots : dict
-        {(machine, system, seed): (n_resamples, 3)}; systems are paired, machines independent.
+    `points` {(machine, system, seed): (3,)} are `asdkit.metrics.METRICS`, `boots` (n_resamples, 3) their resamples: systems are
+    paired, machines independent. `clips` are {machine: {file name: clip}} of the test clips.
     """
 
     def __init__(self, results: dict, machines: Sequence[Machine]):
@@ -62,20 +52,11 @@ class Evaluation:
                 self.points[key], self.boots[key] = evaluate_clips(key[0], result["scores"], clips)
 
     def samples(self, system: str, machines, seeds, metric: str = "omega", minus: str | None = None) -> np.ndarray:
-        """A metric of one system, or by how much it is above that of another one on the same clips.
+        """A metric of one system, or by how much it is above that of the system `minus` on the same clips.
 
-        Parameters
-        ----------
-        system, minus : str
-        machines, seeds : sequence
-            Over which the arithmetic mean is taken; what has no labels, or no clips of the metric's domain, is left out.
-        metric : str
-            "omega", one of `asdkit.metrics.METRICS`, or `GAP`.
-
-        Returns
-        -------
-        samples : (1 + n_resamples,)
-            The estimate, then its resamples. NaN without labels.
+        `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`. It is the arithmetic mean over machines and seeds; what
+        has no labels, or no clips of the metric's domain, is left out. Returns (1 + n_resamples,), the estimate first; NaN
+        without labels.
         """
         names = [system] if minus is None else [system, minus]
         keys = [[(machine, name, seed) for name in names] for machine in machines for seed in seeds]
@@ -109,9 +90,6 @@ def evaluate_clips(machine: str, scores, clips) -> tuple[np.ndarray, np.ndarray]
     point = metrics.evaluate(scores, *truth)
     boots = metrics.bootstrap(scores, *truth, [c.recording for c in clips], seed=(0, crc32(machine.encode())))
     return np.array([point[name] for name in metrics.METRICS]), boots
-
-
-# tables
 
 
 def results_table(evaluation: Evaluation) -> pd.DataFrame:
@@ -161,10 +139,7 @@ def scores_table(results: dict, machine: str) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """What is printed: Omega x100 by system and machine, mean over seeds, with intervals, and paired differences.
-
-    The interval of a machine is the mean of its seeds' bounds.
-    """
+    """What is printed: Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences."""
     mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
     wide = mean.apply(lambda r: _cell(*r), axis=1).unstack("machine")
     wide = wide.loc[table["system"].unique(), table["machine"].unique()].rename_axis(index=None, columns=None).fillna("")
@@ -214,25 +189,18 @@ def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame)
         drawn[f"clip-{machine.name}"] = _clip_figure(machine)
         mine = {s: r for (m, s, seed), r in results.items() if (m, seed) == (machine.name, first)}
         if mine and {c.label for c in machine.test} == {0, 1}:
-            drawn |= _score_figures(machine, mine)
+            shown = "asdkit" if "asdkit" in mine else next(iter(mine))
+            few = [s for s in ("asdkit", "report", "log-mel", "autoencoder-mse") if s in mine] or [shown]
+            clips = {c.name: c for c in machine.test}
+            clips = [clips[name] for name in mine[shown]["files"]]
+            truth, name = ([c.label for c in clips], [c.domain for c in clips]), f"{machine.name}, {shown}"
+            histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], name)
+            drawn[f"scores-{machine.name}"] = histogram
+            drawn[f"roc-{machine.name}"] = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
     return [write(Path(out) / "figures" / f"{name}.png", figures.png(figure)) for name, figure in drawn.items()]
 
 
-def _score_figures(machine, mine):
-    """Scores of one system, ROC curves of a few."""
-    from asdkit import figures
-
-    clips = {c.name: c for c in machine.test}
-    shown = "asdkit" if "asdkit" in mine else next(iter(mine))
-    ordered = [clips[name] for name in mine[shown]["files"]]
-    truth = [c.label for c in ordered], [c.domain for c in ordered]
-    few = [s for s in ("asdkit", "report", "log-mel", "autoencoder-mse") if s in mine] or [shown]
-    histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], f"{machine.name}, {shown}")
-    curves = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
-    return {f"scores-{machine.name}": histogram, f"roc-{machine.name}": curves}
-
-
-def _clip_figure(machine):
+def _clip_figure(machine: Machine):
     from asdkit import figures
     from asdkit.blocks import HOP, read_spectra
     from asdkit.recordings import SAMPLE_RATE

@@ -45,30 +45,19 @@ log = logging.getLogger("asdkit")
 
 
 def run(
-    data: str | Path,
-    out: str | Path,
-    config: Config | None = None,
-    names: Iterable[str] | None = None,
-    seeds: Iterable[int] = (0,),
-    machines: list[str] | None = None,
-    jobs: int = 1,
-    quick: bool = False,
-    scheduler: str | None = None,
-) -> None:
+    data: str | Path, out: str | Path, config: Config | None = None, names: Iterable[str] | None = None,
+    seeds: Iterable[int] = (0,), machines: list[str] | None = None, jobs=1, quick=False, scheduler: str | None = None,
+) -> None:  # fmt: skip
     """Fit and score systems on every machine below a folder. What `out` already holds is not computed again.
 
     A second run on the same `out` waits for the first one to end.
 
     Parameters
     ----------
-    data, out : path
     config : Config, optional
         The `asdkit` system, of which the single blocks are components.
-    names : iterable of str, optional
-        Systems, of `asdkit.systems` or "autoencoder"; all of the former by default.
-    seeds : iterable of int
-    machines : list of str, optional
-        Only these.
+    names, machines : iterable of str, optional
+        Systems, of `asdkit.systems` or "autoencoder" (all of the former by default), and machines (all by default).
     jobs : int
         Processes; each takes one machine and seed at a time.
     quick : bool
@@ -85,8 +74,8 @@ def run(
     """
     if scheduler is not None:  # workers start in folders of their own
         data, out = Path(data).absolute(), Path(out).absolute()
-    indexed = index_data(data, machines)
-    run_systems(indexed, out, choose_systems(config or Config(), names, quick), seeds, jobs, quick, scheduler=scheduler)
+    chosen = choose_systems(config or Config(), names, quick)
+    run_systems(index_data(data, machines), out, chosen, seeds, jobs, quick, scheduler=scheduler)
 
 
 def run_systems(
@@ -111,14 +100,9 @@ def run_systems(
 
 
 def evaluate(
-    data: str | Path | list[Machine],
-    systems: Iterable[str] | dict[str, Config] = ("asdkit",),
-    config: Config | None = None,
-    embed: Callable | None = None,
-    seeds: Iterable[int] = (0,),
-    jobs: int = 1,
-    progress: bool = True,
-):
+    data: str | Path | list[Machine], systems: Iterable[str] | dict[str, Config] = ("asdkit",), config: Config | None = None,
+    embed: Callable | None = None, seeds: Iterable[int] = (0,), jobs=1, progress=True,
+):  # fmt: skip
     """Fit and score systems on machines whose test clips have labels; nothing is written.
 
     Parameters
@@ -126,16 +110,11 @@ def evaluate(
     data : path or list of Machine
         ``<machine>/{train,test}`` somewhere below.
     systems : iterable of str, or {name: Config}
-        Names of `asdkit.systems`.
-    config : Config, optional
-        The `asdkit` system.
+        Names of `asdkit.systems`; `config` is the system "asdkit".
     embed : callable, optional
         One's own embedding, see `asdkit.fit`: two more systems, "own" (it alone, as the block ``msm``) and "own-in-asdkit".
-    seeds : iterable of int
     jobs : int
         Processes, each with a machine and seed at a time.
-    progress : bool
-        Show bars.
 
     Returns
     -------
@@ -148,13 +127,10 @@ def evaluate(
     machines, base = data if isinstance(data, list) else index_data(data), config or Config()
     chosen = systems if isinstance(systems, dict) else choose_systems(base, systems)
     own = {"own": replace(base, blocks=("msm",)), "own-in-asdkit": base} if embed is not None else {}
-    tasks = [(m, seed, other_clips(m, machines)) for m in machines for seed in seeds]
-    spread = Parallel(n_jobs=jobs, return_as="generator")
-    each = spread(delayed(_evaluate_machine)(*task, chosen, own, embed) for task in tasks)
-    results = {}
-    for found in tqdm(each, "machine x seed", len(tasks), disable=not progress):
-        results |= found
-    return results_table(Evaluation(results, machines))
+    tasks = [(m, seed, other_clips(m, machines), chosen, own, embed) for m in machines for seed in seeds]
+    each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_evaluate_machine)(*task) for task in tasks)
+    bar = tqdm(each, "machine x seed", len(tasks), disable=not progress)
+    return results_table(Evaluation({key: result for results in bar for key, result in results.items()}, machines))
 
 
 def _evaluate_machine(machine: Machine, seed: int, others: Others, chosen, own, embed) -> dict:
@@ -163,14 +139,9 @@ def _evaluate_machine(machine: Machine, seed: int, others: Others, chosen, own, 
     for name, config in {**chosen, **own}.items():
         start, network = perf_counter(), embed if name in own else None
         detector, scores = score_machine(machine, config, seed, cache, others=others, embed=network)
-        threshold, files = detector.decision_threshold(), [c.name for c in machine.test]
-        decisions = [None if threshold is None else int(s > threshold) for s in scores]
-        result = dict(files=files, scores=scores, decisions=decisions, seconds=perf_counter() - start)
-        results[machine.name, name, seed] = result
+        made = scores_and_decisions(machine, scores, detector.decision_threshold())
+        results[machine.name, name, seed] = dict(made, seconds=perf_counter() - start)
     return results
-
-
-# the folder
 
 
 def open_folder(out: Path, quick: bool) -> None:
@@ -208,13 +179,11 @@ def remove_drafts(out: Path) -> None:
 
 def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config | None]) -> None:
     """Refuse to continue a run whose results come from other recordings or from another configuration of the same name."""
-    for machine in machines:
-        for path in sorted((out / machine.name / "results").glob("*.json")):
-            result = json.loads(path.read_text())
-            if result["data"] != fingerprint(machine):
-                raise InputError(f"{path}: found scores of other recordings than {machine.folder}; choose another folder")
-            if (system := result["system"]) not in chosen:
-                continue
+    for machine, path in [(m, p) for m in machines for p in sorted((out / m.name / "results").glob("*.json"))]:
+        result = json.loads(path.read_text())
+        if result["data"] != fingerprint(machine):
+            raise InputError(f"{path}: found scores of other recordings than {machine.folder}; choose another folder")
+        if (system := result["system"]) in chosen:
             if (known := result["config_hash"]) != (expected := config_hash(chosen[system])):
                 raise InputError(f"{path}: found a run with config {known}, expected {expected}; choose another folder")
             if result["others"] != others_fingerprint(chosen[system], other_clips(machine, machines)):
@@ -232,7 +201,7 @@ def fingerprint(machine: Machine) -> str:
 
 
 def others_fingerprint(config: Config | None, others: Others) -> str | None:
-    """Hash of the names and sizes of the other machines' clips that a network was trained on; None where there were none."""
+    """The same of the other machines' clips that a network was trained on; None where there were none."""
     return _fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
 
 
@@ -247,11 +216,7 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 
 def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
-    """Where the result of one system and seed is."""
     return out / machine.name / "results" / f"{name}-{seed}.json"
-
-
-# computing
 
 
 def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, one_process: bool) -> Iterator[partial]:
@@ -273,18 +238,33 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
     cache = Cache()
     for seed, tasks in groupby(sorted(missing, key=lambda task: task[0]), key=lambda task: task[0]):
         for _, name in tasks:
-            if result_path(out, machine, name, seed).exists():  # written by a worker that was killed before it was done
+            path, config = result_path(out, machine, name, seed), chosen[name]
+            if path.exists():  # written by a worker that was killed before it was done
                 continue
-            start = perf_counter()
-            if config := chosen[name]:
+            start, removed = perf_counter(), 0.0
+            if config:
                 label = f"{machine.name} {seed} {name}" if bars else ""
                 detector, scores = score_machine(machine, config, seed, cache, decide, label, others)
-                threshold = detector.decision_threshold()
+                threshold, removed = detector.decision_threshold(), detector.scorer.space.removed
             else:
-                detector, (scores, threshold) = None, score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
-            write_result(out, machine, name, config, seed, others, decide, detector, scores, threshold, perf_counter() - start)
+                scores, threshold = score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
+            seconds = round(perf_counter() - start, 2)
+            if name == STORED and decide:  # before the result: where a result is, its model is whole
+                detector.save(out / machine.name / "models" / f"{name}-{seed}")
+            result = dict(
+                system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
+                data=fingerprint(machine), others=others_fingerprint(config, others), seconds=seconds, threshold=threshold,
+                near_variance_removed=round(removed, 4), **scores_and_decisions(machine, scores, threshold),
+            )  # fmt: skip
+            write(path, json.dumps(result))
             yield
         cache.forget("learned", "block", "autoencoder")
+
+
+def scores_and_decisions(machine: Machine, scores: list[float], threshold: float | None) -> dict:
+    """File names, scores and decisions (None without a threshold) of the test clips, as a result has them."""
+    decisions = [None if threshold is None else int(s > threshold) for s in scores]
+    return dict(files=[c.name for c in machine.test], scores=scores, decisions=decisions)
 
 
 def score_machine(
@@ -297,10 +277,7 @@ def score_machine(
 
 
 def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epochs: int) -> tuple[list[float], float]:
-    """One of the two scores of the official baseline, and its threshold.
-
-    That is the 0.9 quantile of a gamma distribution fitted to the training scores.
-    """
+    """One score of the official baseline, and its threshold: the 0.9 quantile of a gamma fitted to the training scores."""
     from scipy.stats import gamma
 
     plain = Config(blocks=("statistics-near",))
@@ -314,20 +291,3 @@ def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epoc
     scores = cache(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]
     train, test = np.split(scores, [len(machine.train)])
     return test.tolist(), float(gamma.ppf(0.9, *gamma.fit(train, floc=0)))
-
-
-def write_result(
-    out: Path, machine: Machine, name: str, config: Config | None, seed: int, others: Others, decide: bool,
-    detector: Detector | None, scores, threshold, seconds,
-) -> None:  # fmt: skip
-    """Write the model, if it is to be kept, then the result: where a result is, its model is whole."""
-    if name == STORED and decide:
-        detector.save(out / machine.name / "models" / f"{name}-{seed}")
-    removed = detector.scorer.space.removed if detector else 0.0
-    decisions = [None if threshold is None else int(s > threshold) for s in scores]
-    result = dict(
-        system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
-        data=fingerprint(machine), others=others_fingerprint(config, others), seconds=round(seconds, 2), threshold=threshold,
-        near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores, decisions=decisions,
-    )  # fmt: skip
-    write(result_path(out, machine, name, seed), json.dumps(result))

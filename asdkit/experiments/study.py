@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from zlib import crc32
 
@@ -76,9 +77,8 @@ class Studies:
         yield Level("as recorded", self.simulated("machines") + self.real, chosen, SEEDS[:1])
 
     def alarms(self) -> Iterator[Level]:
-        """The default, with recordings held out for the lowest rate that they can promise."""
-        yield Level("as recorded", self.simulated("machines"), {"asdkit": replace(Config(), false_alarm=RATES[0])})
-        yield Level("real", self.real, {"asdkit": replace(Config(), false_alarm=RATES[-1])})
+        """The default, with recordings held out."""
+        yield Level("as recorded", self.simulated("machines") + self.real, {"asdkit": Config()})
 
     def noise(self) -> Iterator[Level]:
         """Levels in dB of the machine over noise from one place."""
@@ -88,19 +88,14 @@ class Studies:
             yield Level(f"{snr}", self.simulated(f"noise/{snr}", ("fan", "valve"), 100, snr=snr, loudspeakers=1), chosen)
 
     def clips(self) -> Iterator[Level]:
-        """Levels in source clips."""
-        machines = self.simulated("clips", ("fan", "valve"), 1000)
+        """Levels in source clips, of the untrained encoder, the masked model, and the floor."""
+        machines, known = self.simulated("clips", ("fan", "valve"), 1000), systems(Config())
+        chosen = {"untrained": known["msm-untrained"], "MSM": known["msm"], "log-mel, whitened": known["log-mel-whitened"]}
         for n in (100, 300, 1000):
-            yield Level(f"{n}", [first(m, n, 10) for m in machines], encoders())
+            yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
 
 
-STUDIES = ("machines", "autoencoder", "alarms", "noise", "clips")
-
-
-def encoders() -> dict[str, Config]:
-    """The untrained encoder, the masked model, and the floor."""
-    known = systems(Config())
-    return {"untrained": known["msm-untrained"], "MSM": known["msm"], "log-mel, whitened": known["log-mel-whitened"]}
+STUDIES = ("alarms", "machines", "autoencoder", "noise", "clips")
 
 
 def first(machine: Machine, n_source: int, n_target: int) -> Machine:
@@ -121,39 +116,27 @@ def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
     return Evaluation(results, level.machines)
 
 
-class Pair(NamedTuple):
-    """A row of a table: a system and its reference, by the names that they have in a run."""
-
-    base: str
-    family: str
-    variant: str
-    reference: str
-
-    @property
-    def systems(self) -> tuple[str, str]:
-        """Both names."""
-        return self.variant, self.reference
-
-
 def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     """Metrics of every system and its differences to a reference: each machine, and the mean of each kind of data."""
     names = list(dict.fromkeys(system for _, system, _ in evaluation.results))
     families = {study: sorted(names, key=[*level.systems, claims.BETTER].index)}
     families |= {"msm": ["msm", "msm-untrained", "log-mel"]} if study == "machines" else {}
-    rows = [Pair("asdkit", family, name, names[0]) for family, names in families.items() for name in names]
-    table = ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS)
-    return table.assign(level=level.name)
+    rows = [
+        SimpleNamespace(base="asdkit", family=family, variant=name, reference=names[0], systems=(name, names[0]))
+        for family, names in families.items()
+        for name in names
+    ]
+    return ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS).assign(level=level.name)
 
 
 def alarms(level: Level, evaluation: Evaluation, out: Path) -> pd.DataFrame:
-    """Share of the test clips that alarm: by machine, and the mean over machines; by label, domain and requested rate.
+    """Share of the test clips that alarm, by machine, label, domain and requested rate. Mean over seeds, 95 % interval.
 
-    One fit serves all rates: a stored model keeps its held-out scores. Mean over seeds, interval over recordings.
+    One fit serves all rates: a stored model keeps its held-out scores.
     """
     rows = []
-    rates = [rate for rate in RATES if rate >= level.systems["asdkit"].false_alarm]
     for data, machine, members in ablation.groups(level.machines):
-        for requested, (label, clips) in product(rates, enumerate(("normal", "anomalous"))):
+        for requested, (label, clips) in product(RATES, enumerate(("normal", "anomalous"))):
             each = [alarm_rates(evaluation, member, level.seeds, label, requested, out) for member in members]
             each = [rate for rate in each if rate]
             for domain in ("source", "target", "all") if each else ():
@@ -184,13 +167,9 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
     return {name: weights[:, mask] @ alarm[mask] / weights[:, mask].sum(1) for name, mask in masks.items()}
 
 
-# goals
-
-
 def alarms_markdown(table: pd.DataFrame) -> str:
     """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
-    columns = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")]
-    rows = []
+    columns, rows = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")], []
     for (data, machine, domain), group in table.groupby(["data", "machine", "domain"], sort=False):
         if machine == "mean" or domain == "all":
             per_cent = 100 * group.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
@@ -208,9 +187,8 @@ def speed_markdown(table: pd.DataFrame) -> str:
 
 def systems_markdown(table: pd.DataFrame) -> str:
     """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
-    t = claims.select(table, family="machines", metric="omega")
+    t, rows = claims.select(table, family="machines", metric="omega"), []
     columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
-    rows = []
     for system, group in t.groupby("variant", sort=False):
         group = group.set_index(["data", "machine"])
         cells = [f"{100 * group.loc[c, 'value']:.1f}" for c in columns]
@@ -228,14 +206,14 @@ def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
         texts = [claims.goals_markdown(table), systems_markdown(tables["study"])]
         texts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
         texts += [speed_markdown(tables["speed"])] if "speed" in tables else []
-        texts += [f"Written by `asdkit figures` from the tables of `benchmarks/`, not by hand; rules: `{claims.RULES}`."]
+        texts += [f"Written by `asdkit figures` from the tables of the studies, not by hand; rules: `{claims.RULES}`."]
         write(Path(out) / "goals.md", "\n\n".join(texts) + "\n")
     return table
 
 
 def main() -> None:
     """Compute the studies, each table written as soon as a level is there."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="asdkit.experiments.study", description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=", ".join(STUDIES))
     parser.add_argument("--real", type=Path, help="folder of real machines")
     parser.add_argument("--data", type=Path, default=Path("data/study"))
@@ -244,16 +222,19 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.studies) - set(STUDIES):
         parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(STUDIES)}")
-    studies = Studies(args.data, args.real, args.jobs)
-    for study in args.studies or STUDIES:
+    run(args.studies or STUDIES, Studies(args.data, args.real, args.jobs), args.out)
+
+
+def run(names, studies: Studies, out: Path) -> None:
+    """Compute the named studies into a folder; what it holds is not computed again."""
+    for study in names:
         for level in filter(lambda level: level.machines, getattr(studies, study)()):
-            folder = args.out / ("machines" if study == "autoencoder" else study) / level.name
-            evaluation = score(level, folder, args.jobs, decide=study == "alarms")
-            name = "alarms" if study == "alarms" else "study"
-            table = alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation)
-            add_rows(args.out / "tables" / f"{name}.csv", table)
-            write(args.out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
-            print(f"{study}, {level.name}: {args.out / 'tables' / name}.csv", flush=True)
+            folder = out / ("machines" if study in ("autoencoder", "alarms") else study) / level.name
+            evaluation = score(level, folder, studies.jobs, decide=study == "alarms")
+            path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
+            add_rows(path, alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation))
+            write(out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
+            print(f"{study}, {level.name}: {path}", flush=True)
 
 
 def add_rows(path: Path, table: pd.DataFrame) -> None:

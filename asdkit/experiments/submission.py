@@ -26,12 +26,8 @@ def submit(
 
     Parameters
     ----------
-    run : path
-        Output folder of `asdkit.experiments.runs.run`.
     label, out : str, path
         ``<last name>_<institute>_task2_<1 to 4>``, and where the folder of that name is made; it must not be there.
-    system, seed : str, int
-        Which results of the run.
     meta : path, optional
         YAML or JSON with fields that replace those of the form, in its structure.
 
@@ -48,14 +44,14 @@ def submit(
     if not submitted:
         machines = ", ".join(DATASETS["evaluation"].archives)
         raise InputError(f"{run}: found no machine with unlabelled test clips, expected {machines}")
-    first = next(iter(submitted))
-    config, n_parameters = submitted[first]["config"], _count_parameters(run / first / "models" / f"{system}-{seed}")
-    described = describe(Config.from_dict(config)) if config else BASELINE
-    about = dict(input_sampling_rate="16 kHz", ensemble_method_subsystem_count=1) | described
-    complexity = {} if n_parameters is None else dict(total_parameters=n_parameters)
+    first, config = next((machine, r["config"]) for machine, r in submitted.items())
     known = dict(
         submission=dict(name=f"asdkit, {system}", abbreviation=system[:10]),
-        system=dict(description=about, complexity=complexity),
+        system=dict(
+            description=dict(input_sampling_rate="16 kHz", ensemble_method_subsystem_count=1)
+            | (describe(Config.from_dict(config)) if config else BASELINE),
+            complexity=_count_parameters(run / first / "models" / f"{system}-{seed}"),
+        ),
         results=dict(development_dataset=_development_results(results)),
     )
     scores, decisions = ({m: dict(zip(r["files"], r[key])) for m, r in submitted.items()} for key in ("scores", "decisions"))
@@ -93,15 +89,15 @@ def _development_results(results: dict) -> dict:
     return development
 
 
-def _count_parameters(model: Path) -> int | None:
-    """Weights and biases of the networks of a stored model."""
+def _count_parameters(model: Path) -> dict:
+    """Weights and biases of the networks of a stored model, as the form has them; empty without a model."""
     from safetensors import safe_open
 
     if not (model / "tensors.safetensors").is_file():
-        return None
+        return {}
     with safe_open(model / "tensors.safetensors", "numpy") as tensors:
         shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys() if name.endswith((".weight", ".bias"))]
-    return sum(map(math.prod, shapes))
+    return dict(total_parameters=sum(map(math.prod, shapes)))
 
 
 BASELINE = dict(
@@ -112,22 +108,23 @@ BASELINE = dict(
 
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
-    networks, embedded = any(BLOCKS[b].learned == "encoder" for b in config.blocks), conditions_embedding(config)
-    cancelled = config.conditioning == "input" and config.alpha > 0
-    hears_far = cancelled or embedded or any(BLOCKS[b].far for b in config.blocks)
+    blocks, embedded = [BLOCKS[name] for name in config.blocks], conditions_embedding(config)
+    cancelled = config.conditioning == "input" and config.alpha > 0 and any("alpha" in block.options for block in blocks)
+    hears_far = cancelled or embedded or any(block.far for block in blocks)
+    encoder = f"convolutional encoder trained from scratch ({config.objective})"
+    encoder = encoder if any(block.learned == "encoder" for block in blocks) else None
+    pooled = encoder and config.objective in POOLED
     whitened = ", distances whitened by the variation of normal recordings" * config.whiten
     knn = f"k-nearest neighbours ({config.backend}){whitened}"
-    encoder = f"convolutional encoder trained from scratch ({config.objective})"
-    pooled = networks and config.objective in POOLED
     far = f"; removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
     share = f" ({config.top:.0%})" if config.aggregate == "top" else ""
-    how = "mean of window descriptors" if config.aggregate == "pooled" else f"{config.aggregate} of window scores{share}"
+    windows = "mean of window descriptors" if config.aggregate == "pooled" else f"{config.aggregate} of window scores{share}"
     return dict(
         front_end=("far cancelled from near" if cancelled else "far microphone as reference") if hears_far else None,
-        acoustic_features="; ".join(dict.fromkeys(BLOCKS[block].words for block in config.blocks)),
-        embeddings=encoder if networks else None,
-        machine_learning_method=f"{encoder}; {knn}" if networks else knn,
-        aggregation_method=how,
+        acoustic_features="; ".join(dict.fromkeys(block.words for block in blocks)),
+        embeddings=encoder,
+        machine_learning_method=f"{encoder}; {knn}" if encoder else knn,
+        aggregation_method=windows,
         domain_generalization_method=knn + far * embedded,
         ensemble_method_subsystem_count=1,
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",

@@ -28,7 +28,7 @@ def read_tables(folder: str | Path) -> dict:
     paths = sorted(folder.glob("*.csv"))
     tables = {path.stem: pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""]) for path in paths}
     about = json.loads((folder / "about.json").read_text())
-    if (study := folder / "study.json").is_file():  # what the tables of `benchmarks/study.py` are of
+    if (study := folder / "study.json").is_file():  # what the tables of `asdkit.experiments.study` are of
         about["bases"] |= json.loads(study.read_text())["bases"]
     return tables | {"about": about}
 

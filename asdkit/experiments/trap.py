@@ -1,8 +1,7 @@
-"""The mechanism of the invariance trap on simulated machines, objective by objective, in parts that are computed once.
+"""The mechanism of the invariance trap on simulated machines, objective by objective, in results that are computed once.
 
-A part is one machine, embedding and seed, whatever scores the embedding. Of the rows of an ablation's family "objective" it
-holds how far each counterfactual twin moves before and after training, curves over training, shares of variance, and the
-linear probe; of "conditioning-msm" how far twins move in the conditioned embedding. The tables are read from the parts.
+A result is one machine, embedding and seed, whatever scores the embedding: how far each counterfactual twin moves before,
+during and after training, and the linear probe. It is made for every row of an ablation's family "objective".
 
 Legend
 ------
@@ -36,41 +35,36 @@ from asdkit.experiments.results import estimate
 from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
-SPAN = 5  # steps on either side over which a loss is averaged
 REFERENCES = ("start", "untrained", "msm")  # of an objective: itself before training, the untrained twin, the MSM
 N_BOOT = 1000
 
 
 def embedding_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose embedding is measured: the objectives, their untrained twin, and log-mel statistics."""
+    """The rows whose embedding is measured."""
     return [r for r in rows if r.family == "objective"]
 
 
 def embedding_hash(config: Config) -> str:
     """Identifies an embedding, whatever scores it then."""
-    block = BLOCKS[config.blocks[0]]
-    return config.hash("blocks", *block.options)
+    return config.hash("blocks", *BLOCKS[config.blocks[0]].options)
 
 
 def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, n_points=6, jobs=1) -> dict[tuple, dict]:
-    """Measure every embedding of every simulated machine; what `out` holds is not computed again.
+    """Measure every embedding of every simulated machine, at `n_points` moments of training; what `out` holds is kept.
 
-    Returns
-    -------
-    parts : dict
-        (machine, hash of the embedding, family, seed) -> part.
+    Returns {(machine, hash of the embedding, family, seed): result}.
     """
     simulated = [m for m in machines if simulation(m)]
     wanted = {(r.family, embedding_hash(r.config)): r.config for r in embedding_rows(rows)}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
-    found = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
-    bar = tqdm(found, "mechanism, by machine", len(tasks), disable=not tasks)
-    return {(m.name, *key): part for m, parts in zip(simulated, bar) for key, part in parts.items()}
+    each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
+    bar = tqdm(each, "mechanism, by machine", len(tasks), disable=not tasks)
+    return {(m.name, *key): result for m, results in zip(simulated, bar) for key, result in results.items()}
 
 
 def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
-    """All parts of one machine; its twins are rendered when the first part is missing."""
-    cache, parts = Cache(), {}
+    """All results of one machine; its twins are rendered when the first one is missing."""
+    cache, results = Cache(), {}
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
@@ -80,9 +74,9 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
                 write(path, json.dumps(_objective(machine, config, seed, cache, others, twins, n_points)))
-            parts[name, family, seed] = json.loads(path.read_text())
+            results[name, family, seed] = json.loads(path.read_text())
         cache.forget("learned", "block")
-    return parts
+    return results
 
 
 def _twins(machine, n_scenes, config):
@@ -92,85 +86,63 @@ def _twins(machine, n_scenes, config):
 
 
 def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
-    """One objective: the network that a fit trains."""
-    if config.blocks != ("msm",):
-        losses, embeddings = [], {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), config.blocks[0]))}
-    else:
+    """The network that a fit trains, or log-mel statistics: by step the loss and how far each twin moves; the probe."""
+    losses = []
+    if config.blocks == ("msm",):
         describer, clips = CachedDescriber(config, cache, seed, others=others), TrainingSet.of(machine.train).clips
         whitenings, own = make_examples([describer.spectra(c) for c in clips], clips, config)
         examples = [own, *map(describer.examples, describer.others)]
         losses, embeddings = measure.embeddings_over_training(examples, whitenings, config, twins, network_seed(seed), n_points)
-    moved = {step: measure.displacements(twins.twins, z) for step, z in embeddings.items()}
-    last = embeddings[max(embeddings)]
-    return dict(
-        curve=[
-            dict(step=step, loss=measure.loss_around(losses, step, SPAN), moved=rounded_columns(t)) for step, t in moved.items()
-        ],
-        shares=measure.variance_shares(twins.twins, last).to_dict("list"),
-        probe=measure.linear_probe(twins.twins, last).to_dict("list"),
-    )
+    else:
+        embeddings = {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), config.blocks[0]))}
+    curve = []
+    for step, z in embeddings.items():
+        moved = measure.displacements(twins.twins, z).round({"displacement": 6})
+        curve.append(dict(step=step, loss=measure.loss_around(losses, step), moved=moved.to_dict("list")))
+    return dict(curve=curve, probe=measure.linear_probe(twins.twins, embeddings[max(embeddings)]).to_dict("list"))
 
 
-def rounded_columns(table: pd.DataFrame) -> dict:
-    return table.assign(displacement=table["displacement"].round(6)).to_dict("list")
-
-
-# tables
-
-
-def tables(parts: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> dict[str, pd.DataFrame]:
-    """``trap-sensitivity``, ``trap-curves``, ``trap-shares``, ``trap-probe`` and ``trap-ratios``."""
-    machines = list(dict.fromkeys(key[0] for key in parts))
-    asked = [(row, m, seed) for row in embedding_rows(rows) for m in machines for seed in sorted(seeds)]
-    told = {name: [] for name in ("sensitivity", "curves", "shares", "probe")}
-    for row, machine, seed in asked:
-        part = parts[machine, embedding_hash(row.config), row.family, seed]
+def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> dict[str, pd.DataFrame]:
+    """``trap-sensitivity``, ``trap-curves``, ``trap-probe`` and ``trap-ratios``; none without simulated machines."""
+    machines = list(dict.fromkeys(key[0] for key in results))
+    frames = {name: [] for name in ("trap-sensitivity", "trap-curves", "trap-probe")}
+    for row, machine, seed in [(row, m, seed) for row in embedding_rows(rows) for m in machines for seed in sorted(seeds)]:
+        result = results[machine, embedding_hash(row.config), row.family, seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
-        curve = [(m["step"], m["loss"], _sensitivity(m["moved"], machine)) for m in part["curve"]]
-        told["sensitivity"].append(_headed(head, curve[-1][2]))
-        told["curves"] += [_headed(head | dict(step=n, loss=loss), s[s["fault"] == "all"]) for n, loss, s in curve]
-        told["shares"] += [_headed(head, pd.DataFrame(part["shares"]))] if "shares" in part else []
-        told["probe"] += [_headed(head, pd.DataFrame(part["probe"]))] if "probe" in part else []
-    found = {f"trap-{name}": pd.concat(frames, ignore_index=True).round(ROUND) for name, frames in told.items() if frames}
-    return found | ({"trap-ratios": ratios(parts, rows, machines, seeds)} if found else {})
-
-
-def _sensitivity(moved: dict, machine: str) -> pd.DataFrame:
-    return measure.sensitivity(pd.DataFrame(moved), N_BOOT, crc32(machine.encode()))
+        for moment in result["curve"]:
+            moved = measure.sensitivity(pd.DataFrame(moment["moved"]), N_BOOT, crc32(machine.encode()))
+            at_step = head | dict(step=moment["step"], loss=moment["loss"])
+            frames["trap-curves"].append(_headed(at_step, moved[moved["fault"] == "all"]))
+        frames["trap-sensitivity"].append(_headed(head, moved))
+        frames["trap-probe"].append(_headed(head, pd.DataFrame(result["probe"])))
+    found = {name: pd.concat(some, ignore_index=True).round(ROUND) for name, some in frames.items() if some}
+    return found | ({"trap-ratios": ratios(results, rows, machines, seeds)} if found else {})
 
 
 def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
     """The table with constant columns before its own."""
-    return pd.DataFrame({**{name: [value] * len(table) for name, value in head.items()}, **table.reset_index(drop=True)})
+    return table.assign(**head)[[*head, *table]].reset_index(drop=True)
 
 
-def ratios(parts: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
-    """Sensitivity to all faults over that of a reference, paired by scene: per machine, and the mean over machines.
-
-    References: its own network before training ("start"), the untrained twin and the MSM.
-    """
+def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
+    """Sensitivity to all faults over that of each of `REFERENCES`, paired by scene: per machine, and the mean over machines."""
     names, found = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
 
     @cache
     def logs(machine, name, family, moment, nuisance):
-        return _mean_log([parts[machine, name, family, seed] for seed in seeds], machine, moment, nuisance)
+        """Logarithm of the sensitivity at one moment, mean over seeds: the estimate and its resamples."""
+        moved = [pd.DataFrame(results[machine, name, family, seed]["curve"][moment]["moved"]) for seed in seeds]
+        sampled = [measure.sensitivity_samples(t, N_BOOT, crc32(machine.encode())) for t in moved]
+        return np.mean([next(np.log(v) for k, v in s.items() if k[:2] == (nuisance, "all")) for s in sampled], axis=0)
 
     for row in embedding_rows(rows):
         for reference in REFERENCES:
             below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
             for nuisance in measure.NUISANCES if below else ():
-                moment = 0 if reference == "start" else -1
-                told = {m: [(names[row[:3]], row.family, -1), (below, row.family, moment)] for m in machines}
-                told = {m: np.subtract(*(logs(m, *key, nuisance) for key in keys)) for m, keys in told.items()}
-                told["simulated-mean"] = np.mean(list(told.values()), axis=0)
+                pair = (names[row[:3]], row.family, -1), (below, row.family, 0 if reference == "start" else -1)
+                each = {m.split("-", 1)[1]: np.subtract(*(logs(m, *key, nuisance) for key in pair)) for m in machines}
+                each["mean"] = np.mean(list(each.values()), axis=0)
                 head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))
-                found += [(*head, m.split("-", 1)[1], *map(float, np.exp(estimate(x)))) for m, x in told.items()]
+                found += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
     columns = ["base", "family", "variant", "reference", "nuisance", "seeds", "machine", "ratio", "lo", "hi"]
     return pd.DataFrame(found, columns=columns).round(ROUND)
-
-
-def _mean_log(parts: list[dict], machine: str, moment: int, nuisance: str) -> np.ndarray:
-    """Logarithm of the sensitivity to all faults at one moment, mean over seeds: the estimate and its resamples."""
-    moved = [pd.DataFrame(part["curve"][moment]["moved"]) for part in parts]
-    sampled = [measure.sensitivity_samples(t, N_BOOT, crc32(machine.encode())) for t in moved]
-    return np.mean([next(np.log(v) for k, v in s.items() if k[:2] == (nuisance, "all")) for s in sampled], axis=0)

@@ -7,11 +7,7 @@ leave-one-machine-out   for each machine the alpha best for the others: what a n
 label-free              separates held-out normal training clips from the same clips with simulated faults in them; reads no
                         test clip
 
-An alpha is fixed for evaluation machines: they are refused.
-
-Legend
-------
-curves : (n_machines, n_alphas). Indices of alphas are positions in `ALPHAS`.
+An alpha is fixed for evaluation machines: they are refused. Indices of alphas are positions in `ALPHAS`.
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +31,6 @@ from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
 from asdkit.recordings import InputError, Machine, TrainingSet
 from asdkit.recordings.files import write
 from asdkit.simulate.injection import GENERIC, inject
-from asdkit.space import aggregate
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near
@@ -74,16 +69,11 @@ class Grid:
 
     def quote(self, picks: dict[str, int]) -> dict[str, tuple[float, float, float]]:
         """Omega with its interval for each machine at the alpha picked for it, and for "all" the official one over them."""
-        points = {name: self.machines[name].points[i] for name, i in picks.items()}
-        boots = {name: self.machines[name].boots[i] for name, i in picks.items()}
-        groups = {name: [name] for name in picks} | {"all": list(picks)}
-        return {
-            name: (
-                metrics.omega([points[m] for m in members]),
-                *metrics.interval(metrics.omega_samples([boots[m] for m in members])),
-            )
-            for name, members in groups.items()
-        }
+        quotes = {}
+        for name, members in ({name: [name] for name in picks} | {"all": list(picks)}).items():
+            boots = metrics.omega_samples([self.machines[m].boots[picks[m]] for m in members])
+            quotes[name] = metrics.omega([self.machines[m].points[picks[m]] for m in members]), *metrics.interval(boots)
+        return quotes
 
     def table(self):
         """One row a machine and alpha: the metric with its interval, and the separation (DataFrame)."""
@@ -101,9 +91,6 @@ class Grid:
 def position(alpha: float) -> int:
     """Index of the alpha of the grid that is nearest."""
     return int(np.argmin(np.abs(np.array(ALPHAS) - alpha)))
-
-
-# the rules
 
 
 def choose(grid: Grid, names) -> dict[str, dict[str, int]]:
@@ -132,9 +119,6 @@ def write_choice(path: str | Path, config: Config, alpha: float) -> Path:
     return write(path, json.dumps(options, indent=1) + "\n")
 
 
-# what may be tuned on
-
-
 def refusal(machine: Machine) -> str | None:
     """Why a machine cannot be tuned on; None where it can."""
     rule = "alpha is chosen on development machines and stays as it is for evaluation machines"
@@ -153,26 +137,12 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
     return [m for m in machines if m.name not in refused], refused
 
 
-# the grid
-
-
 def tune(
     machines: list[Machine], config: Config | None = None, seed: int = 0, folder: str | Path | None = None, progress=True
 ) -> Grid:
-    """Score every test clip at each alpha of the grid.
+    """Score every test clip of development machines at each alpha of the grid; the alpha of `config` is not read.
 
-    Parameters
-    ----------
-    machines : list of Machine
-        Development machines.
-    config : Config, optional
-        Its alpha is not read.
-    seed : int
-        Of networks and injected faults.
-    folder : path, optional
-        Keep each machine's grid here, and continue from those that are there.
-    progress : bool
-        Show a bar.
+    With a `folder`, each machine's grid is kept there, and those that are there are not computed again.
 
     Raises
     ------
@@ -181,13 +151,11 @@ def tune(
     """
     from tqdm.auto import tqdm
 
-    config = config or Config()
+    config, grids = config or Config(), {}
     if config.conditioning != "input":
         raise InputError(f"config: found conditioning = {config.conditioning!r}, expected 'input': that alpha is tuned")
-    for machine in machines:
-        if reason := refusal(machine):
-            raise InputError(reason)
-    grids = {}
+    if reasons := list(development(machines)[1].values()):
+        raise InputError(reasons[0])
     with tqdm(total=len(machines) * len(ALPHAS), desc="machine x alpha", disable=not progress) as bar:
         for machine in machines:
             task = machine, config, seed, other_clips(machine, machines)
@@ -199,7 +167,9 @@ def tune(
                 continue
             grids[machine.name] = tune_machine(*task, bar)
             if path:
-                write(path, _bytes(grids[machine.name]))
+                archive = io.BytesIO()
+                np.savez_compressed(archive, **vars(grids[machine.name]))
+                write(path, archive.getvalue())
     return Grid(config, grids)
 
 
@@ -216,16 +186,16 @@ def tune_machine(machine: Machine, config: Config, seed: int, others, bar) -> Ma
 
 
 def _at(machine: Machine, config: Config, seed: int, others) -> tuple:
-    """Scores of the test clips, separation, and maps at one alpha."""
+    """Scores of the test clips, separation, and training and test clips on two principal components, at one alpha."""
     describer, training = CachedDescriber(config, seed=seed, others=others), TrainingSet.of(machine.train)
     held = training.folds(round(1 / config.holdout)) == 0
     separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
     detector = fit_detector(training, describer, decide=False)
-    scorer, hop = detector.scorer, config.test_hop
-    clips = training.clips, machine.test
-    windows = [[scorer.space(describer.blocks(detector.extractor, c, hop)) for c in some] for some in clips]
-    scores = [float(aggregate(scorer.bank(scorer.units(x)), config.aggregate, config.top)) for x in windows[1]]
-    return scores, separation, *_components(*(np.array([x.mean(0).numpy() for x in of]) for of in windows))
+    of_both = [[describer.blocks(detector.extractor, c, config.test_hop) for c in of] for of in (training.clips, machine.test)]
+    scores = [detector.scorer(blocks) for blocks in of_both[1]]
+    train, test = (np.array([detector.scorer.space(blocks).mean(0).numpy() for blocks in of]) for of in of_both)
+    axes = principal_axes(train)
+    return scores, separation, (train - train.mean(0)) @ axes, (test - train.mean(0)) @ axes
 
 
 def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, seed: int) -> float:
@@ -243,21 +213,8 @@ def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, see
     return float((np.median(faulty) - np.median(clean)) / max(clean.std(), 1e-6))
 
 
-def _components(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training clips and scored clips on the two principal components of the training clips, (n, dim) -> (n, 2)."""
-    axes = principal_axes(train)
-    return (train - train.mean(0)) @ axes, (test - train.mean(0)) @ axes
-
-
 def _key(machine: Machine, config: Config, seed: int, others) -> str:
     """Identifies everything that a machine's grid depends on."""
     neutral = replace(config, alpha=0.0).hash()
     depends = [__version__, neutral, seed, ALPHAS, LEVELS_DB, fingerprint(machine), others_fingerprint(config, others)]
     return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12]
-
-
-def _bytes(grid: MachineGrid) -> bytes:
-    """A compressed archive of the arrays."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{f.name: getattr(grid, f.name) for f in fields(grid)})
-    return buffer.getvalue()

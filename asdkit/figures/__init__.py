@@ -9,13 +9,13 @@ from asdkit.figures.charts import bands, bars, coherence, embedding_scatter, lea
 from asdkit.figures.differences import differences_curve, differences_dots
 from asdkit.figures.explanation import anomaly_panels
 from asdkit.figures.scores import omega_bars, roc, score_histograms
-from asdkit.figures.spectrograms import clip_panels, decoded, modulation_maps, panels, reconstruction, windows
+from asdkit.figures.spectrograms import clip_panels, modulation_maps, panels, predicted_bands, windows
 from asdkit.figures.stored import all_figures, study_figures, trap_figures
 from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VERMILLION, mel_ticks, png, svg
 
 __all__ = [
     "BLACK", "GREY", "LINES", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "anomaly_panels", "bands", "bars",
-    "clip_panels", "coherence", "decoded", "differences_curve", "differences_dots", "embedding_scatter", "learning_curve",
-    "lines", "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "reconstruction", "roc", "score_histograms",
-    "shares", "study_figures", "svg", "trap_figures", "waterfall", "windows",
+    "clip_panels", "coherence", "differences_curve", "differences_dots", "embedding_scatter", "learning_curve", "lines",
+    "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc", "score_histograms", "shares",
+    "study_figures", "svg", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

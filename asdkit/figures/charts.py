@@ -61,22 +61,25 @@ def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | No
 
 @styled
 def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figure:
-    """Training loss by step, (n_steps,), and the error on held-out windows at some of the steps, {name: {step: error}}."""
+    """Training loss by step, (n_steps,), and the error on held-out windows at some of the steps, {name: {step: error}}.
+
+    Errors are twice the negative log likelihood of hidden cells, as `asdkit.msm.masked_error` has them.
+    """
     fig, [[ax]] = canvas(6.4, 3.0)
     ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
     for (name, errors), marker, colour in zip(held_out.items(), MARKERS, LINES):
         ax.plot(list(errors), list(errors.values()), "--", marker=marker, markersize=4, color=colour, label=name)
-    ax.axhline(1, color=GREY, linestyle=":", label="the mean of the band")
-    ax.set(xlabel="training step", ylabel="error on hidden cells\n(band variance = 1)", ylim=(0, None))
+    ax.axhline(1, color=GREY, linestyle=":", label="mean 0, variance 1")
+    ax.set(xlabel="training step", ylabel="error on hidden cells\n(-2 log likelihood)")
     fig.legend(loc="outside right upper")
     return fig
 
 
 def waterfall(strengths, nulls: Mapping[str, np.ndarray]) -> Figure:
-    """Canonical correlations, (dim,), strongest first, over the mean and range of each null's shuffles, (n_shuffles, dim)."""
+    """Strengths of what two channels share, (dim,), over the mean and range of each null's shuffles, (n_shuffles, dim)."""
     curves = {"as recorded": strengths}
     curves |= {f"{name} (largest {x.max():.2f})": np.stack([x.mean(0), x.min(0), x.max(0)], 1) for name, x in nulls.items()}
-    fig = lines(np.arange(1, len(strengths) + 1), curves, "direction, strongest first", "canonical correlation")
+    fig = lines(np.arange(1, len(strengths) + 1), curves, "direction, strongest first", "covariance of near and far")
     shown = max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
     fig.axes[0].set(xlim=(0.5, shown + 1.5), ylim=(0, None))
     return fig

@@ -12,7 +12,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import LINES, SIGNED, canvas, facets, level_limits, mel_axis, mel_ticks, spectrogram, styled
+from asdkit.figures.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LINES,
+    SIGNED,
+    SKY,
+    canvas,
+    facets,
+    level_limits,
+    mel_axis,
+    mel_ticks,
+    spectrogram,
+    styled,
+)
 
 
 @styled
@@ -61,14 +75,6 @@ def clip_panels(near, far, residual, times) -> Figure:
     return panels({"near": near, "far": far, "near, far cancelled": residual}, times)
 
 
-def decoded(differences: Mapping[str, np.ndarray], seconds: float) -> Figure:
-    """Differences of log-mel windows of a length, {name: (n_mels, width)} in dB, each on a scale that its title names."""
-    limits = {name: max(float(np.percentile(np.abs(x), 99.5)), 1e-9) for name, x in differences.items()}
-    shown = {f"{name}\n$\\pm$ 1 is {limits[name]:.2g} dB": x / limits[name] for name, x in differences.items()}
-    times = np.linspace(0, seconds, len(next(iter(differences.values())).T))
-    return panels(shown, times, list(shown), unit="the panel's own scale")
-
-
 def modulation_maps(maps: Mapping[str, np.ndarray], edges: Sequence[tuple[float, float]], minus: str) -> Figure:
     """Temporal modulation, {name: (n_mels, n_modulation_bands)} in dB: one map as it is, and what the others differ by.
 
@@ -108,26 +114,32 @@ def windows(logmel, times, spans: Mapping[str, np.ndarray]) -> Figure:
 
 
 @styled
-def reconstruction(rows: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], seconds: float) -> Figure:
-    """What a masked spectrogram model was shown, what it made of it, and what it missed.
+def predicted_bands(rows: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], seconds: float) -> Figure:
+    """What a masked spectrogram model was shown, and how it predicts the hidden cells of each band to be distributed.
 
     Parameters
     ----------
-    rows : dict of str to (window, hidden, restored)
-        (n_mels, width) each, standardised; `hidden` is True where the model did not see.
+    rows : dict of str to (window, hidden, mean, std)
+        Window and hidden are (n_mels, width), standardised; `hidden` is True where the model did not see. Mean and standard
+        deviation are what it predicts, (n_mels,).
     seconds : float
         Length of a window.
     """
-    fig, axes = canvas(9.0, 0.7 + 1.9 * len(rows), len(rows), 4, sharex=True, sharey=True)
-    looks = [dict(limits=(-2.5, 2.5), cmap=cmap, interpolation="nearest") for cmap in ("magma", "magma", "magma", SIGNED)]
-    for line, (name, (window, hidden, restored)) in zip(axes, rows.items()):
-        shown, times = np.ma.masked_where(hidden, window), np.linspace(0, seconds, window.shape[1])
-        for ax, panel, look in zip(line, (window, shown, restored, window - restored), looks):
-            spectrogram(ax, panel, times, **look)
+    fig, axes = canvas(9.0, 0.7 + 2.3 * len(rows), len(rows), 3, sharex="col", sharey=True)
+    for line, (name, (window, hidden, mean, std)) in zip(axes, rows.items()):
+        times, bands = np.linspace(0, seconds, window.shape[1]), np.arange(len(window))
+        for ax, panel in zip(line, (window, np.ma.masked_where(hidden, window))):
+            image = spectrogram(ax, panel, times, (-2.5, 2.5), interpolation="nearest")
+        line[2].fill_betweenx(bands, mean - std, mean + std, color=SKY, alpha=0.5, linewidth=0, label="predicted, mean +- std")
+        line[2].plot(mean, bands, color=BLUE, linewidth=1)
+        at = np.array([(x[h].mean(), x[h].std(), i) for i, (x, h) in enumerate(zip(window, hidden)) if h.any()]).T
+        line[2].errorbar(at[0], at[2], xerr=at[1], fmt=".", color=BLACK, elinewidth=0.4, markersize=3, label="hidden cells")
+        line[2].axvline(0, color=GREY, linestyle=":", linewidth=1)
         mel_axis(line[0], len(window), f"{name}\nmel band centre (kHz)")
-    for ax, title in zip(axes[0], ("window", "what the model sees", "what it restores", "window minus restored")):
+    for ax, title in zip(axes[0], ("window", "what the model sees", "its hidden cells, by band")):
         ax.set_title(title)
-    for column in axes.T[2:]:
-        fig.colorbar(column[0].images[0], ax=column, label="standard deviations", extend="both", aspect=30)
-    fig.supxlabel("time (s)")
+    fig.colorbar(image, ax=axes[:, 1], label="standard deviations", extend="both", aspect=30)
+    for ax, label in zip(axes[-1], ("time (s)", "time (s)", "standard deviations")):
+        ax.set_xlabel(label)
+    fig.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return fig

@@ -24,7 +24,7 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
     for method, rows in tables["embedding"].groupby("method", sort=False) if "embedding" in tables else ():
         base = rows["base"].iloc[0]
         yield f"{base}-embedding-{method}", "embedding", base, partial(trap.embedding_map, rows)
-    for family in ("machines", "autoencoder", "msm"):
+    for family in ("machines", "autoencoder"):
         if "study" in tables and len(rows := tables["study"].query("family == @family")):
             yield f"study-{family}", "study", "study", partial(differences.differences_dots, rows, family, "study")
     yield from ((name, table, "study", draw) for name, table, draw in study_figures(tables))
@@ -32,16 +32,14 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
 
 def trap_figures(tables: dict, base: str) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Name, table and drawing function of every figure of the invariance trap for one base."""
-    names = ("trap-sensitivity", "trap-curves", "differences")
-    more = ("trap-shares", "trap-probe")
-    mine = {n: t[(t["base"] == base) & (t["family"] == "objective")] for n in names + more if (t := tables.get(n)) is not None}
-    if not mine.keys() >= {*names} or mine["trap-sensitivity"].empty:
+    names = ("trap-sensitivity", "trap-curves", "trap-probe", "differences")
+    mine = {n: t[(t["base"] == base) & (t["family"] == "objective")] for n in names if (t := tables.get(n)) is not None}
+    if len(mine) < len(names) or mine["trap-sensitivity"].empty:
         return
     moved = mine["trap-sensitivity"]
     yield "trap", names[0], partial(trap.trap_scatter, moved, mine["differences"])
     yield "trap-training", names[1], partial(trap.trap_training, mine["trap-curves"])
-    if mine.keys() >= {*more}:
-        yield "trap-shares", more[0], partial(trap.trap_shares, mine["trap-shares"], mine["trap-probe"])
+    yield "trap-probe", names[2], partial(trap.trap_probe, mine["trap-probe"])
     for machine, rows in moved.groupby("machine", sort=False):
         yield f"trap-faults-{machine}", names[0], partial(trap.trap_faults, rows, machine)
 

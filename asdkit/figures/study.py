@@ -1,4 +1,4 @@
-"""Figures of `benchmarks/study.py` from its tables. No score is computed here. Bars are 95 % intervals over recordings."""
+"""Figures of `asdkit.experiments.study` from its tables. No score is computed here. Bars are 95 % intervals over recordings."""
 
 from __future__ import annotations
 
@@ -7,45 +7,38 @@ from matplotlib.figure import Figure
 
 from asdkit.figures.style import BLACK, BLUE, DATA, GREEN, GREY, LINES, VERMILLION, canvas, count, error_bars, styled
 
-AXES = {  # title, what the axis says, metrics
-    "noise": ("noise from one place", "machine over noise at the near microphone (dB)", ("omega",)),
-    "clips": ("training clips of the masked model, embedding alone", "training clips of the source domain", ("omega",)),
+AXES = {  # title, what the axis says
+    "noise": ("noise from one place", "machine over noise at the near microphone (dB)"),
+    "clips": ("training clips of the masked model, embedding alone", "training clips of the source domain"),
 }
-WORDS = {"omega": "Omega (x100)", "auc_source": "source AUC (x100)", "auc_target": "target AUC (x100)"}
 LOOKS = ((BLUE, "o"), (VERMILLION, "D"), (GREEN, "s"), (BLACK, "^"))  # of the systems in order
 DOMAINS = {"source": "source domain", "target": "target domain", "all": "both"}
 
 
 @styled
 def levels(rows: pd.DataFrame, name: str) -> Figure:
-    """A line a system along the axis of a study: the mean over the machines of one kind of data, a panel each.
+    """Omega along the axis of a study, a line a system: the mean over the machines of one kind of data, a panel each.
 
     `name` is a key of `AXES`, `rows` are its rows of ``study.csv``, fractions; `level` is the step along the axis.
     """
-    title, axis, metrics = AXES[name]
-    rows = rows[rows["machine"] == "mean"]
-    panels = [(d, m) for d in ("simulated", "real") if d in set(rows["data"]) for m in metrics]
+    rows = rows[(rows["machine"] == "mean") & (rows["metric"] == "omega")].sort_values("level", key=pd.to_numeric)
+    data, steps = [d for d in DATA if d in set(rows["data"])], list(dict.fromkeys(rows["level"]))
     systems = list(dict.fromkeys(rows["variant"]))
-    rows = rows.sort_values("level", key=lambda level: pd.to_numeric(level, errors="coerce"))  # what is no number comes last
-    steps = {d: list(dict.fromkeys(rows.loc[rows["data"] == d, "level"])) for d, _ in panels}
-    widths = [len(steps[d]) for d, _ in panels]
-    size = 1.6 + sum(1.0 + 0.45 * n for n in widths), 3.6
-    fig, [axes] = canvas(*size, 1, len(panels), sharey=True, width_ratios=[1 + n for n in widths])
-    for ax, (data, metric), n_steps in zip(axes, panels, widths):
-        here = rows[(rows["data"] == data) & (rows["metric"] == metric)]
+    fig, [axes] = canvas(1.6 + len(data) * (1.2 + 0.5 * len(steps)), 3.6, 1, len(data), sharey=True)
+    for ax, kind in zip(axes, data):
+        here = rows[rows["data"] == kind]
         ax.axhline(50, color=GREY, linewidth=0.8, linestyle=":")
         ax.grid(axis="y")
         for i, (system, (colour, marker)) in enumerate(zip(systems, LOOKS)):
             mine = here[here["variant"] == system]
-            x = [steps[data].index(s) + 0.09 * (i - (len(systems) - 1) / 2) for s in mine["level"]]
+            x = [steps.index(s) + 0.09 * (i - (len(systems) - 1) / 2) for s in mine["level"]]
             y = 100 * mine[["value", "value_lo", "value_hi"]]
             error_bars(ax, x, y, marker + "-", colour, markersize=4, capsize=0, elinewidth=1, label=system)
-        ax.set_xticks(range(n_steps), ["as recorded" if s == "real" else s for s in steps[data]])
-        ax.set_xlim(-0.5, n_steps - 0.5)
-        of_metric = f": {WORDS[metric]}" if len(metrics) > 1 else ""
-        ax.set_title(f"{data}, {count(here['machines'].max(), 'machine')}{of_metric}")
-    axes[0].set(xlabel=axis, ylabel=WORDS[metrics[0]] if len(metrics) == 1 else "")
-    fig.suptitle(title)
+        ax.set_xticks(range(len(steps)), steps)
+        ax.set_title(f"{kind}, {count(here['machines'].max(), 'machine')}")
+    axes[0].set_ylabel("Omega (x100)")
+    fig.supxlabel(AXES[name][1])
+    fig.suptitle(AXES[name][0])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 

@@ -131,10 +131,10 @@ def log_ticks(axis) -> None:
 
 def name_rows(axes, names, margin: float = 0.5) -> None:
     """Names instead of ticks on the y axis that all axes share, row 0 on top."""
-    for ax in axes.flat:
+    for ax in np.ravel(axes):
         ax.tick_params(axis="y", length=0)
-    axes.flat[0].set_yticks(range(len(names)), names)
-    axes.flat[0].set_ylim(len(names) - 1 + margin, -margin)
+    np.ravel(axes)[0].set_yticks(range(len(names)), names)
+    np.ravel(axes)[0].set_ylim(len(names) - 1 + margin, -margin)
 
 
 def interval_dot(ax, y: float, values, colour, marker, filled=True, linewidth=1.2, size=5) -> None:

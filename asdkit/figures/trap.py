@@ -3,7 +3,7 @@
 Legend
 ------
 fault sensitivity : displacement of an embedding under faults over its displacement under other noise, on simulated twins.
-sensitivity, curves, shares, probe : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
+sensitivity, curves, probe : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
 Every objective has its colour and marker. Bars are 95 % intervals, over scenes (of sensitivity) or recordings (of Omega).
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import BLACK, CLIPS, GREY, OBJECTIVES, canvas, error_bars, facets, log_ticks, styled
+from asdkit.figures.style import BLACK, CLIPS, GREY, OBJECTIVES, canvas, error_bars, facets, log_ticks, name_rows, styled
 
 INTERVAL = ["sensitivity", "lo", "hi"]
 
@@ -102,29 +102,18 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
 
 
 @styled
-def trap_shares(shares: pd.DataFrame, probe: pd.DataFrame) -> Figure:
-    """Share of the embedding's variance that faults move, and what a linear probe with labels reads from it.
-
-    Bars are means over machines, seeds, faults and severities; dots each machine.
-    """
-    panels = {
-        "variance that a fault moves (%)": (shares[shares["change"] == "fault"], "share", 100),
-        "variance that other noise moves (%)": (shares[shares["change"] == "noise"], "share", 100),
-        "AUC of a linear probe with labels\n(analysis only)": (probe, "auc", 1),
-    }
-    names = [n for n in OBJECTIVES if n in set(shares["variant"])]
-    fig, [axes] = canvas(9.2, 0.9 + 0.27 * len(names), 1, 3, sharey=True)
-    for ax, (label, (rows, column, unit)) in zip(axes, panels.items()):
-        by_machine = unit * rows.groupby(["variant", "machine"])[column].mean()
-        for y, name in enumerate(names):
-            colour, values = OBJECTIVES[name][0], by_machine.loc[name]
-            ax.barh(y, values.mean(), color=colour, alpha=0.45, edgecolor=colour)
-            ax.plot(values, [y] * len(values), "o", color=BLACK, markersize=2.5)
-        ax.set_xlabel(label)
-        ax.grid(axis="x")
-    axes[2].set_xlim(0.5, 1)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
+def trap_probe(probe: pd.DataFrame) -> Figure:
+    """What a linear probe with labels reads of the faults: bars are means over machines, seeds, faults and severities."""
+    names = [n for n in OBJECTIVES if n in set(probe["variant"])]
+    by_machine = probe.groupby(["variant", "machine"])["auc"].mean()
+    fig, [[ax]] = canvas(4.6, 0.9 + 0.27 * len(names))
+    for y, name in enumerate(names):
+        colour, values = OBJECTIVES[name][0], by_machine.loc[name]
+        ax.barh(y, values.mean(), color=colour, alpha=0.45, edgecolor=colour)
+        ax.plot(values, [y] * len(values), "o", color=BLACK, markersize=2.5)
+    ax.set(xlim=(0.5, 1), xlabel="AUC of a linear probe with labels (analysis only); dots: each machine")
+    ax.grid(axis="x")
+    name_rows(fig.axes, names)
     return fig
 
 

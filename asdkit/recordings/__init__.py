@@ -5,29 +5,16 @@
 its data, and writes and checks submissions; `files` writes files whole. Exported here is what other rooms use.
 """
 
+from asdkit.recordings.alignment import align
 from asdkit.recordings.challenge import DATASETS, ZENODO, check_submission, fetch, validate, write_submission
-from asdkit.recordings.clips import (
-    LABELS,
-    SAMPLE_RATE,
-    TABLES,
-    Clip,
-    Machine,
-    index_data,
-    index_folder,
-    index_machine,
-    machine_folders,
-    parse_name,
-    read_recordings,
-    wav_files,
-)
-from asdkit.recordings.intake import align, check_order, holds_pairs, index_recordings, read_folder, segments, training_record
-from asdkit.recordings.reading import InputError, Reading, far_of, is_far, near_of, read_clip
-from asdkit.recordings.training_set import TrainingSet, one_domain_at_least, own_recordings
+from asdkit.recordings.clips import Clip, Machine, index_data, index_machine, parse_name, wav_files
+from asdkit.recordings.files import InputError
+from asdkit.recordings.intake import check_order, read_folder, segments, training_record
+from asdkit.recordings.reading import SAMPLE_RATE, Reading, far_of, is_far, near_of, read_clip
+from asdkit.recordings.training_set import TrainingSet
 
 __all__ = [
-    "DATASETS", "LABELS", "SAMPLE_RATE", "TABLES", "ZENODO", "Clip", "InputError", "Machine", "Reading", "TrainingSet",
-    "align", "check_order", "check_submission", "far_of", "fetch", "holds_pairs", "index_data", "index_folder",
-    "index_machine", "index_recordings", "is_far", "machine_folders", "near_of", "one_domain_at_least", "own_recordings",
-    "parse_name", "read_clip", "read_folder", "read_recordings", "segments", "training_record", "validate", "wav_files",
-    "write_submission",
+    "DATASETS", "SAMPLE_RATE", "ZENODO", "Clip", "InputError", "Machine", "Reading", "TrainingSet", "align", "check_order",
+    "check_submission", "far_of", "fetch", "index_data", "index_machine", "is_far", "near_of", "parse_name", "read_clip",
+    "read_folder", "segments", "training_record", "validate", "wav_files", "write_submission",
 ]  # fmt: skip

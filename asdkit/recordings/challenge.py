@@ -1,11 +1,9 @@
 """DCASE 2026 Challenge Task 2: where its data are, fetching them, checking a folder of them, and submissions.
 
 A fetched folder holds ``dev_data/raw/<machine>/{train,test}``, ``eval_data/raw/<machine>/{train,test}``, and ``archives`` with
-the zip files and ``checksums.txt`` (MD5 sums, in the form that ``md5sum -c`` reads). A submission is a folder of
-
-``<label>/anomaly_score_<machine>_section_00_test.csv``     file,score
-``<label>/decision_result_<machine>_section_00_test.csv``   file,0 or file,1
-``<label>/<label>.meta.yaml``                               the form about the system
+the zip files and ``checksums.txt`` (MD5 sums, in the form that ``md5sum -c`` reads). A submission is a folder ``<label>`` of
+``anomaly_score_<machine>_section_00_test.csv`` (file,score), ``decision_result_<machine>_section_00_test.csv`` (file,0 or
+file,1) and ``<label>.meta.yaml``, the form about the system.
 """
 
 from __future__ import annotations
@@ -17,19 +15,10 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from asdkit.recordings.clips import (
-    LABELS,
-    TABLES,
-    Clip,
-    follows_grammar,
-    machine_folders,
-    parse_name,
-    read_recordings,
-    read_table,
-)
+from asdkit.recordings.clips import TABLES, Clip, follows_grammar, machine_folders, parse_name, read_recordings, read_table
 from asdkit.recordings.download import BadArchive, Resume, unpacked
 from asdkit.recordings.files import InputError, new_folder, write
 from asdkit.recordings.reading import read_clip
@@ -54,8 +43,8 @@ class Dataset:
     record: int  # of Zenodo
     folder: str  # of the official layout
     licence: str
-    counts: dict[tuple[str, str | None, int | None], int] = field(repr=False)  # clips by (split, domain, label)
-    archives: dict[str, tuple[str, str | None]] = field(repr=False)  # by machine: zip file, and MD5 where it is known
+    counts: dict[tuple[str, str | None, int | None], int]  # clips by (split, domain, label)
+    archives: dict[str, tuple[str, str | None]]  # by machine: zip file, and MD5 where it is known
 
     def terms(self) -> str:
         """Licence and citation, to be shown with the data."""
@@ -63,6 +52,7 @@ class Dataset:
         return f"{self.title}: {doi}\nlicence: {self.licence}\nplease cite that record and\n{CITATION}"
 
 
+UNLABELLED = ("test", None, None)
 _TRAIN = {("train", "source", 0): 990, ("train", "target", 0): 10}
 _LABELLED_TEST = {("test", domain, label): 50 for domain in ("source", "target") for label in (0, 1)}
 _DEVELOPMENT = {
@@ -86,7 +76,7 @@ DATASETS = {  # by the name that `asdkit fetch` takes
         {machine: (f"eval_data_{machine}_train.zip", md5) for machine, (md5, _) in _EVALUATION.items()},
     ),
     "evaluation": Dataset(
-        "DCASE 2026 Task 2 evaluation", 20437238, "eval_data/raw", BY_NC_SA, {("test", None, None): 200},
+        "DCASE 2026 Task 2 evaluation", 20437238, "eval_data/raw", BY_NC_SA, {UNLABELLED: 200},
         {machine: (f"eval_data_{machine}_test.zip", md5) for machine, (_, md5) in _EVALUATION.items()},
     ),
 }  # fmt: skip
@@ -97,18 +87,9 @@ DATASETS = {  # by the name that `asdkit fetch` takes
 def fetch(
     name: str, to: str | Path, machines: list[str] | None = None, base_url: str = ZENODO, download: Resume | None = None
 ) -> list[Path]:
-    """Download, verify and unpack one set; return the folder of each machine. What is unpacked already is left alone.
+    """Download, verify and unpack a set of `DATASETS`, or only some of its machines, to the layout above; return their folders.
 
-    Parameters
-    ----------
-    name : str
-        Of `DATASETS`.
-    to : path
-        Folder of the layout above. A broken download is continued from what is there.
-    machines : list of str, optional
-        Only these.
-    base_url, download : str, Resume
-        Where the records are, and how patient to be with the server.
+    What is unpacked already is left alone; a broken download is continued from what is there.
 
     Raises
     ------
@@ -117,15 +98,16 @@ def fetch(
         full disk. What was unpacked before stays.
     """
     _check_known("set", [name], DATASETS)
-    dataset, archives, folders = DATASETS[name], Path(to) / "archives", []
+    dataset, archives = DATASETS[name], Path(to) / "archives"
     splits = tuple(dict.fromkeys(split for split, *_ in dataset.counts))
     _check_known("machines", machines or (), dataset.archives)
-    for machine in (m for m in dataset.archives if not machines or m in machines):
-        folders.append(folder := Path(to) / dataset.folder / machine)
+    folders = [Path(to) / dataset.folder / m for m in dataset.archives if not machines or m in machines]
+    for folder in folders:
         if all((folder / split).is_dir() for split in splits):
             log.info("%s: there already", folder)
         else:
-            path = _download(*dataset.archives[machine], f"{base_url}/{dataset.record}/files", archives, download or Resume())
+            url = f"{base_url}/{dataset.record}/files"
+            path = _download(*dataset.archives[folder.name], url, archives, download or Resume())
             _install(path, splits, folder)
             _record_checksum(path)
     return folders
@@ -204,20 +186,10 @@ class MachineCheck:
 
 
 def validate(root: str | Path) -> list[MachineCheck]:
-    """Check every machine below a folder, reading all of its audio: what is missing, does not belong there, or is damaged.
+    """Check every machine below a folder (see `index_data`), reading all of its audio: what is missing, surplus or damaged.
 
     Machines of the challenge are compared with the numbers of clips that were published, others with the names in their
     ``attributes_00.csv``, of which only that column is read. Simulated machines are never taken for the challenge's.
-
-    Parameters
-    ----------
-    root : path
-        A folder as `asdkit.recordings.index_data` takes it.
-
-    Raises
-    ------
-    InputError
-        When there is no machine in it, or two of one name.
     """
     return [_check_machine(folder) for folder in machine_folders(root)]
 
@@ -239,7 +211,7 @@ def _check_machine(folder: Path) -> MachineCheck:
     clips, surplus = _attempt(_read_name, entries, "surplus")
     named, spoilt = _read_tables(folder)
     counts = {key: n for name in sets for key, n in DATASETS[name].counts.items()}
-    named |= {("test", f"section_00_{i:04d}.wav") for i in range(counts.get(("test", None, None), 0))}
+    named |= {("test", f"section_00_{i:04d}.wav") for i in range(counts.get(UNLABELLED, 0))}
     findings = (*_compare(counts, named, clips), *surplus, *_twice(clips), *spoilt, *damaged)
     return MachineCheck(folder, sets, len(wavs), findings)
 
@@ -259,7 +231,7 @@ def _read_name(path: Path) -> Clip:
     if path.is_dir() or path.suffix.lower() != ".wav":
         raise InputError(f"found a {'folder' if path.is_dir() else 'file that is not .wav'}, expected recordings alone")
     clip, split = parse_name(path), path.parent.name
-    if split == "train" and clip.label == LABELS["anomaly"]:
+    if split == "train" and clip.label == 1:
         raise InputError("found an anomaly among the training clips, expected normal recordings only")
     if clip.split != split:
         raise InputError(f"found a name of the {clip.split} clips, expected one of the {split} clips")
@@ -316,6 +288,7 @@ KINDS = {  # of tables: what their values look like
     "anomaly_score": (r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", "finite numbers"),
     "decision_result": (r"[01]", "0 or 1"),
 }
+GRAMMAR = "expected <last name>_<institute>_task2_<1 to 4>"
 LABEL = re.compile(r"[A-Za-z-]+_[A-Za-z0-9-]+_task2_[1-4]")
 AUTHOR = {"firstname", "lastname", "email", "affiliation"}
 METRICS = ("auc_source", "auc_target", "pauc")
@@ -331,10 +304,10 @@ def blank_form(label: str) -> dict:
     """The form about a system, with `TODO` where something must be filled in."""
     affiliation = dict(institution=TODO, department=None, location=TODO)
     author = dict(firstname=TODO, lastname=TODO, email=TODO, corresponding=True, affiliation=affiliation)
-    system = dict(description=dict.fromkeys(DESCRIPTION), complexity=dict(total_parameters=TODO))
+    description, complexity = dict.fromkeys(DESCRIPTION), dict(total_parameters=TODO)
     return dict(
         submission=dict(label=label, name=TODO, abbreviation=TODO, authors=[author]),
-        system=system | dict(external_datasets=None, source_code=None),
+        system=dict(description=description, complexity=complexity, external_datasets=None, source_code=None),
         results=dict(development_dataset={}),
     )
 
@@ -365,21 +338,16 @@ def read_form(path: str | Path) -> dict:
 
 
 def write_submission(out: str | Path, label: str, scores: dict, decisions: dict, form: dict) -> Path:
-    """Write a submission, whole or not at all; return its folder. Nothing is uploaded.
+    """Write a submission, whole or not at all; return its folder ``out/label``, which must not be there. Nothing is uploaded.
 
     Parameters
     ----------
-    out, label : path, str
-        Where the folder is made, and its name, ``<last name>_<institute>_task2_<1 to 4>``; it must not be there.
+    label : str
+        ``<last name>_<institute>_task2_<1 to 4>``; what is outside this grammar is an InputError.
     scores, decisions : {machine: {file: float}}, {machine: {file: 0 or 1}}
-        Of the test clips of the evaluation machines.
+        Of the test clips of the evaluation machines; missing ones are an InputError.
     form : dict
         As `blank_form`, with `fill_form`; its results are `METRICS` of each development machine, percent.
-
-    Raises
-    ------
-    InputError
-        A label outside the grammar, a folder that is there, or scores or decisions that are missing.
     """
     import yaml
 
@@ -388,9 +356,7 @@ def write_submission(out: str | Path, label: str, scores: dict, decisions: dict,
         if bad := [x for x in table.values() if x is None or not math.isfinite(x)]:
             raise InputError(f"{machine}: found {len(bad)} scores that are not numbers, expected {len(table)} that are")
         if None in decisions[machine].values():
-            raise InputError(
-                f"{machine}: found no decisions, expected 0 or 1 for each clip; too few recordings for a threshold?"
-            )
+            raise InputError(f"{machine}: found no decisions, expected 0 or 1 for each clip; too few recordings?")
     with new_folder(folder) as draft:
         for kind, tables in zip(KINDS, (scores, decisions)):
             for machine, table in tables.items():
@@ -402,7 +368,7 @@ def write_submission(out: str | Path, label: str, scores: dict, decisions: dict,
 def free_folder(out: str | Path, label: str) -> Path:
     """Where a submission of this label goes; an InputError where the label is none, or something is there."""
     if not LABEL.fullmatch(label):
-        raise InputError(f"label: found {label}, expected <last name>_<institute>_task2_<1 to 4>, such as Name_LAB_task2_1")
+        raise InputError(f"label: found {label}, {GRAMMAR}, such as Name_LAB_task2_1")
     if (folder := Path(out) / label).exists():
         raise InputError(f"{folder}: found a folder or file of that name, expected none; move it or choose another label")
     return folder
@@ -412,41 +378,34 @@ def check_submission(folder: str | Path) -> list[str]:
     """What is wrong with a submission, one line each; reads what is on disk, whoever wrote it.
 
     Checked are the names, that each evaluation machine has a finite score and a decision for each of its 200 clips, and that
-    the form is filled.
-
-    Raises
-    ------
-    InputError
-        When there is no such folder.
+    the form is filled. A folder that is not there is an InputError.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a submission")
     label, machines = folder.name, DATASETS["evaluation"].archives
-    problems = [] if LABEL.fullmatch(label) else [f"{label}: expected <last name>_<institute>_task2_<1 to 4>"]
-    tables = {f"{kind}_{machine}_section_00_test.csv": KINDS[kind] for machine in machines for kind in KINDS}
-    for name in sorted({p.name for p in folder.iterdir()} - {*tables, f"{label}.meta.yaml"}):
+    problems = [] if LABEL.fullmatch(label) else [f"{label}: {GRAMMAR}"]
+    files = {f"{kind}_{machine}_section_00_test.csv": KINDS[kind] for machine in machines for kind in KINDS}
+    files[f"{label}.meta.yaml"] = ()
+    for name in sorted({p.name for p in folder.iterdir()} - files.keys()):
         problems.append(f"{name}: is no part of a submission, expected tables of {', '.join(machines)}")
-    for name, values in (tables | {f"{label}.meta.yaml": None}).items():
-        if not (folder / name).is_file():
-            texts = ["is missing"]
-        else:
-            texts = _check_table(folder / name, *values) if values else _check_form(folder / name)
+    for name, values in files.items():
+        check = _check_table if values else _check_form
+        texts = check(folder / name, *values) if (folder / name).is_file() else ["is missing"]
         problems += [f"{name}: {text}" for text in texts]
     return problems
 
 
-def _check_table(path: Path, value: str, wanted: str) -> list[str]:
+def _check_table(path: Path, pattern: str, wanted: str) -> list[str]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.reader(file))
     if bad := [r for r in rows if len(r) != 2]:
         return [f"found the row {','.join(bad[0])!r}, expected two columns"]
-    n_clips = DATASETS["evaluation"].counts["test", None, None]
-    names, expected, problems = [name for name, _ in rows], [f"section_00_{i:04d}.wav" for i in range(n_clips)], []
-    if sorted(names) != expected:
-        there = f"found {len(names)} rows and {len(set(names) & set(expected))} of the clips"
-        problems.append(f"{there}, expected each of {expected[0]} to {expected[-1]} once")
-    bad = [text for _, text in rows if not re.fullmatch(value, text)]
+    names, n_clips = [name for name, _ in rows], DATASETS["evaluation"].counts[UNLABELLED]
+    expected = [f"section_00_{i:04d}.wav" for i in range(n_clips)]
+    there = f"found {len(names)} rows and {len(set(names) & set(expected))} of the clips"
+    problems = [f"{there}, expected each of {expected[0]} to {expected[-1]} once"] if sorted(names) != expected else []
+    bad = [text for _, text in rows if not re.fullmatch(pattern, text)]
     return problems + [f"found {text!r}, expected {wanted}" for text in bad[:1]]
 
 
@@ -458,7 +417,7 @@ def _check_form(path: Path) -> list[str]:
     fields, wanted = _fields(form), _fields(blank_form(""))
     if absent := [x for x in wanted if x not in fields and x.rpartition(".")[0] in {"", *fields} and "authors." not in x]:
         return [f"found no {', '.join(absent)}, expected all fields of the form"]
-    todo = [place for place, value in fields.items() if isinstance(value, str) and value.startswith(TODO)]
+    todo = [place for place, value in fields.items() if str(value).startswith(TODO)]
     problems = [f"found {TODO} in {', '.join(todo)}, expected what only the authors know"] if todo else []
     head, results, machines = form["submission"], form["results"]["development_dataset"], DATASETS["development"].archives
     results, n_parameters = results if isinstance(results, dict) else {}, form["system"]["complexity"]["total_parameters"]

@@ -5,7 +5,6 @@ Legend
 clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a segment of either.
 recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
     recording. Without ``recordings_00.csv`` each clip is its own recording.
-samples : (2, n_samples) float32 in [-1, 1] at 16 kHz; `asdkit.recordings.reading` reads them.
 """
 
 from __future__ import annotations
@@ -18,17 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from asdkit.recordings.reading import SAMPLE_RATE as SAMPLE_RATE
-from asdkit.recordings.reading import TWO_CHANNELS, InputError, Reading, far_of, read_clip
+from asdkit.recordings.files import InputError
+from asdkit.recordings.reading import TWO_CHANNELS, Reading, far_of, read_clip
 
 LABELS = {"normal": 0, "anomaly": 1}
 TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
 GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
-_LABELLED = re.compile(
-    r"section_(?P<section>\d{2})_(?P<domain>source|target)_(?P<split>train|test)_(?P<label>normal|anomaly)_\d{4}"
-    r"(?:_(?P<attributes>.*))?\.wav"
-)
-_UNLABELLED = re.compile(r"section_(?P<section>\d{2})_\d{4}\.wav")
+_LABELLED = re.compile(r"section_(\d{2})_(source|target)_(train|test)_(normal|anomaly)_\d{4}(?:_(.*))?\.wav")
+_UNLABELLED = re.compile(r"section_(\d{2})_\d{4}\.wav")
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Clip:
         return (self.path, far_of(self.path)) if self.reading.pairs and not self.reading.near_only else (self.path,)
 
     def read(self) -> np.ndarray:
-        """Its samples, see `asdkit.recordings.reading.read_clip`."""
+        """Its samples, (2, n_samples); see `asdkit.recordings.read_clip`."""
         return read_clip(self.path, self.reading, self.segment, self.lag)
 
 
@@ -77,16 +73,7 @@ class Machine:
 
 
 def parse_name(path: str | Path) -> Clip:
-    """Read section, domain, split, label and attributes from a DCASE file name.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; it is not opened.
-
-    Returns
-    -------
-    Clip
+    """Read section, domain, split, label and attributes from a DCASE file name; the file is not opened.
 
     Raises
     ------
@@ -95,9 +82,10 @@ def parse_name(path: str | Path) -> Clip:
     """
     path = Path(path)
     if m := _LABELLED.fullmatch(path.name):
-        return Clip(path, m["section"], m["domain"], m["split"], LABELS[m["label"]], m["attributes"] or "", path.name)
+        section, domain, split, label, attributes = m.groups()
+        return Clip(path, section, domain, split, LABELS[label], attributes or "", path.name)
     if m := _UNLABELLED.fullmatch(path.name):
-        return Clip(path, m["section"], split="test", recording=path.name)
+        return Clip(path, m[1], split="test", recording=path.name)
     raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
 
 
@@ -125,13 +113,7 @@ def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
 
 
 def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
-    """Some columns of a CSV table, row by row; no rows where there is no table.
-
-    Raises
-    ------
-    InputError
-        Without these columns, or with a row that is too short.
-    """
+    """Some columns of a CSV table, row by row; no rows without a table. An InputError where columns or cells are missing."""
     if not table.is_file():
         return []
     with table.open(newline="", encoding="utf-8-sig") as f:
@@ -157,14 +139,14 @@ def index_machine(folder: str | Path) -> Machine:
 
 def training_clips(folder: Path) -> tuple[Clip, ...]:
     """The training clips of ``<machine>/train``, see `index_machine`; their domains are those of their names."""
-    clips, table = _named_clips(folder, "train"), folder / "recordings_00.csv"
+    clips, recordings = _named_clips(folder, "train"), read_recordings(folder)
     if not clips:
         raise InputError(f"{folder}: found no training clips; expected .wav files in {folder / 'train'}")
-    if (recordings := read_recordings(folder)) and not {("train", c.name) for c in clips} & recordings.keys():
+    if recordings and not {("train", c.name) for c in clips} & recordings.keys():
+        table = folder / "recordings_00.csv"
         warnings.warn(f"{table}: names none of the training clips; each is taken for its own recording", stacklevel=3)
-    for c in clips:
-        if c.label == 1:
-            raise InputError(f"{c.path}: found an anomaly among the training clips; expected normal recordings only")
+    if anomalies := [c for c in clips if c.label == LABELS["anomaly"]]:
+        raise InputError(f"{anomalies[0].path}: found an anomaly among the training clips; expected normal recordings only")
     return clips
 
 
@@ -176,30 +158,25 @@ def _named_clips(folder: Path, split: str) -> tuple[Clip, ...]:
 
 
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
-    """All machines below a folder, in order of name: whatever holds a ``train`` folder, or ``test`` with recordings.
-
-    Parameters
-    ----------
-    root : str or Path
-        The official layout (``dev_data/raw/<machine>``), a plain one (``<machine>``), or one machine's folder.
-    machines : list of str, optional
-        Keep only these.
+    """All machines below a folder, or only those named, in order of name: see `machine_folders` and `index_machine`.
 
     Raises
     ------
     InputError
-        When the folder does not exist, holds no machine or one without training clips, lacks one that was asked for, or holds
-        two of one name.
+        When the folder does not exist, holds no machine, one without training clips or two of one name, or lacks one named.
     """
     folders = machine_folders(root)
-    names = [p.name for p in folders]
-    if missing := set(machines or []) - set(names):
-        raise InputError(f"{root}: found {', '.join(names)}; expected also {', '.join(sorted(missing))}")
+    if missing := set(machines or []) - {p.name for p in folders}:
+        raise InputError(f"{root}: found {', '.join(p.name for p in folders)}; expected also {', '.join(sorted(missing))}")
     return [index_machine(p) for p in folders if not machines or p.name in machines]
 
 
 def machine_folders(root: str | Path) -> list[Path]:
-    """Folders of the machines below a folder, resolved, in order of name; see `index_data`. Hidden folders hold drafts."""
+    """Folders of the machines below a folder, resolved, in order of name; hidden folders hold drafts and are left out.
+
+    A machine is what holds a ``train`` folder, or ``test`` with recordings: in the official layout
+    (``dev_data/raw/<machine>``), in a plain one (``<machine>``), or the folder itself.
+    """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
@@ -213,23 +190,3 @@ def machine_folders(root: str | Path) -> list[Path]:
     if twice := {n for n in names if names.count(n) > 1}:
         raise InputError(f"{root}: found machine {', '.join(sorted(twice))} in two places; expected each name once")
     return folders
-
-
-def index_folder(folder: str | Path, domain: str = "source") -> tuple[Clip, ...]:
-    """A folder of normal recordings in any names, as training clips of one domain, each its own recording.
-
-    The names are not read, not even where they follow the grammar; siblings come from ``recordings_00.csv`` in the folder
-    or, where the folder is a machine's ``train``, beside it.
-    """
-    folder = Path(folder).resolve()
-    if not (files := wav_files(folder)):
-        raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
-    return normal_clips(files, domain)
-
-
-def normal_clips(files: list[Path], domain: str) -> tuple[Clip, ...]:
-    """Files of one folder as training clips, see `index_folder`."""
-    folder = files[0].parent
-    known = read_recordings(folder) or read_recordings(folder.parent)
-    known = {name: recording for (split, name), recording in known.items() if split in ("", folder.name)}
-    return tuple(Clip(p, domain=domain, split="train", label=0, recording=known.get(p.name, p.name)) for p in files)

@@ -24,7 +24,6 @@ MAX_FILES = 20_000
 HEADERS = {"User-Agent": "asdkit", "Accept-Encoding": "identity"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError, NotADirectoryError)
-
 log = logging.getLogger("asdkit")
 
 
@@ -48,13 +47,7 @@ class Resume:
     wait: float = 2.0  # s before the next attempt; doubles with each failure, at most a minute
 
     def __call__(self, url: str, output_file: str, pooch=None) -> None:
-        """Download the archive at `url` to `output_file`.
-
-        Raises
-        ------
-        InputError
-            The server refuses, gives up or sends something else than an archive, or the disk is full.
-        """
+        """Download the archive at `url`; an InputError where the server refuses or sends no archive, or the disk is full."""
         partial = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
         try:
             self._insist(url, partial)
@@ -100,10 +93,10 @@ def _continue(url: str, partial: Path, timeout: float) -> None:
         code, headers = response.status_code, response.headers
         if code in TRY_AGAIN:
             raise Broken(f"HTTP {code}")
-        if code not in (200, 206, 416):
-            raise InputError(f"{url}: found HTTP {code} ({response.reason}), expected an archive; has the record moved?")
-        if headers.get("Content-Type", "").startswith("text/html"):
-            raise InputError(f"{url}: found a web page, expected an archive; has the record moved?")
+        is_page = headers.get("Content-Type", "").startswith("text/html")
+        if code not in (200, 206, 416) or is_page:
+            sent = "a web page" if code in (200, 206, 416) else f"HTTP {code} ({response.reason})"
+            raise InputError(f"{url}: found {sent}, expected an archive; has the record moved?")
         span = headers.get("Content-Range", "")
         if code == 416 and span == f"bytes */{start}":
             return  # all of it had arrived
@@ -140,43 +133,28 @@ def check_room(folder: Path, n_bytes: float, what: str) -> None:
 def unpacked(archive: Path, max_bytes: float = MAX_BYTES) -> Iterator[Path]:
     """A temporary folder beside a zip archive that holds all of its files; nothing is written anywhere else.
 
-    Parameters
-    ----------
-    archive : Path
-    max_bytes : float
-        Of all files together, as the archive declares them. No file becomes larger than declared.
-
-    Raises
-    ------
-    BadArchive
-        A path that leads outside, a link, too many or too large files, the same file twice, or damage.
-    InputError
-        A full disk.
+    An InputError on a full disk; a BadArchive for a path that leads outside, a link, a file that comes twice, damage, or more
+    than `max_bytes` in all, as the archive declares them. No file becomes larger than declared.
     """
+    from tqdm.auto import tqdm
+
     folder = archive.with_name(f".{archive.name}-unpacking")
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
-        _extract(archive, folder, max_bytes)
+        try:
+            with zipfile.ZipFile(archive) as z:
+                _check_members(archive, z.infolist(), max_bytes)
+                folder.mkdir()
+                check_room(folder, sum(m.file_size for m in z.infolist()), f"the files of {archive.name}")
+                for member in tqdm(z.infolist(), f"{archive.name}: unpacking", unit="file"):
+                    z.extract(member, folder)  # reads no more than the member declares, then compares the checksum
+        except DAMAGE as error:
+            raise BadArchive(f"{archive}: damaged ({error}); expected a zip archive") from None
+        except OSError as error:
+            raise InputError(f"{folder}: not writable ({error.strerror or error}); expected room for the files") from None
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _extract(archive: Path, folder: Path, max_bytes: float) -> None:
-    from tqdm.auto import tqdm
-
-    try:
-        with zipfile.ZipFile(archive) as z:
-            members = z.infolist()
-            _check_members(archive, members, max_bytes)
-            folder.mkdir()
-            check_room(folder, sum(m.file_size for m in members), f"the files of {archive.name}")
-            for member in tqdm(members, f"{archive.name}: unpacking", unit="file"):
-                z.extract(member, folder)  # reads no more than the member declares, then compares the checksum
-    except DAMAGE as error:
-        raise BadArchive(f"{archive}: damaged ({error}); expected a zip archive") from None
-    except OSError as error:
-        raise InputError(f"{folder}: not writable ({error.strerror or error}); expected room for the files") from None
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo], max_bytes: float) -> None:

@@ -18,35 +18,25 @@ from pathlib import Path
 
 import numpy as np
 
-from asdkit.recordings.alignment import (
-    EDGE_S,
-    MAX_CLOCK_DRIFT,
-    MIN_PEAK,
-    SEARCH_S,
-    Alignment,
-    coherence,
-    find_lag,
-    heard_first,
-    look_swapped,
-)
-from asdkit.recordings.clips import Clip, follows_grammar, index_folder, normal_clips, training_clips, wav_files
-from asdkit.recordings.reading import InputError, Reading, duration, far_of, is_far, near_of, read_channels, read_pair
+from asdkit.recordings.alignment import Alignment, align, heard_first, look_swapped
+from asdkit.recordings.clips import Clip, follows_grammar, read_recordings, training_clips, wav_files
+from asdkit.recordings.files import InputError
+from asdkit.recordings.reading import Reading, duration, far_of, is_far, near_of
 
 SEGMENT_S = 10.0  # a recording of twice that or more is cut
-MIN_COMMON_S = 1.0  # that the files of a pair must have in common
 MAX_COMPARED = 20  # clips in which channels are compared
 log = logging.getLogger("asdkit")
 
 
 def read_folder(where, reading: Reading | None = None, domain: str = "source") -> tuple[Clip, ...]:
-    """Normal recordings as training clips: pairs aligned, long ones cut.
+    """Normal recordings in any names as training clips: pairs aligned, long ones cut.
 
     Parameters
     ----------
     where : path, Clip, or iterable of them
         A folder, a file, or files; of a pair either file or both. A `Clip` is taken as it is. A folder without recordings
         that holds ``train`` is a machine in the layout of the challenge: its training clips are read, with the domains of
-        their names where all of these follow the grammar.
+        their names where all of these follow the grammar. Siblings come from ``recordings_00.csv`` beside the recordings.
     reading : Reading, optional
         Two channels unless told otherwise, and pairs where a file is named ``NAME_far.wav``.
     domain : str
@@ -71,17 +61,21 @@ def read_folder(where, reading: Reading | None = None, domain: str = "source") -
 
 
 def _clips_of_folder(folder: Path, domain: str) -> tuple[Clip, ...]:
-    train = folder / "train"
-    if not train.is_dir() or _recordings_in(folder):
-        return index_folder(folder, domain)
-    named = all(map(follows_grammar, _recordings_in(train)))
-    domains = "domains from the names" if named else f"all {domain}, names that are not the challenge's"
-    log.info("%s: holds no recordings but the folder train, which is read (%s)", folder, domains)
-    return training_clips(folder.resolve()) if named else index_folder(train, domain)
+    folder, train = folder.resolve(), folder.resolve() / "train"
+    if train.is_dir() and not _holds_recordings(folder):
+        named = all(follows_grammar(p) for p in train.glob("[!.]*") if p.suffix.lower() == ".wav")
+        domains = "domains from the names" if named else f"all {domain}, names that are not the challenge's"
+        log.info("%s: holds no recordings but the folder train, which is read (%s)", folder, domains)
+        if named:
+            return training_clips(folder)
+        folder = train
+    if not (files := wav_files(folder)):
+        raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
+    return _clips_of_files(files, domain)
 
 
-def _recordings_in(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if p.suffix.lower() == ".wav" and not p.name.startswith(".")]
+def _holds_recordings(folder: Path) -> bool:
+    return any(p.suffix.lower() == ".wav" for p in folder.glob("[!.]*"))
 
 
 def _with_partners(paths: list[Path]) -> list[Path]:
@@ -91,28 +85,16 @@ def _with_partners(paths: list[Path]) -> list[Path]:
 
 
 def _clips_of_files(paths: list[Path], domain: str) -> tuple[Clip, ...]:
-    """Files as training clips; recordings of several folders are told apart by their folder."""
-    folders = dict.fromkeys(p.parent for p in paths)
-    clips = [c for folder in folders for c in normal_clips([p for p in dict.fromkeys(paths) if p.parent == folder], domain)]
-    if len(folders) > 1:
-        clips = [replace(c, recording=str(c.path.parent / c.recording)) for c in clips]
+    """Files as training clips; their names are not read. Recordings of several folders are told apart by their folder."""
+    clips, folders = [], dict.fromkeys(p.parent for p in paths)
+    for folder in folders:
+        rows = (read_recordings(folder) or read_recordings(folder.parent)).items()  # the latter: of a machine's train folder
+        siblings = {name: recording for (split, name), recording in rows if split in ("", folder.name)}
+        for path in (p for p in dict.fromkeys(paths) if p.parent == folder):
+            recording = siblings.get(path.name, path.name)
+            recording = str(folder / recording) if len(folders) > 1 else recording
+            clips.append(Clip(path, domain=domain, split="train", label=0, recording=recording))
     return tuple(clips)
-
-
-def holds_pairs(folder: str | Path) -> bool:
-    """Whether a folder's recordings are pairs of mono files: one of them is named ``NAME_far.wav``."""
-    return any(is_far(p) for p in wav_files(Path(folder)))
-
-
-def index_recordings(folder: str | Path, reading: Reading, domain: str = "source") -> tuple[Clip, ...]:
-    """A folder of normal recordings in any names, as training clips: pairs aligned, long ones cut.
-
-    Raises
-    ------
-    InputError
-        Unusable recordings, a file without its partner, or a pair with no sound in common.
-    """
-    return _prepare(index_folder(folder, domain), reading)
 
 
 def _prepare(clips: tuple[Clip, ...], reading: Reading) -> tuple[Clip, ...]:
@@ -121,10 +103,10 @@ def _prepare(clips: tuple[Clip, ...], reading: Reading) -> tuple[Clip, ...]:
 
     clips = tuple(replace(clip, reading=reading) for clip in clips)
     clips = _near_ones(clips) if reading.pairs else clips
-    if reading.near_only or not reading.pairs:
-        return tuple(segment for clip in clips for segment in segments(clip))
-    alignments = [align(clip.path, reading) for clip in tqdm(clips, desc="pairs", unit="pair")]
-    _log_alignments(clips, alignments)
+    alignments = [None] * len(clips)
+    if reading.pairs and not reading.near_only:
+        alignments = [align(clip.path, reading) for clip in tqdm(clips, desc="pairs", unit="pair")]
+        _log_alignments(clips, alignments)
     return tuple(segment for clip, alignment in zip(clips, alignments) for segment in segments(clip, alignment))
 
 
@@ -157,8 +139,7 @@ def segments(clip: Clip, alignment: Alignment | None = None) -> tuple[Clip, ...]
     """
     if len(clip.files) == 2:
         alignment = alignment or align(clip.path, clip.reading)
-        cuts = _cut(*alignment.common)
-        return tuple(replace(clip, segment=cut, lag=alignment.at(sum(cut) / 2)) for cut in cuts)
+        return tuple(replace(clip, segment=cut, lag=alignment.at(sum(cut) / 2)) for cut in _cut(*alignment.common))
     cuts = _cut(0.0, duration(clip.path, clip.reading))
     return (clip,) if len(cuts) == 1 else tuple(replace(clip, segment=cut) for cut in cuts)
 
@@ -166,39 +147,6 @@ def segments(clip: Clip, alignment: Alignment | None = None) -> tuple[Clip, ...]
 def _cut(start: float, stop: float) -> list[tuple[float, float]]:
     edges = np.linspace(start, stop, max(1, int((stop - start) / SEGMENT_S)) + 1).tolist()
     return list(zip(edges, edges[1:]))
-
-
-def align(near: Path, reading: Reading) -> Alignment:
-    """Lag, drift and coherence of a pair of mono files.
-
-    The lag is found in the first minute, and once more in the first and in the last half (of at most 10 s) of what both
-    recorded; drift is the difference over the time between.
-
-    Raises
-    ------
-    InputError
-        Where no peak of these correlations is above chance, or the common segment is shorter than a second.
-    """
-    far, lengths = far_of(near), (duration(near, reading), duration(far_of(near), reading))
-    lag, strength = find_lag(*(read_channels(path, reading, (0.0, SEARCH_S))[0] for path in (near, far)))
-    start, stop = max(0.0, -lag), min(lengths[0], lengths[1] - lag)
-    if stop - start < MIN_COMMON_S:
-        raise InputError(f"{near} and {far}: found {max(0, stop - start):.2f} s in common, expected {MIN_COMMON_S:g} s or more")
-    edge = min(EDGE_S, (stop - start) / 2)
-    distance = stop - start - edge
-    first = _aligned(near, reading, (start, start + edge), lag, 0.001 + MAX_CLOCK_DRIFT * min(SEARCH_S, distance))
-    last = _aligned(near, reading, (stop - edge, stop), first[0], 0.001 + MAX_CLOCK_DRIFT * distance)
-    if (highest := max(strength, first[1], last[1])) < MIN_PEAK:
-        nothing = f"found no sound in common (peak of correlation {highest:.1f} above the rest)"
-        raise InputError(f"{near} and {far}: {nothing}, expected recordings of one time and room ({MIN_PEAK:g} or more)")
-    drift = 1e6 * (last[0] - first[0]) / distance
-    return Alignment((first[0] + last[0]) / 2, drift, (first[2] + last[2]) / 2, (start, stop))
-
-
-def _aligned(near: Path, reading: Reading, segment: tuple[float, float], lag: float, reach: float) -> tuple[float, ...]:
-    """Lag within a segment, looked for within `reach` seconds of `lag`; its strength; the coherence there."""
-    late, strength = find_lag(*read_pair(near, reading, segment, lag), reach=reach)
-    return lag + late, strength, coherence(*read_pair(near, reading, segment, lag + late))
 
 
 def check_order(clips: tuple[Clip, ...]) -> None:

@@ -73,31 +73,16 @@ def near_of(path: Path) -> Path:
 def read_clip(
     path: str | Path, reading: Reading = TWO_CHANNELS, segment: tuple[float, float] | None = None, lag: float = 0.0
 ) -> np.ndarray:
-    """Read one recording, or a segment of it.
+    """Read one recording, or a segment (start, stop) of it in seconds: (2, n_samples) float32, near and far.
 
-    Parameters
-    ----------
-    path : path
-        Of a file of two channels, of the near file of a pair, or with `reading.near_only` of a mono file.
-    segment : (start, stop), optional
-        Seconds.
-    lag : float
-        Seconds that the far file of a pair is late.
-
-    Returns
-    -------
-    samples : (2, n_samples) float32
-        Channel 0 near, 1 far; far is silence with `reading.near_only`.
+    `path` is that of a file of two channels, of the near file of a pair (far is `lag` seconds late), or with
+    `reading.near_only` of a file whose other channel does not matter: far is silence then. A channel of digital silence is a
+    warning: the clip is still scored, but one microphone was not recording.
 
     Raises
     ------
     InputError
         Unreadable, empty or truncated file, other channels or rates than `reading` says, or samples that are no sound.
-
-    Warns
-    -----
-    UserWarning
-        Digital silence in a channel: the clip is still scored, but one microphone was not recording.
     """
     path = Path(path)
     if reading.pairs and not reading.near_only:
@@ -131,19 +116,17 @@ def read_channels(path: Path, reading: Reading, segment: tuple[float, float] | N
         raise InputError(f"{path}: found samples that are not finite, expected numbers")
     if samples.size and (loudest := float(np.abs(samples).max())) > LOUDEST:
         raise InputError(f"{path}: found samples up to {loudest:.3g}, expected -1 to 1")
-    return samples if rate == SAMPLE_RATE else _resampled(samples, rate)
+    if rate == SAMPLE_RATE:
+        return samples
+    import soxr
+
+    return np.ascontiguousarray(soxr.resample(samples.T, rate, SAMPLE_RATE).T)
 
 
 def duration(path: Path, reading: Reading) -> float:
     """Length of a file in seconds, from its header; refuses what `read_clip` would refuse by the header."""
     with _opened(path, reading) as f:
         return f.frames / f.samplerate
-
-
-def _resampled(samples, rate):
-    import soxr
-
-    return np.ascontiguousarray(soxr.resample(samples.T, rate, SAMPLE_RATE).T)
 
 
 @contextmanager
@@ -166,26 +149,25 @@ def _opened(path: Path, reading: Reading):
 
 
 def _check_header(path, f, reading: Reading) -> None:
+    """Refuse a file by its header; `f` is open."""
     if f.format not in FORMATS or f.subtype not in BYTES:
         raise InputError(f"{path}: found {f.format} {f.subtype}, expected WAV of plain samples")
     if f.frames == 0:
         raise InputError(f"{path}: found no samples; expected a recording")
-    size, claimed = os.path.getsize(path), f.frames * f.channels * BYTES[f.subtype]
-    if claimed > size:
-        raise InputError(f"{path}: truncated; found {size} bytes, expected {claimed} of audio")
+    size, frames = os.path.getsize(path), f.frames * f.channels * BYTES[f.subtype]
     there, claimed = _data_chunk(path)
     if claimed is None:
         raise InputError(f"{path}: damaged; found no chunk of samples, expected a WAV file")
-    if claimed > there:
-        raise InputError(f"{path}: truncated; found {there} bytes of audio, expected {claimed}")
+    if frames > size or claimed > there:
+        raise InputError(f"{path}: truncated; found {there} bytes of audio, expected {max(frames, claimed)}")
     if f.channels not in reading.channels:
         expected = {(1,): "1, in each of a pair", (1, 2): "1 or 2", (2,): "2 (near, far)"}[reading.channels]
         hint = f"; {MONO_HINT}" if f.channels == 1 else ""
         raise InputError(f"{path}: found {f.channels} channel(s), expected {expected}{hint}")
-    if reading.resample and not SAMPLE_RATE <= f.samplerate <= HIGHEST_RATE:
-        raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} to {HIGHEST_RATE} Hz")
-    if not reading.resample and f.samplerate != SAMPLE_RATE:
-        raise InputError(f"{path}: found {f.samplerate} Hz, expected {SAMPLE_RATE} Hz (--resample takes higher ones)")
+    highest = HIGHEST_RATE if reading.resample else SAMPLE_RATE
+    if not SAMPLE_RATE <= f.samplerate <= highest:
+        expected = f"{SAMPLE_RATE} to {highest} Hz" if reading.resample else f"{SAMPLE_RATE} Hz (--resample takes higher ones)"
+        raise InputError(f"{path}: found {f.samplerate} Hz, expected {expected}")
 
 
 def _data_chunk(path) -> tuple[int, int | None]:

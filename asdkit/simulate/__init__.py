@@ -5,6 +5,9 @@ in a room, and `inject` adds a fault to any recording. One clip, and pairs of cl
 `Scene` and `render`. `VERSION` is frozen: a change to what a seed sounds like raises it and voids every earlier number.
 """
 
+import sys
+from types import ModuleType
+
 from .datasets import CONDITION_SPAN, scenes, simulate
 from .faults import FAULTS
 from .injection import FAR_DB, GENERIC, inject
@@ -19,3 +22,13 @@ __all__ = [
     "factory_noise", "impulse_responses", "inject", "mix", "operation", "read_mono", "render", "render_recordings", "rms",
     "scenes", "simulate", "specimen",
 ]  # fmt: skip
+
+
+class CallableRoom(ModuleType):
+    """The room is called as its function `simulate` is: ``asdkit.simulate("data/demo", ["fan"])``."""
+
+    def __call__(self, *args, **options):
+        return simulate(*args, **options)
+
+
+sys.modules[__name__].__class__ = CallableRoom

@@ -15,39 +15,30 @@ CONDITION_SPAN = 1_000_000  # clip indices set aside for each condition
 
 
 def simulate(
-    out: str | Path,
-    machines: Sequence[str] = MACHINES,
-    n_source: int = 990,
-    n_target: int = 10,
-    n_test: int = 50,
-    seconds: float = 10.0,
-    seed: int = 0,
-    jobs: int = 1,
-    **surroundings: float | None,
-) -> None:
-    """Write simulated machines in the DCASE 2026 layout.
+    out: str | Path, machines: Sequence[str] = MACHINES, n_source: int = 990, n_target: int = 10, n_test: int = 50,
+    seconds: float = 10.0, seed: int = 0, jobs: int = 1, **surroundings: float | None,
+) -> None:  # fmt: skip
+    """Write simulated machines in the DCASE 2026 layout, each a folder in `out`.
+
+    A machine that is there with the same parameters is left alone.
 
     Parameters
     ----------
-    out : path
-        Each machine becomes a folder in it. A machine that is there with the same parameters is left alone.
-    n_source, n_target : int
-        Normal training clips of each domain.
-    n_test : int
-        Test clips for each of {source, target} x {normal, anomaly}.
+    machines : sequence of str
+        Of `MACHINES`.
+    n_source, n_target, n_test : int
+        Normal training clips of each domain; test clips for each of {source, target} x {normal, anomaly}.
     seconds : float
         Length of a clip, at least 1.
-    seed : int
-        Which specimens, rooms and clips, 0 or more.
-    jobs : int
-        Processes (joblib); the files do not depend on it.
+    seed, jobs : int
+        Which specimens, rooms and clips, 0 or more; processes, on which the files do not depend.
     surroundings
         `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machines' own.
 
     Raises
     ------
-    InputError (a ValueError)
-        A machine is not one of `MACHINES`, a clip too short, or a folder holds another version or other parameters.
+    InputError
+        An unknown machine, a clip too short, or a folder that holds another version or other parameters.
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)
@@ -59,13 +50,7 @@ def simulate(
 
 
 def scenes(
-    machine: str,
-    n_source: int = 990,
-    n_target: int = 10,
-    n_test: int = 50,
-    seconds: float = 10.0,
-    seed: int = 0,
-    **surroundings: float,
+    machine: str, n_source: int = 990, n_target: int = 10, n_test: int = 50, seconds: float = 10.0, seed: int = 0, **more
 ) -> Iterator[tuple[str, Scene]]:
     """Yield the conditions (`source_train_normal` ...) and scenes of one machine's data set.
 
@@ -77,13 +62,12 @@ def scenes(
     for condition_index, (condition, size) in enumerate(sizes.items()):
         for i in range(size):
             index = condition_index * CONDITION_SPAN + i
-            scene = Scene(machine, seed, index, condition.split("_")[0], seconds=seconds, **surroundings)
-            yield condition, _with_fault(scene, i) if condition.endswith("anomaly") else scene
-
-
-def _with_fault(scene: Scene, i: int) -> Scene:
-    faults = list(KINDS[scene.machine].faults)
-    return replace(scene, fault=faults[i % len(faults)], severity=SEVERITIES[i // len(faults) % len(SEVERITIES)])
+            scene = Scene(machine, seed, index, condition.split("_")[0], seconds=seconds, **more)
+            if condition.endswith("anomaly"):
+                faults = list(KINDS[machine].faults)
+                severity = SEVERITIES[i // len(faults) % len(SEVERITIES)]
+                scene = replace(scene, fault=faults[i % len(faults)], severity=severity)
+            yield condition, scene
 
 
 def _write(folder: Path, plan: list[tuple[str, Scene]], jobs: int) -> None:
@@ -93,25 +77,19 @@ def _write(folder: Path, plan: list[tuple[str, Scene]], jobs: int) -> None:
 
     rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(_write_scene)(folder, *each) for each in plan)
     truth = list(tqdm(rows, folder.name, len(plan), unit="clip"))
-    operation = [dict(d1p="spd", d1v=row["speed"], d2p="load", d2v=row["load"]) for row in truth]
-    attributes = [dict(file_name=row["file_name"], **each) for row, each in zip(truth, operation, strict=True)]
+    attributes = [
+        dict(file_name=row["file_name"], d1p="spd", d1v=row["speed"], d2p="load", d2v=row["load"]) for row in truth
+    ]
     write_table(folder / "attributes_00.csv", attributes)
     write_table(folder / "simulation.csv", truth)
 
 
 def _write_scene(folder: Path, condition: str, scene: Scene) -> dict:
     """Write one clip; return its row of `simulation.csv`."""
-    parts = mix(scene)
-    attributes = f"spd_{parts.operation.speed}_load_{parts.operation.load}"
-    number = scene.index % CONDITION_SPAN
+    mixed, number = mix(scene), scene.index % CONDITION_SPAN
+    speed, load = mixed.operation.speed, mixed.operation.load
     return dict(
-        file_name=write_clip(folder, condition, number, attributes, parts.machine + parts.noise),
-        index=scene.index,
-        fault=scene.fault or "",
-        severity=scene.severity,
-        speed=parts.operation.speed,
-        load=parts.operation.load,
-        near_snr_db=round(parts.near_snr_db, 2),
-        noise=parts.noise_kind,
-        gain_db=round(parts.gain_db, 2),
-    )
+        file_name=write_clip(folder, condition, number, f"spd_{speed}_load_{load}", mixed.machine + mixed.noise),
+        index=scene.index, fault=scene.fault or "", severity=scene.severity, speed=speed, load=load,
+        near_snr_db=round(mixed.near_snr_db, 2), noise=mixed.noise_kind, gain_db=round(mixed.gain_db, 2),
+    )  # fmt: skip

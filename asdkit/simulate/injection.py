@@ -20,25 +20,8 @@ FAR_DELAY = 0.006  # s; 2 m of air
 def inject(samples: np.ndarray, fault: str, level_db: float, rng: np.random.Generator) -> np.ndarray:
     """Add a simulated fault to a healthy recording: loud at the near microphone, faint and late at the far one.
 
-    Parameters
-    ----------
-    samples : (2, n_samples) float
-        Near and far, 16 kHz.
-    fault : str
-        One of `GENERIC`.
-    level_db : float
-        RMS of the fault relative to that of the near channel, dB.
-    rng : numpy.random.Generator
-        Of the generic machine and of the fault.
-
-    Returns
-    -------
-    (2, n_samples) float32
-
-    Raises
-    ------
-    InputError
-        For a fault that needs to know the machine.
+    Shape: (2, n_samples) float -> (2, n_samples) float32, near and far at 16 kHz. The fault, one of `GENERIC` (another is an
+    InputError), has an RMS of `level_db` dB relative to that of the near channel.
 
     >>> inject(np.ones((2, 16000)), "squeal", -10.0, np.random.default_rng(0)).shape
     (2, 16000)

@@ -4,14 +4,6 @@ A machine has an *anatomy* (blades, teeth, balls, resonances), drawn once per se
 drawn once per clip. Both give a `Run`: how the shaft turned and the healthy sound of it. A fault is a function of that
 run and returns the waveform that it adds (`asdkit.simulate.faults`): a clip with and without a fault differ in nothing else.
 
-| machine | sound | faults |
-|---|---|---|
-| fan | blade tones, turbulence | imbalance, outer_race, looseness, squeal, leak |
-| gearbox | mesh tones with sidebands | chipped_tooth, misalignment, outer_race, looseness, squeal |
-| bearing | rolling noise in resonances | outer_race, imbalance, misalignment, looseness, squeal |
-| slider | strokes to and fro, end stops | belt_slip, looseness, squeal, chipped_tooth, outer_race |
-| valve | clicks and flow | leak, chatter, looseness, squeal |
-
 Legend
 ------
 n : samples in a clip, at 16 kHz. phase : (n,) revolutions of the shaft. activity : (n,) 0..1, how hard it works.
@@ -65,7 +57,7 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     return Anatomy(int(rng.integers(7, 13)), lines, modes, float(rng.uniform(2400, 3600)))
 
 
-# ---------------------------------------------------------------- building blocks
+# building blocks
 
 
 def rms(x: np.ndarray) -> float:
@@ -128,7 +120,7 @@ def shaft(n: int, speed: float, rng: np.random.Generator, jitter: float = 0.004)
     return rng.random() + np.cumsum(rate) / SAMPLE_RATE
 
 
-# ---------------------------------------------------------------- machines
+# machines
 
 
 def body_noise(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -205,7 +197,7 @@ def valve(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generat
     return Run(anatomy, np.arange(n) * (25 / SAMPLE_RATE), gate, beats, sound)
 
 
-# ---------------------------------------------------------------- the kinds of machine
+# the kinds of machine
 
 
 @dataclass(frozen=True)
@@ -214,7 +206,6 @@ class Kind:
 
     run: Callable[[Anatomy, Operation, int, np.random.Generator], Run]
     speeds: dict[str, tuple[int, ...]]  # per domain
-    loads: dict[str, tuple[int, ...]]
     faults: dict[str, float]  # dB over the healthy sound at severity 1
 
 
@@ -223,36 +214,27 @@ def by_domain(source: tuple, target: tuple) -> dict[str, tuple]:
     return {"source": source, "target": target}
 
 
+LOADS = by_domain((1, 2), (3,))
 # The levels are set so that log-mel statistics with a kNN find most, not all, of the faults.
 KINDS: dict[str, Kind] = {
     "fan": Kind(
-        fan,
-        by_domain((1080, 1200, 1320), (960, 1440)),
-        by_domain((1, 2), (3,)),
+        fan, by_domain((1080, 1200, 1320), (960, 1440)),
         dict(imbalance=2, outer_race=0, looseness=-9, squeal=-8, leak=1),
     ),
     "gearbox": Kind(
-        gearbox,
-        by_domain((1500, 1650, 1800), (1350, 1950)),
-        by_domain((1, 2), (3,)),
+        gearbox, by_domain((1500, 1650, 1800), (1350, 1950)),
         dict(chipped_tooth=-1, misalignment=1, outer_race=-2, looseness=-7, squeal=-11),
     ),
     "bearing": Kind(
-        bearing,
-        by_domain((1200, 1500, 1800), (1000, 2000)),
-        by_domain((1, 2), (3,)),
+        bearing, by_domain((1200, 1500, 1800), (1000, 2000)),
         dict(outer_race=-7, imbalance=-4, misalignment=-4, looseness=-10, squeal=-14),
     ),
     "slider": Kind(
-        slider,
-        by_domain((30, 36, 42), (26, 48)),
-        by_domain((1, 2), (3,)),
+        slider, by_domain((30, 36, 42), (26, 48)),
         dict(belt_slip=-6, looseness=-6, squeal=-10, chipped_tooth=-6, outer_race=-7),
     ),
     "valve": Kind(
-        valve,
-        by_domain((90, 105, 120), (84, 126)),
-        by_domain((1, 2), (3,)),
+        valve, by_domain((90, 105, 120), (84, 126)),
         dict(leak=-8, chatter=-3, looseness=-4, squeal=-4),
     ),
-}
+}  # fmt: skip

@@ -4,13 +4,11 @@ Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only;
 training and test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the
 source domain, and some of them, evenly spaced, in the target domain too; `recordings_00.csv` tells which clips are
 siblings. The domains differ in the noise files (first and second half of the names) and in the level of the noise.
-
 Other rates are resampled to 16 kHz; of several channels the first is used, with a warning.
 
 Legend
 ------
-recording : one file of the sources. clip : a piece of it; clips of one recording are siblings, and stay on one side of
-the split between training and test.
+recording : one file of the sources. clip : a piece of it; clips of one recording are siblings.
 """
 
 from __future__ import annotations
@@ -37,17 +35,10 @@ log = logging.getLogger(__name__)
 
 
 def render_recordings(
-    sources: str | Path,
-    noise: str | Path,
-    out: str | Path,
-    machine: str = "machine",
-    seconds: float = 10.0,
-    n_target: int = 10,
-    test_share: float = 0.3,
-    snr_source: tuple[float, float] = (0.0, 8.0),
-    snr_target: tuple[float, float] = (-5.0, 3.0),
-    seed: int = 0,
-) -> None:
+    sources: str | Path, noise: str | Path, out: str | Path, machine: str = "machine", seconds: float = 10.0,
+    n_target: int = 10, test_share: float = 0.3, snr_source: tuple[float, float] = (0.0, 8.0),
+    snr_target: tuple[float, float] = (-5.0, 3.0), seed: int = 0,
+) -> None:  # fmt: skip
     """Render mono recordings of a machine, and of noise, to near and far: `<out>/<machine>`, settled by `seed`.
 
     Parameters
@@ -63,24 +54,20 @@ def render_recordings(
 
     Raises
     ------
-    InputError (a ValueError)
+    InputError
         No audio in a folder, fewer than two normal recordings, or `<out>/<machine>` holds something else.
     """
     recordings, noises = audio_files(sources), audio_files(noise)
     settings = dict(seconds=float(seconds), n_target=n_target, test_share=test_share, seed=seed)
     settings |= dict(snr_source=list(snr_source), snr_target=list(snr_target))
-    parameters = _parameters(recordings, noises, settings)
+    contents = dict(sources=_digest(recordings), noise=_digest(noises))
+    parameters = dict(version=VERSION, made_by="render_recordings", **settings, **contents)
     if not is_complete(Path(out) / machine, parameters):
         train, test = _split(recordings, test_share, stream(seed, machine, 1))
         plan = list(_plan(train, test, seconds, n_target))
         stages = _stages(train, noises, snr_source, snr_target, stream(seed, machine, 2))
         with new_machine(Path(out) / machine, parameters) as folder:
             _write(folder, stages, plan, (seed, machine))
-
-
-def _parameters(recordings: list[Path], noises: list[Path], settings: dict) -> dict:
-    contents = dict(sources=_digest(recordings), noise=_digest(noises))
-    return dict(version=VERSION, made_by="render_recordings", **settings, **contents)
 
 
 @dataclass(frozen=True)

@@ -85,16 +85,9 @@ def _turn(direction: np.ndarray, angle: float) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def impulse_responses(room: Room) -> np.ndarray:
-    """Impulse responses of a room by the image source method.
+    """Impulse responses of a room by the image source method, (1 + n_loudspeakers, 2, n_taps) float32.
 
-    Parameters
-    ----------
-    room : Room
-
-    Returns
-    -------
-    responses : ndarray (1 + n_loudspeakers, 2, n_taps), float32
-        From the machine and each loudspeaker to the near and the far microphone.
+    They lead from the machine and each loudspeaker to the near and the far microphone.
     """
     import pyroomacoustics as pra
 
@@ -118,20 +111,10 @@ def _transfer(room: Room, size: int) -> np.ndarray:
 
 
 def play(room: Room, sounds: np.ndarray, first: int = 0) -> np.ndarray:
-    """What the two microphones hear of sounds played in a room.
+    """What near and far hear of sounds played in a room; the reverberation after the end is cut off.
 
-    Parameters
-    ----------
-    room : Room
-    sounds : ndarray (n_sources, n_samples)
-        One sound per source, in the order machine, loudspeakers.
-    first : int
-        The source that plays `sounds[0]`: 0 for the machine, 1 for the first loudspeaker.
-
-    Returns
-    -------
-    heard : ndarray (2, n_samples), float32
-        Near and far; the reverberation after the end is cut off.
+    Shape: (n_sources, n_samples) -> (2, n_samples) float32. Source `first` plays the first sound: 0 is the machine, 1 the first
+    loudspeaker.
     """
     n = sounds.shape[-1]
     size = fft.next_fast_len(n + int(room.reverberation * SAMPLE_RATE) - 1, real=True)
@@ -140,7 +123,7 @@ def play(room: Room, sounds: np.ndarray, first: int = 0) -> np.ndarray:
     return fft.irfft(np.einsum("sf,smf->mf", spectra, transfer), size)[:, :n]
 
 
-# ---------------------------------------------------------------- the neighbours
+# the neighbours
 
 
 @dataclass(frozen=True)

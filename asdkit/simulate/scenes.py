@@ -12,12 +12,6 @@ stream of its own, derived from the scene, so that changing one ingredient leave
 
 A machine (one seed) has one room and one anatomy for all its clips. Source and target domain differ in speed and load
 and in the kind and level of the noise; which rooms make the far channel useful is told in `asdkit.simulate.rooms`.
-
-`VERSION` is frozen: any change to what a scene sounds like raises it, and voids every comparison with earlier numbers.
-
-Legend
-------
-near, far : (n_samples,) channel 0 and 1 of a clip, 16 kHz. severity : 0 (no fault) .. 1.
 """
 
 from __future__ import annotations
@@ -30,7 +24,7 @@ import numpy as np
 
 from ..recordings import InputError
 from .faults import FAULTS
-from .machines import KINDS, SAMPLE_RATE, Operation, Run, by_domain, draw_anatomy, rms
+from .machines import KINDS, LOADS, SAMPLE_RATE, Operation, Run, by_domain, draw_anatomy, rms
 from .rooms import LAYOUTS, Layout, draw_room, factory_noise, play
 
 VERSION = 1
@@ -104,7 +98,7 @@ def specimen(machine: str, seed: int = 0, loudspeakers: int | None = None, far_d
 def operation(scene: Scene) -> Operation:
     """Speed and load of a clip, drawn from those of its domain."""
     kind, rng = KINDS[scene.machine], scene.rng("operation")
-    return Operation(int(rng.choice(kind.speeds[scene.domain])), int(rng.choice(kind.loads[scene.domain])))
+    return Operation(int(rng.choice(kind.speeds[scene.domain])), int(rng.choice(LOADS[scene.domain])))
 
 
 def healthy_run(scene: Scene) -> Run:
@@ -155,16 +149,6 @@ def fault_sound(scene: Scene, run: Run) -> np.ndarray:
 
 
 def render(scene: Scene) -> np.ndarray:
-    """Render one clip.
-
-    Parameters
-    ----------
-    scene : Scene
-
-    Returns
-    -------
-    clip : ndarray (2, n_samples), float32, within -1..1
-        Channel 0 near, 1 far, 16 kHz.
-    """
-    parts = mix(scene)
-    return np.clip(parts.machine + parts.noise, -1, 1)
+    """Render one clip, (2, n_samples) float32 within -1..1: near and far at 16 kHz."""
+    mixed = mix(scene)
+    return np.clip(mixed.machine + mixed.noise, -1, 1)

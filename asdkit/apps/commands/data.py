@@ -9,9 +9,9 @@ from asdkit.apps.commands.shared import command, natural, positive
 from asdkit.recordings import InputError
 
 
-def add_simulate(commands):
-    """Name and options of `asdkit simulate`."""
-    p = command(commands, "simulate", simulate, "Write simulated near/far recordings, or render mono ones.")
+def add_commands(commands):
+    """Names and options of the commands in this module."""
+    p = command(commands, simulate)
     p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
     p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines")
     p.add_argument("--train", type=int, default=990, help="source training clips (default 990)")
@@ -25,10 +25,17 @@ def add_simulate(commands):
     p.add_argument("--far-distance", type=float, metavar="M", help="from the machine to far (0.6 to 3 m, by machine)")
     p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
     p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise")
+    p = command(commands, fetch)
+    p.add_argument("set", metavar="SET", help="development, additional (training) or evaluation (test)")
+    p.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for archives, dev_data and eval_data")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the set")
+    p.add_argument("--base-url", help=argparse.SUPPRESS)  # for tests
+    p = command(commands, validate)
+    p.add_argument("folder", type=Path, metavar="DIR", help="folder with <machine>/{train,test} somewhere below")
 
 
 def simulate(args) -> None:
-    """``asdkit simulate``."""
+    """Write simulated near/far recordings, or render mono ones."""
     from asdkit import simulate as simulation
 
     if (args.sources is None) != (args.noise is None):
@@ -45,33 +52,17 @@ def simulate(args) -> None:
     print(f"recordings: {args.out}")
 
 
-def add_fetch(commands):
-    """Name and options of `asdkit fetch`."""
-    p = command(commands, "fetch", fetch, "Download and unpack DCASE 2026 Task 2 data; continues where it stopped.")
-    p.add_argument("set", metavar="SET", help="development, additional (training) or evaluation (test)")
-    p.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for archives, dev_data and eval_data")
-    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the set")
-    p.add_argument("--base-url", help=argparse.SUPPRESS)  # for tests
-
-
 def fetch(args) -> None:
-    """``asdkit fetch``."""
+    """Download and unpack DCASE 2026 Task 2 data; continues where it stopped."""
     from asdkit import recordings
 
-    folders = recordings.fetch(args.set, args.to, args.machines, args.base_url or recordings.ZENODO)
-    for folder in folders:
+    for folder in recordings.fetch(args.set, args.to, args.machines, args.base_url or recordings.ZENODO):
         print(f"{folder.name}: {folder}")
     print(recordings.DATASETS[args.set].terms())
 
 
-def add_validate(commands):
-    """Name and options of `asdkit validate`."""
-    p = command(commands, "validate", validate, "List what is missing, surplus or damaged; exit code 1 when there is anything.")
-    p.add_argument("folder", type=Path, metavar="DIR", help="folder with <machine>/{train,test} somewhere below")
-
-
 def validate(args) -> int:
-    """``asdkit validate``."""
+    """List what is missing, surplus or damaged; exit code 1 when there is anything."""
     from asdkit import recordings
 
     checks = recordings.validate(args.folder)

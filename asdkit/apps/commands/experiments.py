@@ -12,9 +12,9 @@ SCHEDULER = (
 )
 
 
-def add_run(commands):
-    """Name and options of `asdkit run`."""
-    p = command(commands, "run", run, "Fit and score systems on every machine below a folder; continues where it stopped.")
+def add_commands(commands):
+    """Names and options of the commands in this module."""
+    p = command(commands, run)
     p.add_argument("data", type=Path, metavar="DATA", help="folder with <machine>/{train,test} somewhere below")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="results; continued when it is there")
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the `asdkit` system")
@@ -25,10 +25,30 @@ def add_run(commands):
     where.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes, each on a machine and seed at a time")
     where.add_argument("--scheduler", metavar="ADDRESS", help=SCHEDULER)
     p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
+    p = command(commands, submit)
+    p.add_argument("run", type=Path, metavar="RUN", help="output folder of `asdkit run`, with the evaluation machines")
+    p.add_argument("--label", required=True, help="Name_LAB_task2_1: of the corresponding author, the institute, 1 to 4")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder in which the folder LABEL is made")
+    p.add_argument("--system", default="asdkit", metavar="NAME", help="row of the run's table (default asdkit)")
+    p.add_argument("--seed", type=natural, default=0)
+    p.add_argument("--meta", type=Path, metavar="FILE", help="YAML or JSON with fields of the meta file, such as the authors")
+    p = command(commands, ablate)
+    p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores, and tables in DIR/tables")
+    p.add_argument("--families", nargs="+", metavar="NAME", help="only these, such as alpha or knn")
+    p.add_argument("--bases", nargs="+", choices=("asdkit", "report"), default=["asdkit", "report"], metavar="BASE")
+    p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the base `asdkit`")
+    p.add_argument("--seeds", nargs="+", type=natural, default=[0, 1, 2], metavar="N")
+    p.add_argument("--scenes", type=positive, default=12, metavar="N", help="scenes with counterfactual twins (default 12)")
+    p.add_argument("--jobs", type=positive, default=1, help="machines at a time")
+    p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
+    p = command(commands, figures)
+    p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
 
 
 def run(args) -> None:
-    """``asdkit run``."""
+    """Fit and score systems on every machine below a folder; continues where it stopped."""
     from asdkit.experiments import results, runs
     from asdkit.recordings import index_data
 
@@ -44,19 +64,8 @@ def run(args) -> None:
         print("QUICK: token training. This is not a result.")
 
 
-def add_submit(commands):
-    """Name and options of `asdkit submit`."""
-    p = command(commands, "submit", submit, "Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing.")
-    p.add_argument("run", type=Path, metavar="RUN", help="output folder of `asdkit run`, with the evaluation machines")
-    p.add_argument("--label", required=True, help="Name_LAB_task2_1: of the corresponding author, the institute, 1 to 4")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder in which the folder LABEL is made")
-    p.add_argument("--system", default="asdkit", metavar="NAME", help="row of the run's table (default asdkit)")
-    p.add_argument("--seed", type=natural, default=0)
-    p.add_argument("--meta", type=Path, metavar="FILE", help="YAML or JSON with fields of the meta file, such as the authors")
-
-
 def submit(args) -> int:
-    """``asdkit submit``."""
+    """Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing."""
     from asdkit.experiments import submission
     from asdkit.recordings import check_submission
 
@@ -69,22 +78,8 @@ def submit(args) -> int:
     return int(bool(problems))
 
 
-def add_ablate(commands):
-    """Name and options of `asdkit ablate`."""
-    p = command(commands, "ablate", ablate, "Score named variants and measure the trap; continues where it stopped.")
-    p.add_argument("data", type=Path, nargs="+", metavar="DATA", help="folders with <machine>/{train,test} somewhere below")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="scores, and tables in DIR/tables")
-    p.add_argument("--families", nargs="+", metavar="NAME", help="only these, such as alpha or knn")
-    p.add_argument("--bases", nargs="+", choices=("asdkit", "report"), default=["asdkit", "report"], metavar="BASE")
-    p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config for the base `asdkit`")
-    p.add_argument("--seeds", nargs="+", type=natural, default=[0, 1, 2], metavar="N")
-    p.add_argument("--scenes", type=positive, default=12, metavar="N", help="scenes with counterfactual twins (default 12)")
-    p.add_argument("--jobs", type=positive, default=1, help="machines at a time")
-    p.add_argument("--quick", action="store_true", help="token training, to see whether it works; not a result")
-
-
 def ablate(args) -> None:
-    """``asdkit ablate``."""
+    """Score named variants and measure the trap; continues where it stopped."""
     from asdkit.config import Config
     from asdkit.experiments import ablation
 
@@ -96,15 +91,8 @@ def ablate(args) -> None:
         print("QUICK: token training. This is not a result.")
 
 
-def add_figures(commands):
-    """Name and options of `asdkit figures`."""
-    p = command(commands, "figures", figures, "Draw every figure of an ablation and tell its claims, from stored tables.")
-    p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
-
-
 def figures(args) -> None:
-    """``asdkit figures``."""
+    """Draw every figure of an ablation and tell its claims, from stored tables."""
     from asdkit.experiments import claims, study
     from asdkit.experiments.tables import draw_all, read_tables
 

@@ -11,9 +11,9 @@ from asdkit.recordings import InputError
 LONG = 20  # files from which on progress is shown
 
 
-def add_fit(commands):
-    """Name and options of `asdkit fit`."""
-    p = command(commands, "fit", fit, "Fit one machine on a folder of normal recordings in any names.")
+def add_commands(commands):
+    """Names and options of the commands in this module."""
+    p = command(commands, fit)
     p.add_argument("folder", type=Path, metavar="FOLDER", help="normal recordings; NAME_near.wav and NAME_far.wav are one")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL", help="folder for the model")
     p.add_argument("--target", type=Path, metavar="FOLDER", help="a few normal recordings of a new operating condition")
@@ -23,23 +23,36 @@ def add_fit(commands):
     p.add_argument("--config", type=Path, metavar="FILE", help="JSON with options of asdkit.Config")
     p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings, between 0 and 1 (default 0.1)")
     p.add_argument("--seed", type=natural, default=0, help="of the network's weights and training (default 0)")
+    p = command(commands, score)
+    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
+    p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
+    p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings; that of the fit by default")
+    p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
+    p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
+    p = command(commands, watch)
+    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
+    p.add_argument("folder", type=Path, metavar="FOLDER", help="where recordings arrive; each name is scored once")
+    p.add_argument("--out", type=Path, required=True, metavar="CSV", help="file,score,decision,error; continued if it is there")
+    p.add_argument("--interval", type=positive_seconds, default=5.0, metavar="S",
+                   help="seconds between looks; a file is taken when it has not changed for one (default 5)")  # fmt: skip
+    p.add_argument("--once", action="store_true", help="score what is there, and end")
 
 
 def fit(args) -> None:
-    """``asdkit fit``."""
+    """Fit one machine on a folder of normal recordings in any names."""
     from dataclasses import replace
 
     from asdkit import detector
     from asdkit.blocks import without_far
     from asdkit.calibration import check_rate
-    from asdkit.recordings import Reading, TrainingSet, holds_pairs, read_folder
+    from asdkit.recordings import Reading, TrainingSet, is_far, read_folder, wav_files
 
     config = read_config(args)
     if args.false_alarm is not None:
         config = replace(config, false_alarm=args.false_alarm)
     if args.out.exists() and not (args.out / "model.json").is_file():
         raise InputError(f"{args.out}: found something that is not a model, expected a new folder or a model to replace")
-    reading = Reading(args.near, args.near_only, args.resample, holds_pairs(args.folder))
+    reading = Reading(args.near, args.near_only, args.resample, any(map(is_far, wav_files(args.folder))))
     clips = read_folder(args.folder, reading)
     clips += read_folder(args.target, reading, "target") if args.target else ()
     if args.false_alarm is not None:
@@ -51,18 +64,8 @@ def fit(args) -> None:
     print(f"threshold: {'none: too few recordings' if threshold is None else f'{threshold:.4f}'}")
 
 
-def add_score(commands):
-    """Name and options of `asdkit score`."""
-    p = command(commands, "score", score, "Score recordings with a fitted model: file,score,decision.")
-    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
-    p.add_argument("files", type=Path, nargs="+", metavar="FILES", help="recordings of up to an hour, or folders of them")
-    p.add_argument("--false-alarm", type=float, metavar="RATE", help="of normal recordings; that of the fit by default")
-    p.add_argument("--out", type=Path, metavar="CSV", help="write here instead of to the screen")
-    p.add_argument("--report", type=Path, metavar="HTML", help="one file: all scores, and when and in which bands they depart")
-
-
 def score(args) -> int:
-    """``asdkit score``: a row for each file that gets a score, a line of error for each that does not."""
+    """Score recordings with a fitted model: file,score,decision."""
     from tqdm.auto import tqdm
 
     from asdkit.apps.watch import row
@@ -89,19 +92,8 @@ def score(args) -> int:
     return 2 if len(scored) < len(results) else 0
 
 
-def add_watch(commands):
-    """Name and options of `asdkit watch`."""
-    p = command(commands, "watch", watch, "Score recordings as they appear in a folder, a row each; goes on after a restart.")
-    p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
-    p.add_argument("folder", type=Path, metavar="FOLDER", help="where recordings arrive; each name is scored once")
-    p.add_argument("--out", type=Path, required=True, metavar="CSV", help="file,score,decision,error; continued if it is there")
-    p.add_argument("--interval", type=positive_seconds, default=5.0, metavar="S",
-                   help="seconds between looks; a file is taken when it has not changed for one (default 5)")  # fmt: skip
-    p.add_argument("--once", action="store_true", help="score what is there, and end")
-
-
 def watch(args) -> None:
-    """``asdkit watch``."""
+    """Score recordings as they appear in a folder, a row each; goes on after a restart."""
     from asdkit.apps.watch import watch
     from asdkit.detector import load
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 
-def command(commands, name: str, function, help: str) -> argparse.ArgumentParser:
-    """Add one command; `function` is called with the parsed arguments."""
-    parser = commands.add_parser(name, help=help, description=help)
+def command(commands, function) -> argparse.ArgumentParser:
+    """Add the command of a function's name; its docstring is the help, and it is called with the parsed arguments."""
+    parser = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
     parser.set_defaults(command=function)
     return parser
 
