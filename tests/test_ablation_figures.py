@@ -13,7 +13,7 @@ from asdkit.experiments.tables import draw_all, read_tables
 from asdkit.recordings import InputError
 
 MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}
-SMALL = ["objective", "k", "knn"]
+SMALL = ["objective", "k", "aggregate"]
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,9 @@ def trap_tables(rng):
     curves = moved[moved["fault"] == "all"]
     curves = pd.concat([curves.assign(step=n, loss=1.0 / (1 + n)) for n in (0, 25, 50)])
     curves.loc[curves["variant"].isin(["untrained", "log-mel"]), "loss"] = np.nan
-    shares = [(*k, c, *f) for k in key for c in ("fault", "noise") for f in faults]
-    shares = pd.DataFrame(shares, columns=[*names, "change", "fault", "severity"])
-    shares = shares.assign(share=rng.uniform(0, 0.4, len(shares)), common=0.1)
-    probe = shares[shares["change"] == "fault"].drop(columns=["change", "share", "common"])
+    probe = pd.DataFrame([(*k, *f) for k in key for f in faults], columns=[*names, "fault", "severity"])
     probe = probe.assign(auc=rng.uniform(0.6, 1, len(probe)), std=0.1, uses_labels=True)
-    return {"trap-sensitivity": moved, "trap-curves": curves, "trap-shares": shares, "trap-probe": probe}
+    return {"trap-sensitivity": moved, "trap-curves": curves, "trap-probe": probe}
 
 
 def embedding(rng):
@@ -65,7 +62,7 @@ def about(quick=False):
     return {"quick": quick, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
 
 
-NAMES = [f"asdkit-{n}" for n in (*SMALL, "trap", "trap-training", "trap-shares", "trap-faults-fan", "trap-faults-valve")]
+NAMES = [f"asdkit-{n}" for n in (*SMALL, "trap", "trap-training", "trap-probe", "trap-faults-fan", "trap-faults-valve")]
 NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
 
 
@@ -89,22 +86,22 @@ def test_a_quick_figure_says_so(tables, tmp_path):
 
 
 def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
-    rows = tables["differences"].query("family == 'knn'").copy()
+    rows = tables["differences"].query("family == 'aggregate'").copy()
     rows.loc[rows["variant"] == "pooled", ["difference", "lo", "hi"]] = (0.05, 0.02, 0.08)
-    rows.loc[rows["variant"] == "unscaled", ["difference", "lo", "hi"]] = (0.01, -0.02, 0.04)
-    figure = figures.differences_dots(rows, "knn", "asdkit")
+    rows.loc[rows["variant"] == "mean", ["difference", "lo", "hi"]] = (0.01, -0.02, 0.04)
+    figure = figures.differences_dots(rows, "aggregate", "asdkit")
     assert [ax.get_title() for ax in figure.axes] == ["real, 2 machines", "simulated, 2 machines"]
     ax = figure.axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["pooled", "unscaled"]
-    _, _, interval, pooled, _, _, unscaled, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
+    assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["pooled", "mean"]
+    _, _, interval, pooled, _, _, single, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
     assert pooled.get_xdata() == [pytest.approx(5)] and list(interval.get_xdata()) == [pytest.approx(2), pytest.approx(8)]
-    assert pooled.get_markerfacecolor() != "white" and unscaled.get_markerfacecolor() == "white"
+    assert pooled.get_markerfacecolor() != "white" and single.get_markerfacecolor() == "white"
 
 
 def test_a_curve_is_sorted_by_its_numbers(tables):
     ax = figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
     ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
-    assert ticks == sorted(ticks) and len(ticks) == 5 and "points" in ax.get_ylabel()
+    assert ticks == sorted(ticks) and len(ticks) == 3 and "points" in ax.get_ylabel()
 
 
 def test_tables_are_read_as_they_were_written(tables, tmp_path):

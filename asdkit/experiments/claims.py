@@ -243,7 +243,7 @@ GOALS = [
 
 
 def claims_table(tables: dict) -> pd.DataFrame:
-    """Every claim that the tables of `asdkit.experiments.read_tables` suffice for; value, lo, hi are the weakest comparison's."""
+    """Every claim that the tables of `read_tables` suffice for, with the numbers of its weakest comparison."""
     t = tables["differences"]
     return _judged(CLAIMS, tables, dict.fromkeys(zip(t["base"], t["data"]))).drop(columns=["margin"]).round(3)
 

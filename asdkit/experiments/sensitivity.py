@@ -109,8 +109,8 @@ def unchanged_scenes(twins: pd.DataFrame, embeddings: Sequence) -> dict:
 
 
 def embeddings_over_training(
-    machines: Sequence[Examples], whitenings: dict[str, BandWhitening], config: Config, counterfactuals: Counterfactuals, seed=0,
-    n_points=8,
+    machines: Sequence[Examples], whitenings: dict[str, BandWhitening], config: Config, counterfactuals: Counterfactuals,
+    seed=0, n_points=8,
 ) -> tuple[list[float], dict[int, list[np.ndarray]]]:  # fmt: skip
     """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
