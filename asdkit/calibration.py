@@ -46,12 +46,14 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def _rounds(training: TrainingSet, share: float) -> list[np.ndarray]:
-    """Indices of the source clips held out in each round: one fold if that holds enough recordings; otherwise each of three."""
+def held_out_folds(training: TrainingSet, share: float) -> tuple[np.ndarray, int]:
+    """The round in which each clip is held out, -1 for target clips; and the number of rounds.
+
+    One fold of `share` is held out if it has a hundred recordings; otherwise each of three in turn.
+    """
     n_folds = round(1 / share)
     n_folds, n_rounds = (n_folds, 1) if _n_source(training) // n_folds >= ENOUGH else (ROTATED, ROTATED)
-    folds = np.where(training.is_target, -1, training.folds(n_folds))
-    return [np.flatnonzero(folds == i) for i in range(n_rounds)]
+    return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
 
 
 def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable) -> HeldOut | None:
@@ -60,15 +62,15 @@ def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable) -
     Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`
     makes of their mean and spread as many scores as there are of the source.
 
-    One fold of `share` is held out if it holds a hundred recordings; otherwise each of three in turn.
     ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those of
     the target clips of `rest`. None where the source has fewer than three recordings.
     """
     if _n_source(training) < FEWEST:
         return None
-    rounds, scores, target = _rounds(training, share), [], None
+    folds, n_rounds = held_out_folds(training, share)
+    rounds, scores, target = [np.flatnonzero(folds == i) for i in range(n_rounds)], [], None
     for held in rounds:
-        rest = training.without(np.isin(np.arange(len(training.clips)), held))
+        rest = training.without(np.isin(np.arange(len(folds)), held))
         scored = np.array(list(score(rest, held)))
         scores.append(scored[: len(held)])
         target = (scored[len(held) :], rest.recordings[rest.is_target]) if target is None else target

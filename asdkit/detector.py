@@ -323,6 +323,8 @@ def _tried(detector: Detector, head: dict) -> Detector:
     config = check(detector.config)
     if config.hash() != head["config"] or config != detector.scorer.config:
         raise ValueError(f"found config {config.hash()}, expected {head['config']}")
+    if not (isinstance(detector.reading, Reading) and isinstance(detector.held_out, HeldOut | None)):
+        raise ValueError("found another reading or other held-out scores than those of a detector")
     noise = np.random.default_rng(0).normal(size=(2, (config.width - 1) * HOP)).astype(np.float32)
     score = detector.score_spectra([extract(0.1 * noise, config)])
     if not np.isfinite(score):

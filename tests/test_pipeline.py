@@ -19,6 +19,7 @@ from asdkit.experiments import results, runs
 from asdkit.experiments.families import systems
 from asdkit.recordings import index_data
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
 COLUMNS = "machine,system,seed,auc_source,auc_target,pauc,omega,omega_lo,omega_hi,false_alarm,seconds"
 FAST = ["log-mel", "ridge"]  # systems without a network
 

@@ -108,28 +108,26 @@ def test_a_file_without_permission_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "subtype"), [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("WAV", "IMA_ADPCM"), ("AIFF", "PCM_16")]
+    ("samples", "options", "says"),
+    [
+        (SOUND, dict(format="FLAC", subtype="PCM_16"), "expected WAV of plain samples"),
+        (SOUND, dict(format="OGG", subtype="VORBIS"), "expected WAV of plain samples"),
+        (SOUND, dict(format="AIFF", subtype="PCM_16"), "expected WAV of plain samples"),
+        (SOUND, dict(subtype="IMA_ADPCM"), "expected WAV of plain samples"),
+        (SOUND[:, 0], {}, r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources"),
+        (np.tile(SOUND, 2), {}, r"found 4 channel\(s\), expected 2 \(near, far\)$"),
+        (SOUND[:0], {}, "found no samples; expected a recording"),
+        *((np.r_[SOUND, [[0, x]]], {}, "found samples that are not finite") for x in (np.nan, np.inf, -np.inf)),
+        (SOUND + 1e20, {}, "found samples up to 1e.20, expected -1 to 1"),
+    ],
 )
-def test_other_formats_under_the_name_of_wav_are_refused(tmp_path, format, subtype):
-    refused(write(tmp_path / "a.wav", format=format, subtype=subtype), "expected WAV of plain samples")
-
-
-def test_other_numbers_of_channels_are_refused(tmp_path):
-    refused(write(tmp_path / "one.wav", SOUND[:, 0]), r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources")
-    refused(write(tmp_path / "four.wav", np.tile(SOUND, 2)), r"found 4 channel\(s\), expected 2 \(near, far\)$")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e20])
-def test_samples_no_microphone_gives_are_refused(tmp_path, value):
-    broken = SOUND.copy()
-    broken[700, 1] = value
-    refused(write(tmp_path / "a.wav", broken), "found samples that are not finite|found samples up to 1e.20, expected -1 to 1")
+def test_other_formats_channels_and_samples_no_microphone_gives_are_refused(tmp_path, samples, options, says):
+    refused(write(tmp_path / "a.wav", samples, **options), says)
 
 
 @pytest.mark.parametrize(("channel", "name"), [(0, "near"), (1, "far")])
 def test_digital_silence_is_read_with_a_warning(tmp_path, channel, name):
-    silent = SOUND * (np.arange(2) != channel)
-    path = write(tmp_path / "a.wav", silent)
+    path = write(tmp_path / "a.wav", SOUND * (np.arange(2) != channel))
     with pytest.warns(UserWarning, match=f"a.wav: the {name} channel is digital silence"):
         assert read_clip(path)[1 - channel].any()
 
@@ -146,10 +144,6 @@ def test_truncated_files_are_refused(tmp_path, subtype, format, lost):
     assert read_clip(path).shape == (2, 8000)
     path.write_bytes(path.read_bytes()[:-lost])
     refused(path, f"truncated; found {n_bytes - lost} bytes of audio, expected {n_bytes}")
-
-
-def test_a_file_without_samples_is_refused(tmp_path):
-    refused(write(tmp_path / "empty.wav", SOUND[:0]), "found no samples; expected a recording")
 
 
 def test_big_endian_files_and_chunks_before_the_samples_are_read(tmp_path):

@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(path, channels=(0, 1)):
-    soundfile.write(path, 0.1 * RNG.normal(size=(20000, 2))[:, channels], 16000)
+    soundfile.write(path, 0.1 * RNG.normal(size=(16000, 2))[:, channels], 16000)
     return path
 
 
@@ -200,9 +200,10 @@ def test_a_folder_that_is_away_for_a_moment(detector, inbox, tmp_path):
 
 def test_pairs_wait_for_each_other(detector, inbox, tmp_path):
     pairs = replace(detector, reading=Reading(pairs=True))
-    write(inbox / "a_near.wav", [0])
+    samples = 0.1 * RNG.normal(size=32000)
+    soundfile.write(inbox / "a_near.wav", samples, 16000)
     table = tmp_path / "t.csv"
-    steps = (nothing, nothing, lambda: write(inbox / "a_far.wav", [1]), nothing)
+    steps = (nothing, nothing, lambda: soundfile.write(inbox / "a_far.wav", samples[160:], 16000), nothing)
     assert watched(pairs, inbox, table, *steps) == ["a_near.wav"] and rows(table)[0][3] == ""
     near_only = replace(detector, reading=Reading(pairs=True, near_only=True))
     assert [r.file.name for r in once(near_only, inbox, tmp_path / "n.csv")] == ["a_near.wav"]
