@@ -216,6 +216,7 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 
 def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
+    """Where a result is."""
     return out / machine.name / "results" / f"{name}-{seed}.json"
 
 

@@ -105,6 +105,7 @@ def embed(counterfactuals: Counterfactuals, describe: Describe, whiten: bool = T
 
 
 def unchanged_scenes(twins: pd.DataFrame, embeddings: Sequence) -> dict:
+    """Scene -> embedding without a change."""
     return {scene: z for scene, change, z in zip(twins["scene"], twins["change"], embeddings) if change == "none"}
 
 

@@ -13,14 +13,7 @@ from asdkit.figures.style import FILLS, GREY, LINES, MARKERS, canvas, line_style
 
 @styled
 def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
-    """Curves over one axis, a logarithmic one where `log`.
-
-    Parameters
-    ----------
-    x : (n,)
-    curves : dict of str to (n,) or (n, 3)
-        Values or, with their intervals, (value, lo, hi).
-    """
+    """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
     fig, [[ax]] = canvas(7.2, 3.2)
     for (name, values), (line, colour), marker in zip(curves.items(), line_styles(len(curves)), MARKERS):
         values = np.asarray(values, dtype=float)
@@ -87,16 +80,9 @@ def waterfall(strengths, nulls: Mapping[str, np.ndarray]) -> Figure:
 
 @styled
 def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, interval: str = "95 % interval") -> Figure:
-    """Bars that begin at the reference, with intervals: for each group one a system.
+    """Bars that begin at the reference, with intervals: for each value of the column `group`, from top to bottom, one a system.
 
-    Parameters
-    ----------
-    table : DataFrame
-        `group`, system, value, lo, hi.
-    group : str
-        Column whose values are the groups, drawn from top to bottom in the order they come in.
-    interval : str
-        What lo and hi are; empty where they are nothing.
+    `table` has the columns `group`, system, value, lo, hi; `interval` says what lo and hi are, empty where they are nothing.
     """
     groups, systems = (list(dict.fromkeys(table[column])) for column in (group, "system"))
     thick = 1 / (len(systems) + 1)
@@ -131,15 +117,9 @@ def shares(table: pd.DataFrame, label: str) -> Figure:
 
 
 def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str, title: str = ""):
-    """Scatter of two coordinates of every clip, a plotly Figure: the file and all else the table says on hover.
+    """Scatter of two coordinates of every clip, (n_clips, 2), a plotly Figure: on hover the file and all else the table says.
 
-    Parameters
-    ----------
-    coordinates : (n_clips, 2)
-    table : DataFrame
-        A row a clip, with a column ``file``.
-    colour : str
-        Column that colours and marks the clips: groups.
+    `table` has a row a clip and a column ``file``; its column `colour` colours and marks the clips.
     """
     import plotly.express as px
 

@@ -33,23 +33,12 @@ CLIPS = {  # by split and label: name, colour, marker, size
 FILLS = ((VERMILLION, ""), (SKY, "////"), (GREEN, "...."), (ORANGE, "\\\\\\\\"), (BLUE, ""), (PURPLE, "xxxx"))  # of bars
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
-STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
-    "font.size": 9,
-    "figure.titlesize": 10,
-    "figure.labelsize": 9,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.linewidth": 1.5,
-    "savefig.dpi": 150,
+STYLE = {  # DejaVu comes with matplotlib: the same glyphs on every machine
+    "font.family": "DejaVu Sans", "font.size": 9, "figure.titlesize": 10, "figure.labelsize": 9, "axes.titlesize": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#dddddd",
+    "grid.linewidth": 0.6, "hatch.linewidth": 0.6, "legend.frameon": False, "lines.linewidth": 1.5, "savefig.dpi": 150,
     "svg.hashsalt": "asdkit",
-}
+}  # fmt: skip
 styled = mpl.rc_context(STYLE)  # decorates every function that draws
 
 
