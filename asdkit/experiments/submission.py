@@ -113,7 +113,7 @@ BASELINE = dict(
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     networks, embedded = any(BLOCKS[b].learned == "encoder" for b in config.blocks), conditions_embedding(config)
-    cancelled = config.conditioning == "input" and config.alpha > 0
+    cancelled = config.conditioning == "input" and config.alpha > 0 and any("alpha" in BLOCKS[b].options for b in config.blocks)
     hears_far = cancelled or embedded or any(BLOCKS[b].far for b in config.blocks)
     whitened = ", distances whitened by the variation of normal recordings" * config.whiten
     knn = f"k-nearest neighbours ({config.backend}){whitened}"
