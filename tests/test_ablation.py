@@ -16,12 +16,11 @@ from asdkit.experiments.families import REPORT_FAMILIES, Row, families, plan
 from asdkit.recordings import InputError
 from asdkit.simulate import simulate
 
-ALONE = {"blocks", "objective", "steps", "backend", "logmel_channel"}
+ALONE = {"blocks", "objective", "steps"}
 VARIED = {
-    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "window": {"width", "train_hop"},
-    "hop": {"test_hop"}, "blocks": {"blocks"}, "modulation": {"modulation"}, "whiten": {"whiten"},
-    "balance": {"balance"}, "fusion": {"fusion"}, "knn": {"backend"}, "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"},
-    "alpha-msm": {"alpha"}, "rank": {"rank"}, "conditioning": {"alpha", "control"}, "conditioning-msm": {"alpha", "control"},
+    "objective": ALONE, "embedding": ALONE, "mask": {"mask_ratio"}, "steps": {"steps"}, "blocks": {"blocks"},
+    "single": {"blocks"}, "whiten": {"whiten"}, "balance": {"balance"}, "msm-weight": {"msm_weight"}, "knn": {"backend"},
+    "n_0": {"n_0"}, "k": {"k"}, "alpha": {"alpha"}, "control": {"alpha", "control"}, "subspace": {"alpha", "control"},
     "aggregate": {"aggregate"},
 }  # fmt: skip
 BASES = {"asdkit": Config(), "report": Config.report()}
@@ -36,35 +35,36 @@ def differing(a, b):
 
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 def test_a_family_changes_what_its_name_says(base):
-    found = families(base)
-    assert found.keys() - {"departures"} == VARIED.keys()
-    for family in VARIED:
+    found, by_input = families(base), {"alpha", "control"}
+    assert found.keys() - {"departures"} == VARIED.keys() - (by_input if base.conditioning != "input" else set())
+    for family in VARIED.keys() & found.keys():
         reference, *others = found[family].values()
         assert others and all(differing(reference, other) <= VARIED[family] for other in others), family
-    for family in ("window", "hop", "n_0", "k", "alpha", "blocks", "whiten"):
+    for family in {"n_0", "k", "alpha", "blocks", "single"} & found.keys():
         assert next(iter(found[family].values())) == base, family
 
 
 def test_a_variant_is_what_its_name_says():
     found = families(Config())
-    for name, config in found["mask"].items():
-        assert config.mask_ratio == float(name) and config.blocks == ("msm",) and config.alpha == 0
-    assert all(c.width * 512 / 16000 == pytest.approx(float(n)) and c.width >= c.train_hop for n, c in found["window"].items())
-    assert found["conditioning"]["none"].alpha == 0 and found["conditioning"]["far"].alpha > 0
-    assert found["conditioning"]["near-pca"].control == "near-pca"
-    assert found["fusion"]["maximum"].fusion == "max" and found["balance"]["balanced"].fusion == "concatenate"
+    for family, option in (("mask", "mask_ratio"), ("steps", "steps"), ("n_0", "n_0"), ("alpha", "alpha")):
+        assert all(getattr(config, option) == float(name) for name, config in found[family].items())
+    assert all(config.blocks == ("msm",) for config in found["mask"].values())
+    assert found["control"]["alpha 0"].alpha == 0 and found["control"]["far"] == Config()
+    assert all(found["control"][name].control == name for name in ("other-recording", "scrambled-phase"))
+    assert found["subspace"]["none"].alpha == 0 and found["subspace"]["far"].alpha > 0
+    assert all(c.conditioning == "subspace" and c.blocks == ("msm",) for c in found["subspace"].values())
     assert found["objective"]["untrained"].steps == 0 and found["objective"]["machine-id"].objective == "machine-id"
-    assert found["whiten"]["none"].whiten == () and found["whiten"]["all"].whiten == Config().blocks
-    assert all(found["whiten"][name].whiten == (name,) for name in Config().blocks)
+    assert found["whiten"]["whitened"].whiten and not found["whiten"]["z-scored"].whiten
     for name, config in found["blocks"].items():
-        gone = set(Config().blocks) - set(config.blocks)
         named = name.removeprefix("without ")
-        assert gone == {b for b in Config().blocks if named in (b, b.split("-")[0]) or named == "DSP" and b != "msm"}
+        gone = {b for b in Config().blocks if b == named or (named == "DSP" and b != "msm")}
+        assert {*Config().blocks} - {*config.blocks} == gone
 
 
 def test_departures_are_taken_back_one_by_one():
-    found = families(Config()).get("departures", {"asdkit": Config()})
-    assert found.keys() - {"asdkit"} == differing(Config(), Config.report())
+    found = families(Config())["departures"]
+    elsewhere = {"conditioning", "alpha", "rank", "threads"}
+    assert found.keys() - {"asdkit"} == differing(Config(), Config.report()) - elsewhere
     for name, config in found.items():
         assert name == "asdkit" or getattr(config, name) == getattr(Config.report(), name)
     assert "departures" not in families(Config.report())
@@ -74,7 +74,7 @@ def test_plan():
     rows = plan(BASES)
     assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
     assert all((r.config == r.reference_config) >= (r.variant == r.reference) for r in rows)
-    assert [r.variant for r in plan(BASES, ["k"])] == 2 * [*families(Config())["k"]]
+    assert [r.variant for r in plan(BASES, ["k"])] == [*families(Config())["k"]] + [*families(Config.report())["k"]]
     assert max(r.config.steps for r in plan(BASES, quick=True)) <= 10
     with pytest.raises(InputError, match="found beats; expected objective, embedding"):
         plan(BASES, ["k", "beats"])
@@ -86,7 +86,7 @@ def test_plan():
 @pytest.fixture(scope="module")
 def fast(tiny_config):
     """No network: log-mel statistics."""
-    return replace(tiny_config, blocks=("logmel",), fusion="concatenate", test_hop=40)
+    return replace(tiny_config, blocks=("statistics",), test_hop=40)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def stamps(folder):
 def test_nothing_is_computed_twice(done, tiny_data, fast):
     before = stamps(done)
     distinct = {c.hash() for family in ("k", "knn") for c in families(fast)[family].values()}
-    assert len(list(done.glob("scores/real-pump/results/*.json"))) == 2 * len(distinct) < 2 * 11  # one variant is in both
+    assert len(list(done.glob("scores/real-pump/results/*.json"))) == 2 * len(distinct) < 2 * 5  # the reference is in both
     assert not list(done.rglob("models"))
     ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
     assert stamps(done) == before
@@ -114,7 +114,7 @@ def test_nothing_is_computed_twice(done, tiny_data, fast):
 def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
     ablation.ablate([tiny_data], tmp_path, {"asdkit": fast}, ["knn"], seeds=(0, 1))
     table = pd.read_csv(tmp_path / "tables" / "ablation.csv")
-    assert len(table) == 2 * 2 * 6 and set(table["machine"]) == {"pump", "valve"} and set(table["data"]) == {"real"}
+    assert len(table) == 2 * 2 * 2 and set(table["machine"]) == {"pump", "valve"} and set(table["data"]) == {"real"}
     assert {"seconds", "omega", "auc_target", "config"} <= set(table.columns)
     machines = ablation.gather([tiny_data])
     evaluation = results.Evaluation(results.read_results(tmp_path / "scores"), machines)
@@ -192,7 +192,7 @@ def fan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small(tiny_config):
-    return replace(tiny_config, steps=2, batch_size=4, bottleneck=8, blocks=("msm",), threads=1)
+    return replace(tiny_config, steps=2, batch_size=4, blocks=("msm",))
 
 
 def rows_of(small, *names):
@@ -201,21 +201,19 @@ def rows_of(small, *names):
 
 
 def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
-    machines, rows = ablation.gather([fan]), rows_of(small, "untrained", "msm", "log-mel", "msm-residual")
-    conditioned = families(small)["conditioning-msm"]
-    rows += [Row("asdkit", "conditioning-msm", n, conditioned[n], "far", conditioned["far"]) for n in ("far", "none")]
+    machines, rows = ablation.gather([fan]), rows_of(small, "untrained", "msm", "log-mel")
     assert [m.name for m in machines] == ["simulated-fan"]
     parts = trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2)
     before = stamps(tmp_path)
-    assert len(parts) == len(before) == 5  # a residual is no embedding
+    assert len(parts) == len(before) == 3
     monkeypatch.setattr(trap, "_twins", lambda *_: 1 / 0)
     assert trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2) == parts and stamps(tmp_path) == before
-    again = [r._replace(base="report", config=replace(r.config, fusion="concatenate", aggregate="top")) for r in rows]
+    again = [r._replace(base="report", config=replace(r.config, k=3, aggregate="top")) for r in rows]
     assert trap.run(machines, tmp_path, rows + again, (0,), n_scenes=2, n_points=2) == parts  # scored otherwise, moved alike
     told = trap.tables(parts, rows, (0,))
-    assert told.keys() == {f"trap-{n}" for n in ("sensitivity", "curves", "shares", "probe", "ratios")}
+    assert told.keys() == {f"trap-{n}" for n in ("sensitivity", "curves", "probe", "ratios")}
     moved = told["trap-sensitivity"]
-    assert set(moved["variant"]) == {"untrained", "msm", "log-mel", "far", "none"}
+    assert set(moved["variant"]) == {"untrained", "msm", "log-mel"}
     assert set(moved["nuisance"]) == {"noise", "clip"}
     curve = told["trap-curves"].query("variant == 'msm' and nuisance == 'noise'")
     assert curve["step"].tolist() == [0, 2] and curve["loss"].notna().all()
@@ -226,7 +224,6 @@ def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
     untrained = moved.query("variant == 'untrained' and nuisance == 'noise' and fault == 'all'")["sensitivity"].item()
     assert ratio.loc[("msm", "untrained"), "ratio"] == pytest.approx(last / untrained, rel=1e-3)
     assert untrained == pytest.approx(curve["sensitivity"].iloc[0], rel=0.05)  # one seed is one initial encoder
-    assert ratio.loc[("none", "none"), "ratio"] == 1
 
 
 def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
@@ -242,7 +239,7 @@ def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
 
 
 def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):
-    (tmp_path / "c.json").write_text('{"blocks": ["logmel"], "test_hop": 40}')
+    (tmp_path / "c.json").write_text('{"blocks": ["statistics"], "test_hop": 40}')
     run = ["ablate", tiny_data, "--out", tmp_path / "run", "--families", "k", "--bases", "asdkit", "--seeds", 0, "--quick"]
     assert main([str(a) for a in [*run, "--config", tmp_path / "c.json"]]) == 0
     assert "This is not a result" in capsys.readouterr().out
