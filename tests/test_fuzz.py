@@ -8,17 +8,16 @@ import shutil
 import struct
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
-from asdkit import detector as pipeline
-from asdkit.apps.verdicts import Model
+import asdkit
 from asdkit.config import Config
-from asdkit.recordings import index_folder
-from asdkit.recordings.reading import InputError, Reading
-from asdkit.storage import load_model, save, seal
+from asdkit.recordings import InputError, Reading
+from asdkit.storage import checksums
 
 RNG = np.random.default_rng(0)
 READINGS = (Reading(), Reading(near_only=True), Reading(resample=True), Reading(near=1), Reading(pairs=True))
@@ -31,8 +30,8 @@ def detector(tmp_path_factory):
     folder = tmp_path_factory.mktemp("healthy")
     for i in range(4):
         soundfile.write(folder / f"{i}.wav", 0.1 * RNG.normal(size=(16000, 2)), 16000)
-    config = Config(blocks=("logmel",), width=8, test_hop=8, train_hop=8, false_alarm=0.25)
-    return pipeline.fit(index_folder(folder), config)
+    config = Config(blocks=("statistics-near",), width=8, test_hop=8, train_hop=8, false_alarm=0.25)
+    return asdkit.fit(folder, config, progress=False)
 
 
 # recordings
@@ -71,15 +70,8 @@ def mutants(n: int, seed: int):
     rng = np.random.default_rng(seed)
     whole = [wav(s, channels=c) for s in ("PCM_16", "FLOAT", "PCM_24") for c in (1, 2)]
     yield from (content[:i] for content in whole[:4] for i in range(90))  # cut at every byte of the header
-    yield from (
-        b"",
-        b"RIFF",
-        b"RIFF\xff\xff\xff\xffWAVE",
-        b"RF64" + whole[1][4:],
-        whole[1] * 2,
-        b"fLaC" + whole[1],
-        b"OggS" * 50,
-    )
+    for content in (b"", b"RIFF", b"RIFF\xff\xff\xff\xffWAVE", b"RF64" + whole[1][4:], whole[1] * 2, b"fLaC" + whole[1]):
+        yield content
     for i in range(n):
         content = bytearray(whole[rng.integers(len(whole))])
         kind = i % 7
@@ -115,18 +107,17 @@ def peak() -> int:
 def test_every_recording_is_scored_or_refused(tmp_path, detector):
     path = tmp_path / "a_near.wav"
     soundfile.write(tmp_path / "a_far.wav", 0.1 * RNG.normal(size=4000), 16000)
-    models, before, verdicts, slowest = [Model(detector, r) for r in READINGS], peak(), [], 0.0
+    models, before, n_scored, slowest = [replace(detector, reading=r) for r in READINGS], peak(), 0, 0.0
     for i, content in enumerate(mutants(2400, seed=1)):
         path.write_bytes(content)
         started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # silence, and too short
-            verdicts.append(verdict := models[i % len(models)].judge(path))
-        slowest = max(slowest, time.process_time() - started)
-        assert np.isfinite(verdict.score) if not verdict.error else verdict.score is None, content
-        assert "\n" not in verdict.error and "failed (" not in verdict.error, (verdict.error, content)
-    scored = sum(not v.error for v in verdicts)
-    assert len(verdicts) > 2500 and 150 < scored < len(verdicts) - 500
+            result = models[i % len(models)].score_file(path)
+        slowest, n_scored = max(slowest, time.process_time() - started), n_scored + (not result.reason)
+        assert np.isfinite(result.score) if not result.reason else result.score is None, content
+        assert "\n" not in result.reason and "failed (" not in result.reason, (result.reason, content)
+    assert i > 2500 and 150 < n_scored < i - 500
     assert slowest < 3 and peak() - before < 200_000
 
 
@@ -135,18 +126,16 @@ def test_every_recording_is_scored_or_refused(tmp_path, detector):
 
 @pytest.fixture
 def stored(detector, tmp_path):
-    return save(detector, tmp_path / "model", Reading(near=1))
+    return detector.save(tmp_path / "model")
 
 
 def loads(folder) -> bool:
     """Whether a model loads; if not it is refused in one line that names it."""
     try:
-        detector, reading = load_model(folder)
+        return isinstance(asdkit.load(folder), asdkit.Detector)
     except InputError as error:
         assert "\n" not in str(error) and str(folder) in str(error) and len(str(error)) < 1000
         return False
-    assert isinstance(reading, Reading) and isinstance(detector, pipeline.Detector)
-    return True
 
 
 def test_no_bit_of_a_stored_model_can_change(stored, tmp_path):
@@ -166,7 +155,7 @@ def test_no_bit_of_a_stored_model_can_change(stored, tmp_path):
 
 
 ODD = (None, True, -1, 0, 10**9, 10**30, 1e308, float("nan"), "", "near", [], [1], {}, {"tensor": "x"}, {"class": "Popen"},
-       {"class": "MSM", "width": 10**9, "bottleneck": 10**9, "weights": {}}, {"dict": {"a": 1}})  # fmt: skip
+       {"network": "MSM", "arguments": {"width": 10**9}, "weights": {}}, {"dict": {"a": 1}})  # fmt: skip
 
 
 def places(tree, place=()):
@@ -187,11 +176,11 @@ def put(tree, place, value):
         tree[place[-1]] = value
 
 
-def test_a_model_that_was_sealed_by_hand_fits_together_or_is_refused(stored, tmp_path):
-    """The seal tells of accidents; of what was meant, types, shapes and a trial tell."""
+def test_a_model_with_checksums_made_by_hand_fits_together_or_is_refused(stored, tmp_path):
+    """Checksums notice accidents; types, shapes and a trial notice what was meant."""
     rng, before = np.random.default_rng(3), peak()
     head, tensors = json.loads((stored / "model.json").read_text()), (stored / "tensors.safetensors").read_bytes()
-    where = [p for p in places(head) if p and p[0] in ("model", "reading", "config_hash")]
+    where = [p for p in places(head) if p and p[0] in ("tree", "config", "seed", "about")]
     n_loaded = 0
     for i in range(300):
         changed, content = copy.deepcopy(head), bytearray(tensors)
@@ -200,20 +189,17 @@ def test_a_model_that_was_sealed_by_hand_fits_together_or_is_refused(stored, tmp
                 content[at] ^= 1 << rng.integers(8)
         else:
             put(changed, where[rng.integers(len(where))], (..., *ODD)[rng.integers(len(ODD) + 1)])
-        changed["sha256"] = seal(changed, bytes(content))
+        changed["checksums"] = checksums(changed, bytes(content))
         (stored / "model.json").write_text(json.dumps(changed))
         (stored / "tensors.safetensors").write_bytes(content)
         n_loaded += loads(stored)
     assert 3 < n_loaded < 150 and peak() - before < 300_000
 
 
-def test_a_model_as_deep_as_a_well_is_refused(stored):
-    for text in ("[" * 100_000, '{"a":' * 100_000, json.dumps({"asdkit": "0.1.0", "model": "x" * 10**6}), "1" * 5000):
+def test_a_model_as_deep_as_a_well_and_one_of_pipes_are_refused(stored):
+    for text in ("[" * 100_000, '{"a":' * 100_000, json.dumps({"asdkit": "0.1.0", "tree": "x" * 10**6}), "1" * 5000):
         (stored / "model.json").write_text(text)
         assert not loads(stored)
-
-
-def test_a_model_of_pipes_is_refused_at_once(stored):
     (stored / "model.json").unlink()
     os.mkfifo(stored / "model.json")
     assert not loads(stored)
