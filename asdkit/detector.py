@@ -331,8 +331,8 @@ def load(folder: str | Path, embed: Callable | None = None) -> Detector:
     tree, head = load_tree(folder, CLASSES, asdkit=__version__)
     if not isinstance(tree, dict) or "extractor" not in tree:
         raise InputError(f"{folder}: found another kind of model, expected one written by `asdkit fit`")
-    encoder = tree["extractor"].learned.get("encoder")
-    if encoder is not None and encoder.net is None:
+    encoder = damaged_if_it_fails(Path(folder), lambda: tree["extractor"].learned.get("encoder"))
+    if encoder is not None and getattr(encoder, "net", encoder) is None:
         if embed is None:
             raise InputError(f"{folder}: found a model with an embedding of its own, expected load(folder, embed=...) with it")
         learned = tree["extractor"].learned | {"encoder": replace(encoder, net=embed)}

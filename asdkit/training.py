@@ -113,7 +113,7 @@ def train_encoder(
     """Train one network from scratch under any objective; with ``config.steps = 0`` its untrained twin.
 
     BatchNorm is calibrated on unmasked windows of `crops`, those of what the encoder reads when it is scored. ``objective()``
-    makes the module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns a scalar; its weights
+    makes a module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns a scalar; its weights
     are drawn after the encoder's, so that one seed is one initial encoder, whatever the objective. Returns the model, in
     evaluation mode on the CPU, and the loss of each step.
     """
