@@ -1,5 +1,5 @@
 """``python -m asdkit`` is the ``asdkit`` command."""
 
-from asdkit.apps.cli import main
+from importlib import import_module
 
-raise SystemExit(main())
+raise SystemExit(import_module("asdkit.apps.cli").main())

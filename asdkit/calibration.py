@@ -56,27 +56,25 @@ def held_out_folds(training: TrainingSet, share: float) -> tuple[np.ndarray, int
     return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
 
 
-def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable) -> HeldOut | None:
+def hold_out(
+    training: TrainingSet, share: float, n_0: float, score: Callable, score_target: Callable
+) -> HeldOut | None:
     """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
 
-    Target recordings are too few for that: in the first round each is left out of its ridge and of the bank, and `like_target`
-    makes of their mean and spread as many scores as there are of the source.
-
-    ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, and then those of
-    the target clips of `rest`. None where the source has fewer than three recordings.
+    Target recordings are too few for a tail: `like_target` makes of their mean and spread as many scores as there are of the
+    source. ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`,
+    ``score_target()`` those of the target clips. None where the source has fewer than three recordings.
     """
     if _n_source(training) < FEWEST:
         return None
     folds, n_rounds = held_out_folds(training, share)
-    rounds, scores, target = [np.flatnonzero(folds == i) for i in range(n_rounds)], [], None
-    for held in rounds:
-        rest = training.without(np.isin(np.arange(len(folds)), held))
-        scored = np.array(list(score(rest, held)))
-        scores.append(scored[: len(held)])
-        target = (scored[len(held) :], rest.recordings[rest.is_target]) if target is None else target
-    scores, recordings = np.concatenate(scores), training.recordings[np.concatenate(rounds)]
+    rounds = [np.flatnonzero(folds == i) for i in range(n_rounds)]
+    rests = [training.without(np.isin(np.arange(len(folds)), held)) for held in rounds]
+    scores = np.array([s for rest, held in zip(rests, rounds) for s in score(rest, held)])
+    recordings = training.recordings[np.concatenate(rounds)]
     n_source = len(np.unique(recordings))
     if training.is_target.any():
+        target = score_target(), training.recordings[training.is_target]
         scores = np.append(scores, like_target(scores, recordings, *target, n_0))
         recordings = np.append(recordings, recordings + recordings.max() + 1)
     return HeldOut(scores, recordings, n_source)

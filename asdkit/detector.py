@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from asdkit.blocks import (
     make_examples,
     read_spectra,
 )
-from asdkit.calibration import HeldOut, check_rate, hold_out
+from asdkit.calibration import ROTATED, HeldOut, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.dsp import Ridge
@@ -115,36 +116,59 @@ def fit_detector(training: TrainingSet, describer: Describer, decide: bool = Tru
     """Fit one machine and, to `decide`, hold recordings out; where they cannot promise the configured rate, that is logged."""
     config = describer.config
     torch.set_num_threads(config.threads)
-    detector, _ = _fit(training, describer)
+    fitted = _fit(training, describer)
     if not decide:
-        return detector
+        return fitted.detector
     try:
         check_rate(training, config.false_alarm)
     except InputError as error:
         log.warning("%s; there will be no decisions at this rate", error)
-    score = partial(score_held_out, training, describer)
-    return replace(detector, held_out=hold_out(training, config.holdout, config.n_0, score))
+    scores = partial(score_held_out, training, describer), partial(score_target, training, describer, fitted)
+    return replace(fitted.detector, held_out=hold_out(training, config.holdout, config.n_0, *scores))
 
 
-def _fit(training: TrainingSet, describer: Describer) -> tuple[Detector, list[FeatureExtractor]]:
-    """A detector without decisions, and the extractors of the training clips."""
+class Fitted(NamedTuple):
+    """A detector without decisions; for each training clip its extractor, its blocks and its embedding of far, if needed."""
+
+    detector: Detector
+    own: list[FeatureExtractor]
+    blocks: list[dict[str, torch.Tensor]]
+    far: list[torch.Tensor] | None
+
+
+def _fit(training: TrainingSet, describer: Describer) -> Fitted:
     config = describer.config
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
     embeds_far = conditions_embedding(config)
     far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if embeds_far else None
-    return Detector(extractor, fit_scorer(blocks, training, config, far, describer.seed), seed=describer.seed), own
+    scorer = fit_scorer(blocks, training, config, far, describer.seed)
+    return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
 
 
 def score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
-    """Scores of the clips that were held out, then of the target clips, each's recording left out of its ridge and the bank."""
-    detector, own = _fit(rest, describer)
-    hop = describer.config.test_hop
+    """Scores of the clips that were held out, by a fit on the rest."""
+    detector = _fit(rest, describer).detector
     for i in describer.bar(held, "calibrate"):
-        yield detector.scorer(describer.blocks(detector.extractor, training.clips[i], hop))
-    for i in np.flatnonzero(rest.is_target):
-        yield detector.scorer(describer.blocks(own[i], rest.clips[i], hop), rest.recordings[i])
+        yield detector.scorer(describer.blocks(detector.extractor, training.clips[i], describer.config.test_hop))
+
+
+def score_target(training: TrainingSet, describer: Describer, fitted: Fitted) -> np.ndarray:
+    """Scores of the target clips, each fold of their recordings held out of whitening and bank.
+
+    A clip that the whitening has seen looks more normal than a new one would, the more so where recordings are few. The network
+    is not trained again: a few target clips among all others hardly move it.
+    """
+    scores, config = np.zeros(len(training.clips)), describer.config
+    folds = np.where(training.is_target, training.folds(ROTATED), -1)
+    for fold in range(ROTATED):
+        kept = np.flatnonzero(folds != fold)
+        blocks, far = ([each[i] for i in kept] if each else None for each in (fitted.blocks, fitted.far))
+        scorer = fit_scorer(blocks, training.without(folds == fold), config, far, describer.seed)
+        for i in np.flatnonzero(folds == fold):
+            scores[i] = scorer(describer.blocks(fitted.own[i], training.clips[i], config.test_hop))
+    return scores[training.is_target]
 
 
 @dataclass(frozen=True)
@@ -307,8 +331,8 @@ def load(folder: str | Path, embed: Callable | None = None) -> Detector:
     tree, head = load_tree(folder, CLASSES, asdkit=__version__)
     if not isinstance(tree, dict) or "extractor" not in tree:
         raise InputError(f"{folder}: found another kind of model, expected one written by `asdkit fit`")
-    encoder = tree["extractor"].learned.get("encoder")
-    if encoder is not None and encoder.net is None:
+    encoder = damaged_if_it_fails(Path(folder), lambda: tree["extractor"].learned.get("encoder"))
+    if encoder is not None and getattr(encoder, "net", encoder) is None:
         if embed is None:
             raise InputError(f"{folder}: found a model with an embedding of its own, expected load(folder, embed=...) with it")
         learned = tree["extractor"].learned | {"encoder": replace(encoder, net=embed)}

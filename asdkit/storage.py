@@ -40,8 +40,11 @@ def load_tree(folder: str | Path, classes: Iterable[type], **expected):
     from safetensors.torch import load
 
     folder = Path(folder)
+    files = folder / "model.json", folder / "tensors.safetensors"
     try:
-        head, content = json.loads((folder / "model.json").read_text()), (folder / "tensors.safetensors").read_bytes()
+        if not all(file.is_file() for file in files):  # what is no file, like a pipe, is not opened: that could wait forever
+            raise OSError("no such files")
+        head, content = json.loads(files[0].read_text()), files[1].read_bytes()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder}: not readable as a model ({error}); expected a folder written by `asdkit fit`") from None
     for name, value in expected.items():

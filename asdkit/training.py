@@ -29,31 +29,11 @@ def default_device() -> torch.device:
 
 
 def train(
-    model: nn.Module,
-    loss: Callable[[int], torch.Tensor],
-    steps: int,
-    learning_rate: float,
-    description: str = "",
-    before_step: Callable[[int], None] | None = None,
+    model: nn.Module, loss: Callable[[int], torch.Tensor], steps: int, learning_rate: float, description="", before_step=None
 ) -> list[float]:
-    """AdamW under a one-cycle schedule.
+    """AdamW under a one-cycle schedule; trains in place and returns the loss of each step.
 
-    Parameters
-    ----------
-    model : Module
-        Trained in place.
-    loss : callable
-        ``loss(step)`` draws a batch and returns a scalar.
-    steps : int
-    learning_rate : float
-        Peak.
-    before_step : callable, optional
-        Called with the number of each step before it is taken.
-
-    Returns
-    -------
-    losses : list of float
-        The learning curve, one value a step.
+    ``loss(step)`` draws a batch and returns a scalar; ``before_step(step)`` is called before each step.
     """
     if steps == 0:
         return []
@@ -128,28 +108,14 @@ class Masked(nn.Module):
 
 
 def train_encoder(
-    crops: Crops,
-    objective: Callable[[], nn.Module],
-    config: Config,
-    seed: int,
-    description: str = "",
-    watch: Watch | None = None,
+    crops: Crops, objective: Callable[[], nn.Module], config: Config, seed: int, description="", watch: Watch | None = None
 ) -> tuple[MSM, list[float]]:
     """Train one network from scratch under any objective; with ``config.steps = 0`` its untrained twin.
 
-    Parameters
-    ----------
-    crops : Crops
-        Of what the encoder reads when it is scored. BatchNorm is calibrated on them.
-    objective : callable
-        ``objective()`` makes the module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns
-        a scalar. Its weights are drawn after the encoder's: one seed is one initial encoder, whatever the objective.
-
-    Returns
-    -------
-    model : MSM
-        In evaluation mode, BatchNorm calibrated on unmasked windows, on the CPU.
-    losses : list of float
+    BatchNorm is calibrated on unmasked windows of `crops`, those of what the encoder reads when it is scored. ``objective()``
+    makes a module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns a scalar; its weights
+    are drawn after the encoder's, so that one seed is one initial encoder, whatever the objective. Returns the model, in
+    evaluation mode on the CPU, and the loss of each step.
     """
     device = default_device()
     with torch.random.fork_rng():  # layers draw their weights from the global generator

@@ -18,7 +18,7 @@ import torch
 from asdkit import Config, stft
 from asdkit.blocks import extract
 from asdkit.calibration import hold_out
-from asdkit.detector import Describer, Detector, score_held_out
+from asdkit.detector import Describer, Detector, Fitted, score_held_out, score_target
 from asdkit.recordings import TrainingSet, index_machine
 from asdkit.recordings.files import write
 from asdkit.scorer import fit_scorer
@@ -76,6 +76,7 @@ def bench(machine, config: Config, stage: Stages) -> None:
     stage("hold out, for the decision", lambda: hold_out(
         training, config.holdout, config.n_0,
         lambda rest, held: score_held_out(training, describer, rest, held),
+        lambda: score_target(training, describer, Fitted(Detector(extractor, scorer), own, blocks, None)),
     ))  # fmt: skip
     detector = Detector(extractor, scorer)
     stage(

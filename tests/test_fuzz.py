@@ -70,15 +70,8 @@ def mutants(n: int, seed: int):
     rng = np.random.default_rng(seed)
     whole = [wav(s, channels=c) for s in ("PCM_16", "FLOAT", "PCM_24") for c in (1, 2)]
     yield from (content[:i] for content in whole[:4] for i in range(90))  # cut at every byte of the header
-    yield from (
-        b"",
-        b"RIFF",
-        b"RIFF\xff\xff\xff\xffWAVE",
-        b"RF64" + whole[1][4:],
-        whole[1] * 2,
-        b"fLaC" + whole[1],
-        b"OggS" * 50,
-    )
+    for content in (b"", b"RIFF", b"RIFF\xff\xff\xff\xffWAVE", b"RF64" + whole[1][4:], whole[1] * 2, b"fLaC" + whole[1]):
+        yield content
     for i in range(n):
         content = bytearray(whole[rng.integers(len(whole))])
         kind = i % 7
@@ -114,18 +107,17 @@ def peak() -> int:
 def test_every_recording_is_scored_or_refused(tmp_path, detector):
     path = tmp_path / "a_near.wav"
     soundfile.write(tmp_path / "a_far.wav", 0.1 * RNG.normal(size=4000), 16000)
-    models, before, results, slowest = [replace(detector, reading=r) for r in READINGS], peak(), [], 0.0
+    models, before, n_scored, slowest = [replace(detector, reading=r) for r in READINGS], peak(), 0, 0.0
     for i, content in enumerate(mutants(2400, seed=1)):
         path.write_bytes(content)
         started = time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # silence, and too short
-            results.append(result := models[i % len(models)].score_file(path))
-        slowest = max(slowest, time.process_time() - started)
+            result = models[i % len(models)].score_file(path)
+        slowest, n_scored = max(slowest, time.process_time() - started), n_scored + (not result.reason)
         assert np.isfinite(result.score) if not result.reason else result.score is None, content
         assert "\n" not in result.reason and "failed (" not in result.reason, (result.reason, content)
-    scored = sum(not r.reason for r in results)
-    assert len(results) > 2500 and 150 < scored < len(results) - 500
+    assert i > 2500 and 150 < n_scored < i - 500
     assert slowest < 3 and peak() - before < 200_000
 
 
@@ -134,18 +126,16 @@ def test_every_recording_is_scored_or_refused(tmp_path, detector):
 
 @pytest.fixture
 def stored(detector, tmp_path):
-    return replace(detector, reading=Reading(near=1)).save(tmp_path / "model")
+    return detector.save(tmp_path / "model")
 
 
 def loads(folder) -> bool:
     """Whether a model loads; if not it is refused in one line that names it."""
     try:
-        detector = asdkit.load(folder)
+        return isinstance(asdkit.load(folder), asdkit.Detector)
     except InputError as error:
         assert "\n" not in str(error) and str(folder) in str(error) and len(str(error)) < 1000
         return False
-    assert isinstance(detector.reading, Reading) and isinstance(detector, asdkit.Detector)
-    return True
 
 
 def test_no_bit_of_a_stored_model_can_change(stored, tmp_path):
@@ -186,8 +176,8 @@ def put(tree, place, value):
         tree[place[-1]] = value
 
 
-def test_a_model_with_its_checksums_made_again_fits_together_or_is_refused(stored, tmp_path):
-    """Checksums tell of accidents; of what was meant, types, shapes and a trial tell."""
+def test_a_model_with_checksums_made_by_hand_fits_together_or_is_refused(stored, tmp_path):
+    """Checksums notice accidents; types, shapes and a trial notice what was meant."""
     rng, before = np.random.default_rng(3), peak()
     head, tensors = json.loads((stored / "model.json").read_text()), (stored / "tensors.safetensors").read_bytes()
     where = [p for p in places(head) if p and p[0] in ("tree", "config", "seed", "about")]
@@ -206,13 +196,10 @@ def test_a_model_with_its_checksums_made_again_fits_together_or_is_refused(store
     assert 3 < n_loaded < 150 and peak() - before < 300_000
 
 
-def test_a_model_as_deep_as_a_well_is_refused(stored):
+def test_a_model_as_deep_as_a_well_and_one_of_pipes_are_refused(stored):
     for text in ("[" * 100_000, '{"a":' * 100_000, json.dumps({"asdkit": "0.1.0", "tree": "x" * 10**6}), "1" * 5000):
         (stored / "model.json").write_text(text)
         assert not loads(stored)
-
-
-def test_a_model_of_pipes_is_refused_at_once(stored):
     (stored / "model.json").unlink()
     os.mkfifo(stored / "model.json")
     assert not loads(stored)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from asdkit.recordings.challenge import DESCRIPTION
 
 LABEL = "Name_LAB_task2_1"
 EVALUATION, DEVELOPMENT = tuple(DATASETS["evaluation"].archives), tuple(DATASETS["development"].archives)
+SCORES, DECISIONS = (f"{kind}_Sander_section_00_test.csv" for kind in ("anomaly_score", "decision_result"))
 UNLABELLED = [f"section_00_{i:04d}.wav" for i in range(200)]
 LABELLED = [
     f"section_00_{domain}_test_{label}_{i:04d}_noAttribute.wav"
@@ -30,16 +30,15 @@ LABELLED = [
 AUTHOR = dict(firstname="Ada", lastname="Name", email="ada@example.org", affiliation=dict(institution="LAB", location="X"))
 
 
-def write_result(run, machine, files, seed=0, system="asdkit", config=None, **changes):
+def write_result(run, machine, files, seed=0, system="asdkit", **changes):
     """What `asdkit run` would have written of a machine."""
     scores = np.random.default_rng(len(machine)).normal(size=len(files)).tolist()
-    config = config or Config()
+    config = Config()
     result = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
     result |= dict(decisions=[int(s > 1) for s in scores], threshold=1.0) | changes
     path = run / machine / "results" / f"{system}-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result))
-    return result
 
 
 def write_model(run, machine, system="asdkit", seed=0):
@@ -85,45 +84,34 @@ def read_meta(folder):
     return yaml.safe_load((folder / f"{folder.name}.meta.yaml").read_text())
 
 
-def write_meta(folder, form):
-    (folder / f"{folder.name}.meta.yaml").write_text(yaml.safe_dump(form))
-
-
 def refused(tmp_path, message, run, label=LABEL, **more):
     """Nothing is left behind."""
     with pytest.raises(InputError, match=message) as error:
         submit(run, label, tmp_path / "out", **more)
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+    assert "\n" not in str(error.value) and not list(tmp_path.glob("out/*"))
 
 
 # writing
 
 
-def test_a_whole_run_gives_a_submission_without_a_flaw(folder):
+def test_a_whole_run_gives_a_submission_without_a_flaw(original_run, folder):
     assert folder.name == LABEL and check_submission(folder) == []
     tables = [f"{kind}_{m}_section_00_test.csv" for m in EVALUATION for kind in ("anomaly_score", "decision_result")]
     assert {p.name for p in folder.iterdir()} == {*tables, f"{LABEL}.meta.yaml"}
-
-
-def test_the_tables_hold_the_scores_and_decisions_of_the_run(original_run, folder):
     result = json.loads((original_run / "Sander/results/asdkit-0.json").read_text())
-    lines = (folder / "anomaly_score_Sander_section_00_test.csv").read_text().splitlines()
-    assert lines == [f"{name},{score!r}" for name, score in zip(UNLABELLED, result["scores"])]
-    lines = (folder / "decision_result_Sander_section_00_test.csv").read_text().splitlines()
-    assert lines == [f"{name},{decision}" for name, decision in zip(UNLABELLED, result["decisions"])]
+    assert (folder / SCORES).read_text() == "".join(f"{n},{x!r}\n" for n, x in zip(UNLABELLED, result["scores"]))
+    assert (folder / DECISIONS).read_text() == "".join(f"{n},{x}\n" for n, x in zip(UNLABELLED, result["decisions"]))
 
 
-def test_development_results_are_the_official_metric_in_percent(original_run, folder):
+def test_the_form_has_the_official_metric_in_percent_and_the_size_of_the_network(original_run, folder):
     result = json.loads((original_run / "fan/results/asdkit-0.json").read_text())
     labels, domains = [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5, ["source"] * 10 + ["target"] * 10
-    expected = metrics.evaluate(result["scores"], labels, domains)
-    results = read_meta(folder)["results"]["development_dataset"]
+    expected, form = metrics.evaluate(result["scores"], labels, domains), read_meta(folder)
+    results = form["results"]["development_dataset"]
     assert set(results) == set(DEVELOPMENT)
-    n_parameters = sum(p.numel() for p in MSM().parameters())
-    assert read_meta(folder)["system"]["complexity"]["total_parameters"] == n_parameters
     for name in ("auc_source", "auc_target", "pauc"):
         assert results["fan"][name] == pytest.approx(100 * expected[name], abs=0.006)
+    assert form["system"]["complexity"]["total_parameters"] == sum(p.numel() for p in MSM().parameters())
 
 
 @pytest.mark.parametrize("config", [*systems(Config()).values(), Config.report()])
@@ -134,26 +122,16 @@ def test_every_system_can_be_described(config):
 
 
 def test_far_and_whitening_are_named_only_where_they_are_used():
-    chosen = systems(Config())
-    near, cancelled, ridge, alone, report = (
-        describe(chosen[name]) for name in ("log-mel", "statistics", "ridge", "texture", "report")
-    )
-    assert near["front_end"] is None and near["embeddings"] is None and "whitened" not in near["machine_learning_method"]
-    assert cancelled["front_end"] == "far cancelled from near" and "whitened" in cancelled["machine_learning_method"]
-    assert "far ones by ridge" in ridge["acoustic_features"] and "contrast" in alone["acoustic_features"]
-    assert report["front_end"] == "far microphone as reference"
-    assert "8 near directions" in report["domain_generalization_method"]
-    assert describe(Config())["aggregation_method"] == "mean of window descriptors"
-    assert report["aggregation_method"] == "top of window scores (10%)"
-    assert describe(chosen["alpha-0"])["front_end"] == "far microphone as reference"  # of the ridge
+    near, far, whitened = (describe(systems(Config())[name]) for name in ("log-mel", "ridge", "log-mel-whitened"))
+    assert near["front_end"] is None and near["embeddings"] is None and far["front_end"] == "far microphone as reference"
+    assert describe(Config())["front_end"] == "far cancelled from near"
+    assert "whitened" in whitened["machine_learning_method"] and "whitened" not in near["machine_learning_method"]
 
 
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
     for machine in (*EVALUATION, *DEVELOPMENT):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
-        path = run / machine / "results" / "autoencoder-mse-0.json"
-        path.write_text(path.read_text().replace(json.dumps(Config().to_dict()), "null"))
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
     found(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
 
@@ -168,16 +146,17 @@ def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run,
         assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
 
 
-def test_a_field_that_the_form_does_not_know_is_a_warning(original_run, tmp_path):
-    (tmp_path / "meta").write_text("submission: {authers: []}")
-    with pytest.warns(UserWarning, match="submission.authers is not a field of the form"):
-        submit(original_run, LABEL, tmp_path / "out", meta=tmp_path / "meta")
-
-
-def test_a_quick_run_is_a_warning(run, tmp_path):
-    (run / "run.json").write_text(json.dumps({"asdkit": "0.1.0", "quick": True}))
-    with pytest.warns(UserWarning, match="a quick run; its scores are not a result"):
-        submit(run, LABEL, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("meta", "submission: {authers: []}", "submission.authers is not a field of the form"),
+        ("run/run.json", '{"quick": true}', "a quick run; its scores are not a result"),
+    ],
+)
+def test_an_unknown_field_and_a_quick_run_are_warnings(run, meta, tmp_path, name, text, says):
+    (tmp_path / name).write_text(text)
+    with pytest.warns(UserWarning, match=says):
+        submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta" if name == "meta" else meta)
 
 
 # refusals
@@ -233,10 +212,7 @@ def found(folder, problem):
     """There is this problem and no other."""
     problems = check_submission(folder)
     assert len(problems) == 1 and problem in problems[0], problems
-
-
-SCORES = "anomaly_score_Sander_section_00_test.csv"
-DECISIONS = "decision_result_Sander_section_00_test.csv"
+    return problems[0]
 
 
 @pytest.mark.parametrize(
@@ -281,11 +257,6 @@ def test_a_folder_of_another_name(folder):
         check_submission(folder)
 
 
-def test_placeholders_are_called_out(original_run, tmp_path):
-    out = submit(original_run, LABEL, tmp_path / "out")
-    found(out, "found TODO in submission.authors.0.firstname, submission.authors.0.lastname, submission.authors.0.email")
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -307,9 +278,8 @@ def test_placeholders_are_called_out(original_run, tmp_path):
 def test_flaws_of_the_form(folder, change, says):
     form = read_meta(folder)
     change(form)
-    write_meta(folder, form)
-    found(folder, f"{LABEL}.meta.yaml: ")
-    found(folder, says)
+    (folder / f"{LABEL}.meta.yaml").write_text(yaml.safe_dump(form))
+    assert says in found(folder, f"{LABEL}.meta.yaml: ")
 
 
 # the command
@@ -332,7 +302,7 @@ def test_a_real_run_can_be_submitted(tiny_data, tmp_path, capsys):
     data = shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data")
     for i, path in enumerate(sorted((data / "pump" / "test").iterdir())):
         path.rename(path.with_name(f"section_00_{i:04d}.wav"))
-    config = replace(Config(), blocks=("statistics-near",), test_hop=40, false_alarm=0.25)
+    config = Config(blocks=("statistics-near",), test_hop=40, false_alarm=0.25)
     runs.run(data, tmp_path / "run", config, ["asdkit"])
     assert main(["submit", str(tmp_path / "run"), "--label", LABEL, "--out", str(tmp_path / "out")]) == 1
     rows = (tmp_path / "out" / LABEL / "anomaly_score_pump_section_00_test.csv").read_text().splitlines()

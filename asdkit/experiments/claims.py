@@ -93,7 +93,9 @@ DIFFERENCE, VALUE, GAIN = ("difference", "lo", "hi"), ("value", "value_lo", "val
 
 
 def gains_of(rows: pd.DataFrame, columns=DIFFERENCE, factor=100, start=0) -> list[Gain]:
-    """Stored estimates from `start` on, times a factor; a negative one turns the interval round."""
+    """Stored estimates from `start` on, times a factor; a negative one turns the interval round. None in tables without them."""
+    if not {*columns} <= {*rows}:
+        return []
     values = factor * (rows[list(columns)].astype(float) - start)
     return [Gain(v, min(ends), max(ends), int(n)) for (v, *ends), n in zip(values.to_numpy().tolist(), rows["seeds"])]
 
