@@ -60,26 +60,26 @@ def test_target_recordings_promise_no_rate():
         check_rate(training(9, 10), 0.05)
 
 
-def numbered(n_source, n_target=0, rate=0.1, share=0.2):
+def numbered(n_source, n_target=0, share=0.2):
     """What is held out where a clip's score is its number, and half more for target clips; the clips of each round's fit."""
     everything, seen = training(n_source, n_target), []
 
     def score(rest, held):
         seen.append({int(c.path.stem) for c in rest.clips})
         yield from (float(everything.clips[i].path.stem) for i in held)
-        yield from (float(c.path.stem) + 0.5 for c in rest.clips if c.domain == "target")
 
-    return hold_out(everything, rate, share, 10.0, score), seen
+    return hold_out(everything, share, 10.0, score, lambda: np.arange(n_source, n_source + n_target) + 0.5), seen
 
 
-@pytest.mark.parametrize(("share", "rate", "n"), [(0.2, 0.1, 50), (0.4, 0.03, 90), (0.35, 0.05, 60), (0.28, 0.036, 100)])
+@pytest.mark.parametrize(("share", "n"), [(0.2, 500), (0.4, 200), (0.35, 300), (0.28, 400)])
 @pytest.mark.parametrize("n_target", [0, 1, 10])
-def test_one_fold_suffices_for_the_rate_it_is_used_for(share, rate, n, n_target):
-    """Whatever the share held out, the threshold exists."""
-    assert np.isfinite(numbered(n, n_target, rate, share)[0].threshold(rate))
+def test_a_fold_that_is_held_out_alone_promises_one_percent(share, n, n_target):
+    held_out, seen = numbered(n, n_target, share)
+    assert len(seen) == 1 and np.isfinite(held_out.threshold(0.01))
+    assert len(numbered(n - 5, n_target, share)[1]) == 3  # too few for that
 
 
-@pytest.mark.parametrize(("n", "rounds"), [(50, 1), (30, 3)])
+@pytest.mark.parametrize(("n", "rounds"), [(500, 1), (30, 3)])
 def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds):
     held_out, seen = numbered(n, 10)
     assert held_out.threshold(0.1) > numbered(n)[0].threshold(0.1)  # target scores are the higher ones here
@@ -89,14 +89,23 @@ def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds):
     assert sorted(held_out.scores[: held_out.n_source]) == sorted(set.union(*held))  # each was scored by a fit without it
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
-def test_other_rates_are_thresholds_of_the_same_scores(rate):
+def test_two_recordings_are_too_few_to_hold_any_out():
+    assert numbered(2, 5) == (None, [])
+
+
+@pytest.mark.parametrize("rate", [1 / 51, 0.1, 0.2, 0.5, 1.0])
+def test_any_rate_is_a_threshold_of_the_same_scores(rate):
     held_out, _ = numbered(50, 10)
     assert held_out.threshold(rate) == naive_threshold(held_out.scores, held_out.recordings, rate)
-    with pytest.raises(
-        InputError, match="found 10 recordings held out, expected at least 99 for a false-alarm rate of 0.01; fit"
-    ):
-        held_out.threshold(0.01)
+
+
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [(0.01, "found 50 recordings held out, expected at least 99 for a false-alarm rate of 0.01"), (0, "of 0"), (1.5, "of 1.5")],
+)
+def test_rates_that_are_refused(rate, message):
+    with pytest.raises(InputError, match=message):
+        numbered(50, 10)[0].threshold(rate)
 
 
 @settings(deadline=None)

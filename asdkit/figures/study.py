@@ -36,8 +36,7 @@ def levels(rows: pd.DataFrame, name: str) -> Figure:
             error_bars(ax, x, y, marker + "-", colour, markersize=4, capsize=0, elinewidth=1, label=system)
         ax.set_xticks(range(len(steps)), steps)
         ax.set_title(f"{kind}, {count(here['machines'].max(), 'machine')}")
-    axes[0].set_ylabel("Omega (x100)")
-    fig.supxlabel(AXES[name][1])
+    axes[0].set(xlabel=AXES[name][1], ylabel="Omega (x100)")
     fig.suptitle(AXES[name][0])
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig

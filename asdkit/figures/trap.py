@@ -106,12 +106,12 @@ def trap_probe(probe: pd.DataFrame) -> Figure:
     """What a linear probe with labels reads of the faults: bars are means over machines, seeds, faults and severities."""
     names = [n for n in OBJECTIVES if n in set(probe["variant"])]
     by_machine = probe.groupby(["variant", "machine"])["auc"].mean()
-    fig, [[ax]] = canvas(4.6, 0.9 + 0.27 * len(names))
+    fig, [[ax]] = canvas(4.6, 1.0 + 0.27 * len(names))
     for y, name in enumerate(names):
         colour, values = OBJECTIVES[name][0], by_machine.loc[name]
         ax.barh(y, values.mean(), color=colour, alpha=0.45, edgecolor=colour)
         ax.plot(values, [y] * len(values), "o", color=BLACK, markersize=2.5)
-    ax.set(xlim=(0.5, 1), xlabel="AUC of a linear probe with labels (analysis only); dots: each machine")
+    ax.set(xlim=(0.5, 1), xlabel="AUC of a linear probe with labels\n(analysis only); dots: each machine")
     ax.grid(axis="x")
     name_rows(fig.axes, names)
     return fig
