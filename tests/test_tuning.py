@@ -184,3 +184,12 @@ def test_the_label_free_rule_opens_no_test_file(tuned, tiny_data, quick, monkeyp
     monkeypatch.setattr(tuning, "ALPHAS", ALPHAS[:1])
     again = tuning.tune([machine], quick).machines["valve"]
     assert np.allclose(again.separation, tuned[0].machines["valve"].separation[:1]) and len(set(again.scores[0])) < 4
+
+
+def test_the_map_has_training_clips_where_the_bank_has_them(tiny_data, tiny_config, monkeypatch):
+    """Described by a ridge that was fitted on them, they would lie far from all that is scored."""
+    monkeypatch.setattr(tuning, "ALPHAS", ALPHAS[:1])
+    machine = index_data(tiny_data)[0]
+    grid = tuning.tune([machine], replace(tiny_config, blocks=("ridge",)), progress=False).machines["pump"]
+    normal = grid.test_map[0, grid.labels == 0]
+    assert np.linalg.norm(normal.mean(0) - grid.train_map[0].mean(0)) < 2 * np.linalg.norm(grid.train_map[0].std(0))

@@ -191,9 +191,11 @@ def _at(machine: Machine, config: Config, seed: int, others) -> tuple:
     held = training.folds(round(1 / config.holdout)) == 0
     separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
     detector = fit_detector(training, describer, decide=False)
-    of_both = [[describer.blocks(detector.extractor, c, config.test_hop) for c in of] for of in (training.clips, machine.test)]
-    scores = [detector.scorer(blocks) for blocks in of_both[1]]
-    train, test = (np.array([detector.scorer.space(blocks).mean(0).numpy() for blocks in of]) for of in of_both)
+    own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
+    of_train = [describer.blocks(extractor, c, config.test_hop) for extractor, c in zip(own, training.clips)]
+    of_test = [describer.blocks(detector.extractor, c, config.test_hop) for c in machine.test]
+    scores = [detector.scorer(blocks) for blocks in of_test]
+    train, test = (np.array([detector.scorer.space(b).mean(0).numpy() for b in blocks]) for blocks in (of_train, of_test))
     axes = principal_axes(train)
     return scores, separation, (train - train.mean(0)) @ axes, (test - train.mean(0)) @ axes
 
