@@ -191,7 +191,8 @@ def test_the_map_has_training_clips_where_the_bank_has_them(tiny_data, tiny_conf
     from sklearn.decomposition import PCA
 
     monkeypatch.setattr(tuning, "ALPHAS", ALPHAS[:1])
-    machine, config = index_data(tiny_data)[0], replace(tiny_config, blocks=("ridge",), train_hop=tiny_config.test_hop, alpha=0.0)
+    machine = index_data(tiny_data)[0]
+    config = replace(tiny_config, blocks=("ridge",), train_hop=tiny_config.test_hop, alpha=0.0)
     grid = tuning.tune([machine], config, progress=False).machines["pump"]
     bank = fit_detector(TrainingSet.of(machine.train), Describer(config), decide=False).scorer.bank.bank
     np.testing.assert_allclose(np.abs(grid.train_map[0]), np.abs(PCA(2).fit_transform(bank.numpy())), rtol=1e-2, atol=1e-2)
