@@ -40,8 +40,8 @@ demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
 	@echo "The table, the scores and the figures are in runs/demo"
 
 ablate: $(VENV)/.notebooks ## recompute figures/tables: simulated machines, and those in ASDKIT_REAL_DATA (hours; continues)
-	$(PY) -m asdkit simulate data/ablate --machines fan bearing valve --train 190 --target 10 --test 25 --jobs 2
-	$(PY) -m asdkit ablate data/ablate $(ASDKIT_REAL_DATA) --out runs/ablate --jobs 2 $(ARGS)
+	$(PY) -m asdkit simulate data/study/machines --train 190 --target 10 --test 25 --seed 21 --jobs 2
+	$(PY) -m asdkit ablate data/study/machines $(ASDKIT_REAL_DATA) --out runs/ablate --jobs 2 $(ARGS)
 	mkdir -p figures/tables && cp runs/ablate/tables/* figures/tables/
 
 study: $(VENV)/.notebooks ## recompute the tables of goals: new machines, noise, few clips; and ASDKIT_REAL_DATA (hours; continues)

@@ -66,7 +66,7 @@ def _band_map(fig, ax, beside, explanation) -> None:
     low_band, high_band, *ticks = np.interp([peak.low, peak.high, *1000 * KHZ], edges, y)
     frame = (peak.start, low_band), peak.end - peak.start, high_band - low_band
     ax.add_patch(Rectangle(*frame, fill=False, edgecolor=BLACK, linewidth=1.2, clip_on=False))
-    ax.set_title(f"{peak.band_block}: squared distance to the nearest healthy windows")
+    ax.set_title(f"{peak.band_block}: distance to the nearest healthy recordings")
     inside = (explanation.times >= peak.start) & (explanation.times <= peak.end)
     beside.stairs(values[:, inside].mean(1), y, orientation="horizontal", fill=True, color=GREY)
     beside.axvline(1, color=BLACK, linestyle=":", linewidth=1)
