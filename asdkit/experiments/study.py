@@ -219,16 +219,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/study"))
     parser.add_argument("--out", type=Path, default=Path("runs/study"))
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="only these of 0 1 2")
     args = parser.parse_args()
     if unknown := set(args.studies) - set(STUDIES):
         parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(STUDIES)}")
-    run(args.studies or STUDIES, Studies(args.data, args.real, args.jobs), args.out)
+    run(args.studies or STUDIES, Studies(args.data, args.real, args.jobs), args.out, args.seeds)
 
 
-def run(names, studies: Studies, out: Path) -> None:
+def run(names, studies: Studies, out: Path, seeds=SEEDS) -> None:
     """Compute the named studies into a folder; what it holds is not computed again."""
     for study in names:
         for level in filter(lambda level: level.machines, getattr(studies, study)()):
+            level = level._replace(seeds=tuple(seed for seed in level.seeds if seed in seeds))
             folder = out / ("machines" if study in ("autoencoder", "alarms") else study) / level.name
             evaluation = score(level, folder, studies.jobs, decide=study == "alarms")
             path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
