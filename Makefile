@@ -36,7 +36,7 @@ lab: $(VENV)/.notebooks ## install JupyterLab and open it on the notebooks
 
 demo: $(VENV)/.core ## simulate a small data set, fit, score, table, figures
 	$(PY) -m asdkit simulate data/demo --machines fan bearing valve --train 100 --target 10 --test 25 --jobs 2
-	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2
+	$(PY) -m asdkit run data/demo --out runs/demo --jobs 2 --systems asdkit report log-mel log-mel-whitened msm msm-untrained statistics texture ridge modulation
 	@echo "The table, the scores and the figures are in runs/demo"
 
 ablate: $(VENV)/.notebooks ## recompute figures/tables: simulated machines, and those in ASDKIT_REAL_DATA (hours; continues)
