@@ -17,7 +17,7 @@ The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`
 `calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
 '''
 
-import importlib
+from asdkit.public import on_first_use
 
 __version__ = "0.1.0"
 
@@ -31,16 +31,4 @@ _PUBLIC = {  # in the order that the data flow
 }  # fmt: skip
 _ROOMS = ("recordings", "simulate", "experiments", "figures", "metrics", "dsp")
 __all__ = ["__version__", *_PUBLIC, *_ROOMS]
-
-
-def __getattr__(name):
-    """Load a public name when it is first used: `import asdkit` stays fast."""
-    if name in _ROOMS:
-        return importlib.import_module(f"asdkit.{name}")
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'asdkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"asdkit.{_PUBLIC[name]}"), name)
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, _PUBLIC, _ROOMS)

@@ -6,7 +6,7 @@
 `lessons` and `nuisance` are what the notebooks share.
 """
 
-import importlib
+from asdkit.public import on_first_use
 
 _PUBLIC = {
     "run": "runs", "run_systems": "runs", "evaluate": "runs", "score_machine": "runs", "Cache": "cache",
@@ -23,14 +23,4 @@ _PUBLIC = {
     "explained": "nuisance", "explained_in_all": "nuisance",
 }  # fmt: skip
 __all__ = [*_PUBLIC]
-
-
-def __getattr__(name):
-    """Load a public name when it is first used."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'asdkit.experiments' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"asdkit.experiments.{_PUBLIC[name]}"), name)
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = on_first_use(__name__, _PUBLIC)
