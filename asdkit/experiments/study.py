@@ -95,7 +95,7 @@ class Studies:
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
 
 
-STUDIES = ("alarms", "machines", "autoencoder", "noise", "clips")
+STUDIES = ("machines", "autoencoder", "alarms", "noise", "clips")
 
 
 def first(machine: Machine, n_source: int, n_target: int) -> Machine:
@@ -154,8 +154,9 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
     clips, decided = [c for c in evaluation.clips[machine].values() if c.label == label], []
     for seed in seeds:
         result = evaluation.results[machine, "asdkit", seed]
+        detector = load(out / machine / "models" / f"asdkit-{seed}")
         try:
-            threshold = load(out / machine / "models" / f"asdkit-{seed}").threshold(requested)
+            threshold = detector.threshold(requested)
         except InputError:
             return {}
         decided.append({name: score > threshold for name, score in zip(result["files"], result["scores"])})
@@ -231,7 +232,7 @@ def run(names, studies: Studies, out: Path, seeds=SEEDS) -> None:
     for study in names:
         for level in filter(lambda level: level.machines, getattr(studies, study)()):
             level = level._replace(seeds=tuple(seed for seed in level.seeds if seed in seeds))
-            folder = out / ("machines" if study in ("autoencoder", "alarms") else study) / level.name
+            folder = out / ("machines" if study == "autoencoder" else study) / level.name
             evaluation = score(level, folder, studies.jobs, decide=study == "alarms")
             path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
             add_rows(path, alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation))
