@@ -51,27 +51,11 @@ def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str
     return FarConditioner(near.mean(0), basis.contiguous(), alpha)  # as it is stored: products round by memory layout
 
 
-def shared_directions(near: torch.Tensor, far: torch.Tensor, subspace: str = "pls") -> tuple[torch.Tensor, torch.Tensor]:
-    """Near-side directions (dim, dim) that covary (pls) or correlate (cca) with far, strongest first; their strengths (dim,).
-
-    For cca the columns, of length 1, are in the coordinates of near again, and the strengths are canonical correlations.
-    """
+def shared_directions(near: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Near-side directions (dim, dim) that covary with far, strongest first; their strengths (dim,)."""
     x, y = near - near.mean(0), far - far.mean(0)
-    if subspace == "cca":
-        wx, wy = _whitener(x), _whitener(y)
-        u, s, _ = torch.linalg.svd(wx @ (x.T @ y / len(x)) @ wy)
-        u = torch.linalg.solve(wx, u)  # the pattern in near that the canonical variate reads
-        return u / u.norm(dim=0), s
-    u, s, _ = torch.linalg.svd(x.T @ y / len(x))
-    return u, s
-
-
-def _whitener(x: torch.Tensor, ridge: float = 0.1) -> torch.Tensor:
-    """Inverse square root of the covariance plus `ridge` times its mean variance."""
-    covariance = x.T @ x / len(x)
-    values, vectors = torch.linalg.eigh(covariance)
-    values = values.clamp(min=0) + ridge * values.mean().clamp(min=1e-12)
-    return (vectors / values.sqrt()) @ vectors.T
+    directions, strengths, _ = torch.linalg.svd(x.T @ y / len(x))
+    return directions, strengths
 
 
 def other_recording(recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:
