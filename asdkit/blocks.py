@@ -20,7 +20,7 @@ import torch
 from asdkit import dsp
 from asdkit.config import Config
 from asdkit.knn import check_backend
-from asdkit.msm import masked_error
+from asdkit.msm import N_MELS, BandWhitening, masked_error
 from asdkit.objectives import RECONSTRUCT, Examples, class_name, train_objective
 from asdkit.recordings import SAMPLE_RATE, Clip, InputError, TrainingSet
 from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft, window_starts
@@ -28,8 +28,6 @@ from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft,
 HOP = 512
 SPEED = 4  # fast frames per slow frame
 FAST = (256, HOP // SPEED, 32)  # n_fft, hop, mel bands
-N_MELS = 128
-CHANNELS = ("near", "far", "conditioned")
 Spectra = dict[str, torch.Tensor]
 
 
@@ -71,31 +69,6 @@ def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class BandWhitening:
-    """z-scores each band, then decorrelates the bands (ZCA): a squared error then learns every direction, not the loudest."""
-
-    mean: torch.Tensor  # (n_mels, 1)
-    std: torch.Tensor  # (n_mels, 1)
-    matrix: torch.Tensor  # (n_mels, n_mels), symmetric
-
-    @classmethod
-    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> BandWhitening:
-        """From the frames of all clips, clip by clip; the covariance is shrunk toward its mean variance."""
-        n = sum(x.shape[1] for x in logmels)
-        mean = sum(x.double().sum(1, keepdim=True) for x in logmels) / n
-        covariance = sum((x - mean) @ (x - mean).T for x in map(torch.Tensor.double, logmels)) / n
-        std = covariance.diagonal()[:, None].sqrt().clamp(min=1e-3)  # 1e-3 dB: a silent band stays finite
-        correlation = covariance / (std * std.T)
-        target = correlation.diagonal().mean() * torch.eye(len(std), dtype=std.dtype)
-        values, vectors = torch.linalg.eigh((1 - shrinkage) * correlation + shrinkage * target)
-        return cls(mean.float(), std.float(), ((vectors * values.clamp(min=1e-6).rsqrt()) @ vectors.T).float())
-
-    def __call__(self, logmel: torch.Tensor) -> torch.Tensor:
-        """Shape: (n_mels, n_frames) dB -> (n_mels, n_frames)."""
-        return self.matrix @ ((logmel - self.mean) / self.std)
-
-
-@dataclass(frozen=True)
 class Encoder:
     """A network, or any function of windows, and the band whitening of what it reads."""
 
@@ -121,7 +94,7 @@ class Materials:
     """What a fitter is given."""
 
     training: TrainingSet
-    spectra: Sequence[Spectra]
+    spectra: Sequence[Spectra]  # of each clip
     config: Config
     seed: int = 0
     embed: Callable | None = None  # takes the place of the network
@@ -234,10 +207,6 @@ class FeatureExtractor:
         described = [self.describe(spectra, hop) for spectra in segments]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
-    def embed(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
-        """Embedding of one channel: (n_windows, dim)."""
-        return self.learned["encoder"].embed(spectra, starts, channel, self.config.width)
-
 
 def fit_extractor(given: Materials, learn: Callable | None = None) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
     """Learn what the blocks of a configuration need; ``learn(name)`` may do what ``FITTERS[name].fit(given)`` would.
@@ -254,7 +223,7 @@ def fit_extractor(given: Materials, learn: Callable | None = None) -> tuple[Feat
 
 
 def _embedding(channel: str) -> Callable:
-    return lambda extractor, spectra, starts: extractor.embed(spectra, starts, channel)
+    return lambda fitted, spectra, starts: fitted.learned["encoder"].embed(spectra, starts, channel, fitted.config.width)
 
 
 def _statistics(channel: str) -> Callable:
@@ -271,10 +240,10 @@ def _msm_residual(extractor, spectra, starts):
     return torch.stack(errors).mean(0)
 
 
-def striped(grid: tuple[int, int], n: int = 2) -> list[torch.Tensor]:
-    """Masks (1, *grid) that hide every n-th patch along both axes, each patch in exactly one of them."""
-    diagonal = (torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % n
-    return [(diagonal == i)[None] for i in range(n)]
+def striped(grid: tuple[int, int]) -> list[torch.Tensor]:
+    """Two masks (1, *grid) that hide every second patch along both axes, each patch in exactly one of them."""
+    odd = (torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % 2 == 1
+    return [~odd[None], odd[None]]
 
 
 def _ridge(extractor, spectra, starts):

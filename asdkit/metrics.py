@@ -21,10 +21,7 @@ DOMAINS = ("source", "target")
 
 def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Check scores, labels and domains of one machine's test clips, which must be of both labels; return them as arrays."""
-    scores, labels, domains = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(domains)
-    if scores.ndim != 1 or not scores.shape == labels.shape == domains.shape:
-        shapes = f"{scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
+    scores, labels, domains = _same_shape(scores=np.asarray(scores, dtype=float), labels=labels, domains=domains)
     if bad := np.count_nonzero(~np.isfinite(scores)):
         raise ValueError(f"found {bad} of {len(scores)} scores that are not finite; expected numbers")
     if not np.isin(labels, (0, 1)).all():
@@ -34,6 +31,15 @@ def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarra
     if len(np.unique(labels)) < 2:
         raise ValueError(f"found labels {_some(labels)} only; expected at least one normal and one anomaly")
     return scores, labels.astype(int), domains
+
+
+def _same_shape(**values) -> list[np.ndarray]:
+    """Arrays of these values by name, which must all be (n_clips,)."""
+    arrays = [np.asarray(v) for v in values.values()]
+    if arrays[0].ndim != 1 or len({a.shape for a in arrays}) > 1:
+        shapes = ", ".join(f"{a.shape} of {name}" for name, a in zip(values, arrays))
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) for each")
+    return arrays
 
 
 def _some(values) -> str:
@@ -129,13 +135,9 @@ def evaluate(scores, labels, domains) -> dict[str, float]:
 def resample_recordings(labels, domains, recordings, n_resamples: int = 1000, seed=0) -> np.ndarray:
     """Draw recordings with replacement within each (label, domain): weights (n_resamples, n_clips).
 
-    Every stratum keeps its number of recordings. One of a single recording does not vary: no interval can tell what another
-    recording would have given.
+    Every stratum keeps its number of recordings; one of a single recording does not vary.
     """
-    labels, domains, recordings = np.asarray(labels), np.asarray(domains), np.asarray(recordings)
-    if not labels.shape == domains.shape == recordings.shape:
-        shapes = f"{labels.shape} of labels, {domains.shape} of domains, {recordings.shape} of recordings"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
+    labels, domains, recordings = _same_shape(labels=labels, domains=domains, recordings=recordings)
     rng = np.random.default_rng(seed)
     weights = np.zeros((n_resamples, len(labels)), dtype=np.int64)
     for label, domain in sorted(set(zip(labels.tolist(), domains.tolist()))):
@@ -166,8 +168,7 @@ def omega_samples(boots: Sequence[np.ndarray]) -> np.ndarray:
 def interval(samples, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap samples (n_resamples,), `level` in (0, 1).
 
-    Somewhat too narrow: for an AUC of 0.76 and 12 to 50 recordings in a stratum, a nominal 95 % covered 91 to 93 % in
-    simulation. State the number of recordings.
+    Somewhat too narrow: for an AUC of 0.76 and 12 to 50 recordings in a stratum, a nominal 95 % covered 91 to 93 %.
     """
     if not 0 < level < 1:
         raise ValueError(f"found the level {level}; expected a fraction in (0, 1)")
@@ -175,27 +176,9 @@ def interval(samples, level: float = 0.95) -> tuple[float, float]:
     return float(lo), float(hi)
 
 
-def paired_difference(points_a, points_b, boots_a, boots_b, level: float = 0.95) -> tuple[float, float, float]:
-    """System a minus system b: mean over machines of the difference of their Omegas, and its interval.
-
-    `points`, (n_machines, 3), are the metrics on the clips as they are, `boots` the `bootstrap` of each machine, with the same
-    arguments but for the scores. The interval is over the recordings of *these* machines, not over other machines.
-    """
-    shapes_a, shapes_b = [np.shape(b) for b in boots_a], [np.shape(b) for b in boots_b]
-    if shapes_a != shapes_b or not len(points_a) == len(points_b) == len(boots_a):
-        both = f"{len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}"
-        raise ValueError(f"found {both}; expected both systems on the same machines and resamples")
-    difference = (omega(points_a, axis=1) - omega(points_b, axis=1)).mean()
-    samples = np.mean([omega(a, axis=1) - omega(b, axis=1) for a, b in zip(boots_a, boots_b)], axis=0)
-    return float(difference), *interval(samples, level)
-
-
 def false_alarm_rate(decisions, labels) -> float:
     """Share of the normal clips, of which there must be one, with the decision 1. Shape: (n_clips,) of 0 and 1, twice."""
-    decisions, labels = np.asarray(decisions), np.asarray(labels)
-    if decisions.ndim != 1 or decisions.shape != labels.shape:
-        shapes = f"{decisions.shape} of decisions, {labels.shape} of labels"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) twice")
+    decisions, labels = _same_shape(decisions=decisions, labels=labels)
     if not np.isin(decisions, (0, 1)).all():
         raise ValueError(f"found decisions {_some(decisions)}; expected 0 and 1")
     if not (labels == 0).any():

@@ -59,10 +59,10 @@ def class_name(clip: Clip) -> str:
 def train_objective(
     machines: Sequence[Examples], config: Config, seed: int, description: str = "", watch: Watch | None = None
 ) -> tuple[MSM, list[float]]:
-    """Train one network under ``config.objective``; returned as by `asdkit.training.train_encoder`.
+    """Train one network under ``config.objective``, as `asdkit.training.train_encoder` does; InputError for one class only.
 
     `machines` are the one that will be scored, then others, which only the `POOLED` objectives look at; their network depends
-    on the set of machines, not on which is first. InputError where there is one class only.
+    on the set of machines, not on which is first.
     """
     if config.objective in POOLED:
         crops, criterion = classify_machines(sorted(machines, key=lambda m: m.name), config, seed)
@@ -149,16 +149,12 @@ def mixup(x: torch.Tensor, targets: torch.Tensor, share: torch.Tensor) -> tuple[
     return wide * x + (1 - wide) * x.flip(0), flat * targets + (1 - flat) * targets.flip(0)
 
 
-class Softmax(nn.Module):
+class Softmax(nn.Linear):
     """Plain classification by a linear layer."""
-
-    def __init__(self, dim: int, n: int):
-        super().__init__()
-        self.linear = nn.Linear(dim, n)
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
-        return self.linear(embedding).log_softmax(1)
+        return super().forward(embedding).log_softmax(1)
 
 
 class ArcFace(nn.Module):

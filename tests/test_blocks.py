@@ -11,9 +11,7 @@ import torch
 from asdkit import dsp
 from asdkit.blocks import (
     BLOCKS,
-    CHANNELS,
     FITTERS,
-    BandWhitening,
     FeatureExtractor,
     Materials,
     check,
@@ -25,10 +23,11 @@ from asdkit.blocks import (
 )  # fmt: skip
 from asdkit.config import Config
 from asdkit.experiments.cache import CachedDescriber
-from asdkit.msm import masked_error
+from asdkit.msm import BandWhitening, masked_error
 from asdkit.recordings import Clip, InputError, TrainingSet
 from asdkit.spectrogram import cut_windows, log_mel, stft, window_starts
 
+CHANNELS = ("near", "far", "conditioned")
 READS_CONDITIONED = {"msm", "msm-residual", "statistics", "modulation"}
 CONFIG = Config(blocks=tuple(b for b in BLOCKS if b != "msm-far"), steps=1, batch_size=4)
 TRAINING = TrainingSet.of(tuple(Clip(Path(f"fan/train/{i}.wav"), recording=str(i)) for i in range(4)))

@@ -1,0 +1,86 @@
+"""Clips are described: a `Describer` reads them, learns from training clips, and makes blocks of clips."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import torch
+from tqdm.auto import tqdm
+
+from asdkit.blocks import (
+    BLOCKS,
+    FITTERS,
+    FeatureExtractor,
+    Materials,
+    Spectra,
+    check,
+    fit_extractor,
+    make_examples,
+    read_spectra,
+)
+from asdkit.config import Config
+from asdkit.objectives import POOLED, Examples
+from asdkit.recordings import Clip, TrainingSet
+
+
+class Describer:
+    """Reads clips, learns from training clips, describes clips. `asdkit.experiments` has one that shares between systems.
+
+    `others` are the training clips of each other machine, for the objectives that tell machines apart; `progress` is the label
+    of the progress bars, none where it is empty; all else is as in `asdkit.fit`.
+    """
+
+    def __init__(self, config: Config, seed: int = 0, embed: Callable | None = None, others=(), progress: str = ""):
+        self.config, self.seed, self.embed, self.progress = check(config), seed, embed, progress
+        self.others = others if config.objective in POOLED else ()
+        self.kept = {}
+
+    def bar(self, items: Iterable, what: str) -> Iterator:
+        """The items, with a progress bar where there is a label; memory that they leave free is given back on the way."""
+        for i, item in enumerate(tqdm(items, f"{self.progress}: {what}", leave=False, disable=not self.progress)):
+            yield item
+            if i % 32 == 0:
+                trim_heap()
+
+    def spectra(self, clip: Clip) -> Spectra:
+        """Spectra of a training clip, read once."""
+        if clip.place not in self.kept:
+            self.kept[clip.place] = read_spectra(clip, self.config)
+        return self.kept[clip.place]
+
+    def examples(self, clips: Sequence[Clip]) -> Examples:
+        """What a network sees of another machine."""
+        return make_examples([read_spectra(c, self.config) for c in clips], clips, self.config)[1]
+
+    def learn(self, name: str, training: TrainingSet) -> tuple:
+        """What one of `asdkit.blocks.FITTERS` learns from the training clips."""
+        spectra = [self.spectra(c) for c in self.bar(training.clips, "read")]
+        others = tuple(map(self.examples, self.others))
+        label = f"{self.progress}: train" if self.progress else ""
+        return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
+
+    def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
+        """One for new clips, and for each training clip its own; see `asdkit.blocks.fit_extractor`."""
+        return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
+
+    def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
+        """One block of one clip, (n_windows, dim); one that learns nothing is described once, whatever is held out."""
+        key = name, clip.place, hop
+        if key in self.kept:
+            return self.kept[key]
+        block = extractor.describe(self.spectra(clip), hop, [name])[name]
+        if not BLOCKS[name].learned:
+            self.kept[key] = block
+        return block
+
+    def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
+        """All blocks of one clip."""
+        return {name: self.block(name, extractor, clip, hop) for name in self.config.blocks}
+
+
+def trim_heap() -> None:
+    """Give freed memory back where the C library (glibc) keeps it: between the spectra of many clips, twice their size."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
