@@ -19,9 +19,8 @@ import torch
 
 from asdkit import dsp
 from asdkit.config import Config
-from asdkit.knn import check_backend
 from asdkit.msm import N_MELS, BandWhitening, masked_error
-from asdkit.objectives import RECONSTRUCT, Examples, class_name, train_objective
+from asdkit.objectives import Examples, class_name, train_objective
 from asdkit.recordings import SAMPLE_RATE, Clip, InputError, TrainingSet
 from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft, window_starts
 
@@ -282,17 +281,6 @@ def block_bands(name: str, config: Config, dim: int) -> Bands:
     if len(bands.index) != dim:
         raise InputError(f"block {name}: found {dim} dimensions, expected {len(bands.index)} over {len(bands.hz)} bands")
     return bands
-
-
-def check(config: Config) -> Config:
-    """The configuration, if its blocks and back-end exist and fit together; else InputError."""
-    if unknown := [name for name in config.blocks if name not in BLOCKS]:
-        raise InputError(f"config: found block {', '.join(unknown)}, expected {', '.join(BLOCKS)}")
-    check_backend(config.backend)
-    if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
-        expected = ", ".join(RECONSTRUCT)
-        raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
-    return config
 
 
 def without_far(config: Config) -> Config:

@@ -9,20 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from tqdm.auto import tqdm
 
-from asdkit.blocks import (
-    BLOCKS,
-    FITTERS,
-    FeatureExtractor,
-    Materials,
-    Spectra,
-    check,
-    fit_extractor,
-    make_examples,
-    read_spectra,
-)
+from asdkit.blocks import BLOCKS, FITTERS, FeatureExtractor, Materials, Spectra, fit_extractor, make_examples, read_spectra
 from asdkit.config import Config
-from asdkit.objectives import POOLED, Examples
-from asdkit.recordings import Clip, TrainingSet
+from asdkit.knn import BACKENDS
+from asdkit.objectives import POOLED, RECONSTRUCT, Examples
+from asdkit.recordings import Clip, InputError, TrainingSet
 
 
 class Describer:
@@ -78,6 +69,18 @@ class Describer:
     def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
         """All blocks of one clip."""
         return {name: self.block(name, extractor, clip, hop) for name in self.config.blocks}
+
+
+def check(config: Config) -> Config:
+    """The configuration, if its blocks and back-end exist and fit together; else InputError."""
+    if unknown := [name for name in config.blocks if name not in BLOCKS]:
+        raise InputError(f"config: found block {', '.join(unknown)}, expected {', '.join(BLOCKS)}")
+    if config.backend not in BACKENDS:
+        raise InputError(f"config: found backend = {config.backend!r}, expected {', '.join(BACKENDS)}")
+    if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
+        expected = ", ".join(RECONSTRUCT)
+        raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
+    return config
 
 
 def trim_heap() -> None:

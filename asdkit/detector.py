@@ -21,11 +21,11 @@ import torch
 from tqdm.auto import tqdm
 
 from asdkit import __version__
-from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, check, extract, read_spectra
+from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
 from asdkit.calibration import ROTATED, HeldOut, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
-from asdkit.describer import Describer
+from asdkit.describer import Describer, check
 from asdkit.dsp import Ridge
 from asdkit.explain import Explainer, Explanation, fit_explainer
 from asdkit.knn import DomainKNN

@@ -63,7 +63,20 @@ class Explanation:
         return asdkit.figures.anomaly_panels(self, title)
 
     def __str__(self) -> str:
-        return sentence(self)
+        """Decision and peak in plain English."""
+        peak, threshold = self.peak, self.threshold
+        if threshold is not None and self.score <= min(self.normal, threshold):
+            return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
+        whole = peak.end - peak.start > 0.95 * (self.span[1] - self.span[0])
+        when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
+        all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
+        bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
+        text = f"Most anomalous {when}, in {peak.block}"
+        if peak.band_block == peak.block:
+            text = f"Most anomalous {when}, {bands}, in {peak.block}"
+        elif peak.band_block:
+            text += f"; {peak.band_block} departs {bands}"
+        return text + ("." if threshold is None or self.score > threshold else ", but within the threshold.")
 
     @property
     def edges(self) -> np.ndarray:
@@ -115,22 +128,6 @@ def run_above_half(values: np.ndarray, floor: float) -> tuple[int, int]:
     below = np.flatnonzero(values < (values[top] + min(floor, values[top])) / 2)
     first = below[below < top].max(initial=-1) + 1
     return int(first), int(below[below > top].min(initial=len(values)))
-
-
-def sentence(explanation: Explanation) -> str:
-    """Decision and peak in plain English."""
-    peak, threshold = explanation.peak, explanation.threshold
-    if threshold is not None and explanation.score <= min(explanation.normal, threshold):
-        return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
-    whole = peak.end - peak.start > 0.95 * (explanation.span[1] - explanation.span[0])
-    when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
-    all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
-    bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
-    if peak.band_block == peak.block:
-        text = f"Most anomalous {when}, {bands}, in {peak.block}"
-    else:
-        text = f"Most anomalous {when}, in {peak.block}" + (f"; {peak.band_block} departs {bands}" if peak.band_block else "")
-    return text + ("." if threshold is None or explanation.score > threshold else ", but within the threshold.")
 
 
 @dataclass(frozen=True)

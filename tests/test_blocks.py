@@ -14,7 +14,6 @@ from asdkit.blocks import (
     FITTERS,
     FeatureExtractor,
     Materials,
-    check,
     extract,
     fit_extractor,
     read_spectra,
@@ -22,6 +21,7 @@ from asdkit.blocks import (
     without_far,
 )  # fmt: skip
 from asdkit.config import Config
+from asdkit.describer import check
 from asdkit.experiments.cache import CachedDescriber
 from asdkit.msm import BandWhitening, masked_error
 from asdkit.recordings import Clip, InputError, TrainingSet
