@@ -2,7 +2,7 @@
 
     import asdkit
 
-    detector = asdkit.fit("healthy/")                # a folder, files, or clips; Config() unless told otherwise
+    detector = asdkit.fit("healthy/")                # a folder, files, or clips; Config() unless another is given
     table = detector.score("new/")                   # DataFrame: file, score, decision, reason
     detector.threshold(false_alarm=0.02)             # any rate the recordings can promise, without fitting again
     detector.explain("new/rattle.wav").plot()        # when, in which bands, in which block

@@ -8,8 +8,6 @@ spectra : {channel: (n_bands, n_frames)} log-mel in dB: "near", "far", "conditio
 starts : (n_windows,) first frame of each window. blocks : {name: (n_windows, dim)} of one clip.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -191,7 +189,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Describes clips. Made by `fit_extractor`."""
+    """Describes clips. Made by `asdkit.describer.Describer.extractors`."""
 
     config: Config
     learned: dict[str, object] = field(default_factory=dict)  # by the names of `FITTERS`
@@ -207,26 +205,12 @@ class FeatureExtractor:
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
 
-def fit_extractor(given: Materials, learn: Callable | None = None) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
-    """Learn what the blocks of a configuration need; ``learn(name)`` may do what ``FITTERS[name].fit(given)`` would.
-
-    Returns an extractor for new clips, and one for each training clip, which has not learned from its fold where that matters.
-    """
-    learn = learn or (lambda name: FITTERS[name].fit(given))
-    names = dict.fromkeys(BLOCKS[b].learned for b in given.config.blocks if BLOCKS[b].learned)
-    learned = {name: learn(name) for name in names}
-    extractor = FeatureExtractor(given.config, {name: whole for name, (whole, _) in learned.items()})
-    out_of_fold = {name: each for name, (_, each) in learned.items() if each is not None}
-    own = [{name: each[i] for name, each in out_of_fold.items()} for i in range(len(given.training.clips))]
-    return extractor, [replace(extractor, learned=extractor.learned | each) for each in own]
-
-
 def _embedding(channel: str) -> Callable:
     return lambda fitted, spectra, starts: fitted.learned["encoder"].embed(spectra, starts, channel, fitted.config.width)
 
 
-def _statistics(channel: str) -> Callable:
-    return lambda extractor, spectra, starts: dsp.statistics(cut_windows(spectra[channel], starts, extractor.config.width))
+def _windows(channel: str, describe: Callable) -> Callable:
+    return lambda fitted, spectra, starts: describe(cut_windows(spectra[channel], starts, fitted.config.width))
 
 
 @torch.no_grad()
@@ -255,23 +239,20 @@ def _modulation(extractor, spectra, starts):
     return dsp.modulation(cut_windows(spectra["conditioned, fast"], SPEED * starts, width), SPEED * SAMPLE_RATE / HOP)
 
 
-def _texture(extractor, spectra, starts):
-    return dsp.texture(cut_windows(spectra["near"], starts, extractor.config.width))
-
-
 _STATISTICS = "mean and standard deviation of log-mel energies"
 BLOCKS = {
     "msm": Block("log-mel energies", _ENCODER, _embedding("conditioned"), learned="encoder"),
     "msm-far": Block("log-mel energies of far", _ENCODER, _embedding("far"), learned="encoder", far=True),
     "msm-residual": Block("log-mel energies", _ENCODER, _msm_residual, banded(1), learned="encoder"),
-    "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _statistics("conditioned"), banded(2)),
-    "statistics-near": Block(_STATISTICS, _CLIP, _statistics("near"), banded(2)),
-    "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _statistics("far"), banded(2), far=True),
+    "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _windows("conditioned", dsp.statistics),
+                        banded(2)),
+    "statistics-near": Block(_STATISTICS, _CLIP, _windows("near", dsp.statistics), banded(2)),
+    "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _windows("far", dsp.statistics), banded(2), far=True),
     "ridge": Block("residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge, banded(3),
                    learned="ridge", far=True),
     "modulation": Block("modulation spectra of log-mel envelopes", _CONDITIONED, _modulation, modulation_axis),
-    "texture": Block("spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP, _texture,
-                     banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS)),
+    "texture": Block("spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP,
+                     _windows("near", dsp.texture), banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS)),
 }  # fmt: skip
 
 

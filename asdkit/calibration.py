@@ -1,7 +1,5 @@
 """The decision: a threshold with a promised false-alarm rate, from recordings held out of everything that is fitted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,18 +24,21 @@ class HeldOut:
         """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1, source and target met equally often."""
         if not 0 < rate <= 1:
             raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
-        if rate < 1 / (self.n_source + 1):
-            needed = int(np.ceil(1 / rate - 1e-9)) - 1
+        if self.n_source < (needed := recordings_needed(rate)):
             counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
             raise InputError(f"{counts}; fit with more recordings")
         return conformal_threshold(self.scores, self.recordings, rate)
 
 
+def recordings_needed(rate: float) -> int:
+    """How many recordings can promise this rate of false alarms: n promise 1 / (n + 1)."""
+    return int(np.ceil(1 / rate - 1e-9)) - 1
+
+
 def check_rate(training: TrainingSet, rate: float) -> None:
     """InputError for a rate below 1 / (n + 1) with n recordings of the source, or fewer than three recordings."""
-    n, where = _n_source(training), training.clips[0].path.parent
-    if n < FEWEST or rate < 1 / (n + 1):
-        needed = max(FEWEST, int(np.ceil(1 / rate - 1e-9)) - 1)
+    n, needed, where = _n_source(training), max(FEWEST, recordings_needed(rate)), training.clips[0].path.parent
+    if n < needed:
         raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
 
 

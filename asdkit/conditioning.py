@@ -4,8 +4,6 @@ near, far : (n_windows, dim) embeddings of the same windows, each z-scored by tr
 recordings : (n_windows,) integer id of the recording a window comes from.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +20,6 @@ class FarConditioner:
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """Attenuate the subspace and touch nothing orthogonal to it. Shape: (n, dim) -> (n, dim)."""
-        if self.alpha == 0 or self.basis.shape[1] == 0:
-            return z
         return z - self.alpha * ((z - self.mean) @ self.basis) @ self.basis.T
 
     def removed_share(self, z: torch.Tensor) -> float:
@@ -35,8 +31,8 @@ class FarConditioner:
 def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str = "none", seed: int = 0) -> FarConditioner:
     """Estimate the shared nuisance subspace from normal near/far pairs: left singular directions of their cross-covariance.
 
-    In its place the control "random" has a random subspace of the same `rank`, "near-pca" the principal components of near
-    alone, and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
+    The `control` "random" has a random subspace of the same `rank` in its place, "near-pca" the principal components of near,
+    and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
     """
     rng = np.random.default_rng(seed)
     rank = min(rank, near.shape[1], len(near))

@@ -133,7 +133,8 @@ def _check(option, value, hint) -> None:
     if get_origin(hint) is Literal:
         expected, fits = ", ".join(get_args(hint)), value in get_args(hint)
     elif get_origin(hint) is tuple:
-        expected, fits = "names, each once", _are_names(value)
+        expected, names = "names, each once", value if isinstance(value, tuple | list) else ()
+        fits = len(names) > 0 and all(isinstance(v, str) and names.count(v) == 1 for v in names)
     elif low is not None:
         is_number = type(value) in ((int, float) if hint is float else (int,))
         expected, fits = f"a value from {low:g} to {high:g}" if is_number else hint.__name__, is_number and low <= value <= high
@@ -141,8 +142,3 @@ def _check(option, value, hint) -> None:
         expected, fits = hint.__name__, type(value) is hint
     if not fits:
         raise InputError(f"config: found {option.name} = {value!r}, expected {expected}")
-
-
-def _are_names(value) -> bool:
-    some = isinstance(value, tuple | list) and len(value) > 0
-    return some and all(isinstance(v, str) and value.count(v) == 1 for v in value)

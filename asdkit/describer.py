@@ -1,15 +1,14 @@
 """Clips are described: a `Describer` reads them, learns from training clips, and makes blocks of clips."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from tqdm.auto import tqdm
 
-from asdkit.blocks import BLOCKS, FITTERS, FeatureExtractor, Materials, Spectra, fit_extractor, make_examples, read_spectra
+from asdkit.blocks import BLOCKS, FITTERS, FeatureExtractor, Materials, Spectra, make_examples, read_spectra
 from asdkit.config import Config
 from asdkit.knn import BACKENDS
 from asdkit.objectives import POOLED, RECONSTRUCT, Examples
@@ -53,8 +52,12 @@ class Describer:
         return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
 
     def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
-        """One for new clips, and for each training clip its own; see `asdkit.blocks.fit_extractor`."""
-        return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
+        """One for new clips, and for each training clip its own, which has not learned from its fold where that matters."""
+        names = dict.fromkeys(BLOCKS[b].learned for b in self.config.blocks if BLOCKS[b].learned)
+        learned = {name: self.learn(name, training) for name in names}
+        extractor = FeatureExtractor(self.config, {name: whole for name, (whole, _) in learned.items()})
+        own = [{name: each[i] for name, (_, each) in learned.items() if each} for i in range(len(training.clips))]
+        return extractor, [replace(extractor, learned=extractor.learned | each) for each in own]
 
     def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
         """One block of one clip, (n_windows, dim); one that learns nothing is described once, whatever is held out."""

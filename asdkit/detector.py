@@ -75,8 +75,7 @@ def _fit(training: TrainingSet, describer: Describer) -> Fitted:
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
-    embeds_far = conditions_embedding(config)
-    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if embeds_far else None
+    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if conditions_embedding(config) else None
     scorer = fit_scorer(blocks, training, config, far, describer.seed)
     return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
 

@@ -8,8 +8,6 @@ maps : {block: (n_bands, n_windows)}. The same by band, as a multiple of what he
     the blocks of the network have none.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,20 +99,16 @@ class Explanation:
         curve, edges = self.curve, self.edges
         first, last = run_above_half(curve, self.normal)
         middle = (edges[first] + edges[last]) / 2
-        start = max(self.span[0], min(edges[first], middle - self.window / 2))
-        end = min(self.span[1], max(edges[last], middle + self.window / 2))
+        start = float(max(self.span[0], min(edges[first], middle - self.window / 2)))
+        end = float(min(self.span[1], max(edges[last], middle + self.window / 2)))
         block = max(self.levels, key=self.levels.get)
-        return Peak(float(start), float(end), block, *self.peak_bands(first, last))
-
-    def peak_bands(self, first: int, last: int) -> tuple[float, float, str]:
-        """Lowest and highest frequency of what stands out in the windows [first, last), and the block that says so."""
         if not self.maps:
-            return float("nan"), float("nan"), ""
-        block = max(self.maps, key=self.levels.get)
-        profile = self.maps[block][:, first:last].mean(1)
+            return Peak(start, end, block, float("nan"), float("nan"), "")
+        band_block = max(self.maps, key=self.levels.get)
+        profile = self.maps[band_block][:, first:last].mean(1)
         profile = uniform_filter1d(profile, max(1, round(SMOOTH * len(profile))), mode="nearest")
-        low, high = self.band_edges(block)[list(run_above_half(profile, 1.0))]
-        return float(low), float(high), block
+        low, high = self.band_edges(band_block)[list(run_above_half(profile, 1.0))]
+        return Peak(start, end, block, float(low), float(high), band_block)
 
     def band_edges(self, block: str) -> np.ndarray:
         """(n_bands + 1,) Hz: half-way between mel centres, 0 and Nyquist at the ends."""
@@ -178,8 +172,8 @@ def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
 
 def _all_bands(scorer: Scorer) -> dict[str, Bands]:
     """The bands of each block that has bands."""
-    dims = {name: where.stop - where.start for name, where in scorer.space.slices().items()}
-    bands = {name: block_bands(name, scorer.config, dim) for name, dim in dims.items()}
+    slices = scorer.space.slices()
+    bands = {name: block_bands(name, scorer.config, where.stop - where.start) for name, where in slices.items()}
     return {name: b for name, b in bands.items() if len(b.hz)}
 
 

@@ -5,8 +5,6 @@ recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a vecto
 is_target : (n_bank,) bool. S and T are the source and the target part of the bank.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,10 +48,10 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     return torch.cat([nearest_mean(d, k) for d in others])
 
 
-def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
-    """Median leave-one-recording-out distance; NaN for fewer than two recordings, 1 where the median is 0 (duplicates)."""
+def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int, unknown: float = 1.0) -> float:
+    """Median leave-one-recording-out distance; 1 where it is 0 (duplicates), and `unknown` for fewer than two recordings."""
     if len(bank) == 0 or len(np.unique(recordings)) < 2:
-        return float("nan")
+        return unknown
     scale = float(leave_one_recording_out(bank, recordings, k).median())
     return scale if scale > 0 else 1.0
 
@@ -119,13 +117,11 @@ BACKENDS = {"domain": _domain, "pooled": lambda knn, d: (d, d.new_ones(len(d)))}
 def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
     """A bank of training clips and the scales of its two domains; one bank where all are of one domain.
 
-    `k` neighbours, fewer where a bank holds fewer; `n_0` recordings' worth of source scale in the target scale, 0 or more;
-    `backend` is a key of `BACKENDS`.
+    `k` neighbours, fewer where a bank holds fewer; `n_0`, 0 or more, recordings' worth of source scale in that of the target.
     """
     if not is_target.any() or is_target.all():
         is_target = np.zeros(len(bank), dtype=bool)
     s_source = median_scale(bank[~is_target], recordings[~is_target], k)
-    s_source = 1.0 if np.isnan(s_source) else s_source
-    s_target = median_scale(bank[is_target], recordings[is_target], k)
+    s_target = median_scale(bank[is_target], recordings[is_target], k, unknown=float("nan"))
     s_target = shrink(s_target, len(np.unique(recordings[is_target])), s_source, n_0)
     return DomainKNN(bank, recordings, is_target, k, s_source, s_target, backend)

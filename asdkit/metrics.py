@@ -9,8 +9,6 @@ All values are fractions; 0.5 is chance. A domain without normal clips has the A
 fit this raise ValueError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,18 +48,12 @@ def _some(values) -> str:
 
 def auc_source(scores, labels, domains, weights=None):
     """AUC of the source domain's normals against the anomalies of *both* domains."""
-    return _domain_auc("source", scores, labels, domains, weights)
+    return _area(scores, labels, domains, weights, normals=("source",))
 
 
 def auc_target(scores, labels, domains, weights=None):
     """AUC of the target domain's normals against the anomalies of *both* domains."""
-    return _domain_auc("target", scores, labels, domains, weights)
-
-
-def _domain_auc(domain, scores, labels, domains, weights):
-    scores, labels, domains = validate(scores, labels, domains)
-    keep = (labels == 1) | (domains == domain)
-    return _standardised_area(scores[keep], labels[keep], _checked_weights(weights, len(scores))[..., keep], 1.0)
+    return _area(scores, labels, domains, weights, normals=("target",))
 
 
 def pauc(scores, labels, domains, max_fpr: float = 0.1, weights=None):
@@ -71,17 +63,26 @@ def pauc(scores, labels, domains, max_fpr: float = 0.1, weights=None):
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"found max_fpr {max_fpr}; expected a rate in (0, 1]")
+    return _area(scores, labels, domains, weights, max_fpr=max_fpr)
+
+
+def _area(scores, labels, domains, weights, normals=DOMAINS, max_fpr: float = 1.0):
+    """Area under the ROC of these domains' normals against all anomalies, mapped so that chance is 0.5 and perfect 1."""
     scores, labels, domains = validate(scores, labels, domains)
-    return _standardised_area(scores, labels, _checked_weights(weights, len(scores)), max_fpr)
-
-
-def _checked_weights(weights, n_clips: int) -> np.ndarray:
-    weights = np.ones(n_clips) if weights is None else np.asarray(weights, dtype=float)
-    if weights.ndim not in (1, 2) or weights.shape[-1] != n_clips:
-        raise ValueError(f"found weights of shape {weights.shape}; expected (..., {n_clips})")
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
+    if weights.ndim not in (1, 2) or weights.shape[-1] != len(scores):
+        raise ValueError(f"found weights of shape {weights.shape}; expected (..., {len(scores)})")
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("found negative weights or weights that are not finite; expected multiplicities of 0 or more")
-    return weights
+    keep = (labels == 1) | np.isin(domains, normals)
+    fpr, tpr = _roc(scores[keep], labels[keep], weights[..., keep])
+    step, width = np.diff(fpr, axis=-1), np.diff(np.minimum(fpr, max_fpr), axis=-1)
+    covered = np.divide(width, step, out=np.zeros_like(step), where=step > 0)  # below 1 where max_fpr cuts the step
+    area = (width * (tpr[..., :-1] + np.diff(tpr, axis=-1) * covered / 2)).sum(axis=-1)
+    area = np.where(np.isnan(fpr[..., -1]), np.nan, area)
+    chance = max_fpr**2 / 2
+    standardised = (1 + (area - chance) / (max_fpr - chance)) / 2
+    return standardised if standardised.ndim else float(standardised)
 
 
 def _roc(scores, labels, weights) -> list[np.ndarray]:
@@ -99,24 +100,8 @@ def _roc(scores, labels, weights) -> list[np.ndarray]:
     return rates
 
 
-def _standardised_area(scores, labels, weights, max_fpr: float):
-    """Area under the ROC up to `max_fpr`, mapped so that chance is 0.5 and perfect 1 (no change at `max_fpr` 1)."""
-    fpr, tpr = _roc(scores, labels, weights)
-    step, width = np.diff(fpr, axis=-1), np.diff(np.minimum(fpr, max_fpr), axis=-1)
-    covered = np.divide(width, step, out=np.zeros_like(step), where=step > 0)  # below 1 where max_fpr cuts the step
-    area = (width * (tpr[..., :-1] + np.diff(tpr, axis=-1) * covered / 2)).sum(axis=-1)
-    area = np.where(np.isnan(fpr[..., -1]), np.nan, area)
-    chance = max_fpr**2 / 2
-    standardised = (1 + (area - chance) / (max_fpr - chance)) / 2
-    return standardised if standardised.ndim else float(standardised)
-
-
 def omega(values, axis: int | None = None):
-    """Harmonic mean over `axis`, the official summary of AUCs and pAUCs; NaN is skipped, and left where nothing else is.
-
-    >>> round(omega([0.5, 1.0, float("nan")]), 4)
-    0.6667
-    """
+    """Harmonic mean over `axis`, the official summary of AUCs and pAUCs; NaN is skipped, and left where nothing else is."""
     values = np.asarray(values, dtype=float)
     if (values < 0).any():
         raise ValueError(f"found the value {np.nanmin(values)}; a harmonic mean is defined for values of 0 or more")
@@ -133,10 +118,7 @@ def evaluate(scores, labels, domains) -> dict[str, float]:
 
 
 def resample_recordings(labels, domains, recordings, n_resamples: int = 1000, seed=0) -> np.ndarray:
-    """Draw recordings with replacement within each (label, domain): weights (n_resamples, n_clips).
-
-    Every stratum keeps its number of recordings; one of a single recording does not vary.
-    """
+    """Draw recordings with replacement within each (label, domain), which keeps its number: weights (n_resamples, n_clips)."""
     labels, domains, recordings = _same_shape(labels=labels, domains=domains, recordings=recordings)
     rng = np.random.default_rng(seed)
     weights = np.zeros((n_resamples, len(labels)), dtype=np.int64)

@@ -9,10 +9,9 @@ The bottleneck says what is in a window and not when, so the decoder has nothing
 distribution of the hidden cells of each band. The nearest published relative is SparK (Tian et al., ICLR 2023).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import nn
@@ -36,7 +35,7 @@ class BandWhitening:
     matrix: torch.Tensor  # (n_mels, n_mels), symmetric
 
     @classmethod
-    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> BandWhitening:
+    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> Self:
         """From the frames of all clips, clip by clip; the covariance is shrunk toward its mean variance."""
         n = sum(x.shape[1] for x in logmels)
         mean = sum(x.double().sum(1, keepdim=True) for x in logmels) / n
@@ -118,8 +117,7 @@ def masked_error(model: MSM, x: torch.Tensor, hidden: torch.Tensor, target: torc
 def calibrate_batchnorm(model: MSM, batches) -> None:
     """Replace running statistics by those of unmasked windows; leaves the model in evaluation mode.
 
-    Training sees windows full of zeros where patches are hidden and scoring does not, so the running statistics of the
-    one are wrong for the other. An untrained encoder needs the same pass.
+    Training sees zeros where patches are hidden and scoring does not. An untrained encoder needs the same pass.
     """
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.reset_running_stats()

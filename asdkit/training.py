@@ -5,8 +5,6 @@ watch : ``watch(step, snapshot)``, called after so many steps, from 0 to the las
     then, ready to embed. Watching changes nothing in the training.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 

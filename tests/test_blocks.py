@@ -15,7 +15,6 @@ from asdkit.blocks import (
     FeatureExtractor,
     Materials,
     extract,
-    fit_extractor,
     read_spectra,
     striped,
     without_far,
@@ -44,9 +43,14 @@ def spectra():
     return [extract(samples(i, 4 + i / 3), CONFIG) for i in range(4)]
 
 
+def fitted(config, spectra) -> FeatureExtractor:
+    materials = Materials(TRAINING, spectra, config)
+    return FeatureExtractor(config, {name: FITTERS[name].fit(materials)[0] for name in FITTERS})
+
+
 @pytest.fixture(scope="module")
 def extractor(spectra):
-    return fit_extractor(Materials(TRAINING, spectra, CONFIG))[0]
+    return fitted(CONFIG, spectra)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +244,7 @@ def test_a_fitter_reads_the_options_that_it_names(name, clips):
 def with_far(spectra):
     """What the blocks have learned where far is embedded, too."""
     config = replace(CONFIG, conditioning="subspace", blocks=tuple(BLOCKS))
-    return fit_extractor(Materials(TRAINING, spectra, config))[0]
+    return fitted(config, spectra)
 
 
 @pytest.mark.parametrize("name", BLOCKS)
