@@ -13,8 +13,8 @@
     asdkit.simulate("data/demo", ["fan", "valve"])   # simulated machines with known faults
     asdkit.evaluate("data/demo", systems=["asdkit", "report"])   # DataFrame: machine, system, AUCs, Omega, interval
 
-The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `conditioning`, `space`, `knn`, `scorer`,
-`calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
+The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `describer`, `conditioning`, `space`, `knn`,
+`scorer`, `calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
 '''
 
 from asdkit.public import on_first_use

@@ -265,7 +265,7 @@ def test_a_block_depends_on_the_options_that_it_names(name, with_far, spectra):
     ("options", "message"),
     [
         ({"blocks": ("msm", "beats")}, "found block beats, expected msm, "),
-        ({"backend": "svm"}, "found backend = 'svm', expected domain, pooled"),
+        ({"backend": "svm"}, "found backend = 'svm', expected domain, "),
         ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
     ],
 )
