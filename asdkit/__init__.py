@@ -2,7 +2,7 @@
 
     import asdkit
 
-    detector = asdkit.fit("healthy/")                # a folder, files, or clips; Config() unless told otherwise
+    detector = asdkit.fit("healthy/")                # a folder, files, or clips; Config() unless another is given
     table = detector.score("new/")                   # DataFrame: file, score, decision, reason
     detector.threshold(false_alarm=0.02)             # any rate the recordings can promise, without fitting again
     detector.explain("new/rattle.wav").plot()        # when, in which bands, in which block
@@ -13,8 +13,8 @@
     asdkit.simulate("data/demo", ["fan", "valve"])   # simulated machines with known faults
     asdkit.evaluate("data/demo", systems=["asdkit", "report"])   # DataFrame: machine, system, AUCs, Omega, interval
 
-The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `conditioning`, `space`, `knn`, `scorer`,
-`calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
+The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `describer`, `conditioning`, `space`, `knn`,
+`scorer`, `calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
 '''
 
 from asdkit.public import on_first_use

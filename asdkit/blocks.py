@@ -8,8 +8,6 @@ spectra : {channel: (n_bands, n_frames)} log-mel in dB: "near", "far", "conditio
 starts : (n_windows,) first frame of each window. blocks : {name: (n_windows, dim)} of one clip.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,17 +17,14 @@ import torch
 
 from asdkit import dsp
 from asdkit.config import Config
-from asdkit.knn import check_backend
-from asdkit.msm import masked_error
-from asdkit.objectives import RECONSTRUCT, Examples, class_name, train_objective
+from asdkit.msm import N_MELS, BandWhitening, masked_error
+from asdkit.objectives import Examples, class_name, train_objective
 from asdkit.recordings import SAMPLE_RATE, Clip, InputError, TrainingSet
 from asdkit.spectrogram import cut_windows, hz_to_mel, log_mel, mel_to_hz, stft, window_starts
 
 HOP = 512
 SPEED = 4  # fast frames per slow frame
 FAST = (256, HOP // SPEED, 32)  # n_fft, hop, mel bands
-N_MELS = 128
-CHANNELS = ("near", "far", "conditioned")
 Spectra = dict[str, torch.Tensor]
 
 
@@ -71,31 +66,6 @@ def at_least_a_window(samples: np.ndarray, path, width: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class BandWhitening:
-    """z-scores each band, then decorrelates the bands (ZCA): a squared error then learns every direction, not the loudest."""
-
-    mean: torch.Tensor  # (n_mels, 1)
-    std: torch.Tensor  # (n_mels, 1)
-    matrix: torch.Tensor  # (n_mels, n_mels), symmetric
-
-    @classmethod
-    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> BandWhitening:
-        """From the frames of all clips, clip by clip; the covariance is shrunk toward its mean variance."""
-        n = sum(x.shape[1] for x in logmels)
-        mean = sum(x.double().sum(1, keepdim=True) for x in logmels) / n
-        covariance = sum((x - mean) @ (x - mean).T for x in map(torch.Tensor.double, logmels)) / n
-        std = covariance.diagonal()[:, None].sqrt().clamp(min=1e-3)  # 1e-3 dB: a silent band stays finite
-        correlation = covariance / (std * std.T)
-        target = correlation.diagonal().mean() * torch.eye(len(std), dtype=std.dtype)
-        values, vectors = torch.linalg.eigh((1 - shrinkage) * correlation + shrinkage * target)
-        return cls(mean.float(), std.float(), ((vectors * values.clamp(min=1e-6).rsqrt()) @ vectors.T).float())
-
-    def __call__(self, logmel: torch.Tensor) -> torch.Tensor:
-        """Shape: (n_mels, n_frames) dB -> (n_mels, n_frames)."""
-        return self.matrix @ ((logmel - self.mean) / self.std)
-
-
-@dataclass(frozen=True)
 class Encoder:
     """A network, or any function of windows, and the band whitening of what it reads."""
 
@@ -121,7 +91,7 @@ class Materials:
     """What a fitter is given."""
 
     training: TrainingSet
-    spectra: Sequence[Spectra]
+    spectra: Sequence[Spectra]  # of each clip
     config: Config
     seed: int = 0
     embed: Callable | None = None  # takes the place of the network
@@ -219,7 +189,7 @@ class Block:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Describes clips. Made by `fit_extractor`."""
+    """Describes clips. Made by `asdkit.describer.Describer.extractors`."""
 
     config: Config
     learned: dict[str, object] = field(default_factory=dict)  # by the names of `FITTERS`
@@ -234,31 +204,13 @@ class FeatureExtractor:
         described = [self.describe(spectra, hop) for spectra in segments]
         return {name: torch.cat([blocks[name] for blocks in described]) for name in described[0]}
 
-    def embed(self, spectra: Spectra, starts, channel: str) -> torch.Tensor:
-        """Embedding of one channel: (n_windows, dim)."""
-        return self.learned["encoder"].embed(spectra, starts, channel, self.config.width)
-
-
-def fit_extractor(given: Materials, learn: Callable | None = None) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
-    """Learn what the blocks of a configuration need; ``learn(name)`` may do what ``FITTERS[name].fit(given)`` would.
-
-    Returns an extractor for new clips, and one for each training clip, which has not learned from its fold where that matters.
-    """
-    learn = learn or (lambda name: FITTERS[name].fit(given))
-    names = dict.fromkeys(BLOCKS[b].learned for b in given.config.blocks if BLOCKS[b].learned)
-    learned = {name: learn(name) for name in names}
-    extractor = FeatureExtractor(given.config, {name: whole for name, (whole, _) in learned.items()})
-    out_of_fold = {name: each for name, (_, each) in learned.items() if each is not None}
-    own = [{name: each[i] for name, each in out_of_fold.items()} for i in range(len(given.training.clips))]
-    return extractor, [replace(extractor, learned=extractor.learned | each) for each in own]
-
 
 def _embedding(channel: str) -> Callable:
-    return lambda extractor, spectra, starts: extractor.embed(spectra, starts, channel)
+    return lambda fitted, spectra, starts: fitted.learned["encoder"].embed(spectra, starts, channel, fitted.config.width)
 
 
-def _statistics(channel: str) -> Callable:
-    return lambda extractor, spectra, starts: dsp.statistics(cut_windows(spectra[channel], starts, extractor.config.width))
+def _windows(channel: str, describe: Callable) -> Callable:
+    return lambda fitted, spectra, starts: describe(cut_windows(spectra[channel], starts, fitted.config.width))
 
 
 @torch.no_grad()
@@ -271,10 +223,10 @@ def _msm_residual(extractor, spectra, starts):
     return torch.stack(errors).mean(0)
 
 
-def striped(grid: tuple[int, int], n: int = 2) -> list[torch.Tensor]:
-    """Masks (1, *grid) that hide every n-th patch along both axes, each patch in exactly one of them."""
-    diagonal = (torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % n
-    return [(diagonal == i)[None] for i in range(n)]
+def striped(grid: tuple[int, int]) -> list[torch.Tensor]:
+    """Two masks (1, *grid) that hide every second patch along both axes, each patch in exactly one of them."""
+    odd = (torch.arange(grid[0])[:, None] + torch.arange(grid[1])) % 2 == 1
+    return [~odd[None], odd[None]]
 
 
 def _ridge(extractor, spectra, starts):
@@ -287,23 +239,20 @@ def _modulation(extractor, spectra, starts):
     return dsp.modulation(cut_windows(spectra["conditioned, fast"], SPEED * starts, width), SPEED * SAMPLE_RATE / HOP)
 
 
-def _texture(extractor, spectra, starts):
-    return dsp.texture(cut_windows(spectra["near"], starts, extractor.config.width))
-
-
 _STATISTICS = "mean and standard deviation of log-mel energies"
 BLOCKS = {
     "msm": Block("log-mel energies", _ENCODER, _embedding("conditioned"), learned="encoder"),
     "msm-far": Block("log-mel energies of far", _ENCODER, _embedding("far"), learned="encoder", far=True),
     "msm-residual": Block("log-mel energies", _ENCODER, _msm_residual, banded(1), learned="encoder"),
-    "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _statistics("conditioned"), banded(2)),
-    "statistics-near": Block(_STATISTICS, _CLIP, _statistics("near"), banded(2)),
-    "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _statistics("far"), banded(2), far=True),
+    "statistics": Block(f"{_STATISTICS} of near with far cancelled", _CONDITIONED, _windows("conditioned", dsp.statistics),
+                        banded(2)),
+    "statistics-near": Block(_STATISTICS, _CLIP, _windows("near", dsp.statistics), banded(2)),
+    "statistics-far": Block(f"{_STATISTICS} of far", _CLIP, _windows("far", dsp.statistics), banded(2), far=True),
     "ridge": Block("residuals of near log-mel energies predicted from far ones by ridge regression", _RIDGE, _ridge, banded(3),
                    learned="ridge", far=True),
     "modulation": Block("modulation spectra of log-mel envelopes", _CONDITIONED, _modulation, modulation_axis),
-    "texture": Block("spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP, _texture,
-                     banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS)),
+    "texture": Block("spectro-temporal contrast of the log-mel spectrogram at several scales", _CLIP,
+                     _windows("near", dsp.texture), banded(len(dsp.TEXTURE_SCALES), dsp.TEXTURE_BANDS)),
 }  # fmt: skip
 
 
@@ -313,17 +262,6 @@ def block_bands(name: str, config: Config, dim: int) -> Bands:
     if len(bands.index) != dim:
         raise InputError(f"block {name}: found {dim} dimensions, expected {len(bands.index)} over {len(bands.hz)} bands")
     return bands
-
-
-def check(config: Config) -> Config:
-    """The configuration, if its blocks and back-end exist and fit together; else InputError."""
-    if unknown := [name for name in config.blocks if name not in BLOCKS]:
-        raise InputError(f"config: found block {', '.join(unknown)}, expected {', '.join(BLOCKS)}")
-    check_backend(config.backend)
-    if "msm-residual" in config.blocks and config.objective not in RECONSTRUCT:
-        expected = ", ".join(RECONSTRUCT)
-        raise InputError(f"config: found block msm-residual with objective = {config.objective!r}, expected {expected}")
-    return config
 
 
 def without_far(config: Config) -> Config:

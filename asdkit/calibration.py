@@ -1,7 +1,5 @@
 """The decision: a threshold with a promised false-alarm rate, from recordings held out of everything that is fitted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,18 +24,21 @@ class HeldOut:
         """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1, source and target met equally often."""
         if not 0 < rate <= 1:
             raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
-        if rate < 1 / (self.n_source + 1):
-            needed = int(np.ceil(1 / rate - 1e-9)) - 1
+        if self.n_source < (needed := recordings_needed(rate)):
             counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
             raise InputError(f"{counts}; fit with more recordings")
         return conformal_threshold(self.scores, self.recordings, rate)
 
 
+def recordings_needed(rate: float) -> int:
+    """How many recordings can promise this rate of false alarms: n promise 1 / (n + 1)."""
+    return int(np.ceil(1 / rate - 1e-9)) - 1
+
+
 def check_rate(training: TrainingSet, rate: float) -> None:
     """InputError for a rate below 1 / (n + 1) with n recordings of the source, or fewer than three recordings."""
-    n, where = _n_source(training), training.clips[0].path.parent
-    if n < FEWEST or rate < 1 / (n + 1):
-        needed = max(FEWEST, int(np.ceil(1 / rate - 1e-9)) - 1)
+    n, needed, where = _n_source(training), max(FEWEST, recordings_needed(rate)), training.clips[0].path.parent
+    if n < needed:
         raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
 
 
@@ -46,32 +47,21 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def held_out_folds(training: TrainingSet, share: float) -> tuple[np.ndarray, int]:
-    """The round in which each clip is held out, -1 for target clips; and the number of rounds.
-
-    One fold of `share` is held out if it has a hundred recordings; otherwise each of three in turn.
-    """
-    n_folds = round(1 / share)
-    n_folds, n_rounds = (n_folds, 1) if _n_source(training) // n_folds >= ENOUGH else (ROTATED, ROTATED)
-    return np.where(training.is_target, -1, training.folds(n_folds)), n_rounds
-
-
-def hold_out(
-    training: TrainingSet, share: float, n_0: float, score: Callable, score_target: Callable
-) -> HeldOut | None:
+def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable, score_target: Callable) -> HeldOut | None:
     """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
 
-    Target recordings are too few for a tail: `like_target` makes of their mean and spread as many scores as there are of the
-    source. ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`,
-    ``score_target()`` those of the target clips. None where the source has fewer than three recordings.
+    One fold of `share` is held out if it has a hundred recordings of the source; otherwise each of three in turn. Target
+    recordings are too few for a tail: `like_target` makes of their mean and spread as many scores as there are of the source.
+    ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, ``score_target()``
+    those of the target clips. None where the source has fewer than three recordings.
     """
-    if _n_source(training) < FEWEST:
+    n, n_folds = _n_source(training), round(1 / share)
+    if n < FEWEST:
         return None
-    folds, n_rounds = held_out_folds(training, share)
-    rounds = [np.flatnonzero(folds == i) for i in range(n_rounds)]
-    rests = [training.without(np.isin(np.arange(len(folds)), held)) for held in rounds]
-    scores = np.array([s for rest, held in zip(rests, rounds) for s in score(rest, held)])
-    recordings = training.recordings[np.concatenate(rounds)]
+    n_folds, n_rounds = (n_folds, 1) if n // n_folds >= ENOUGH else (ROTATED, ROTATED)
+    rounds = [~training.is_target & (training.folds(n_folds) == i) for i in range(n_rounds)]
+    scores = np.array([s for held in rounds for s in score(training.without(held), np.flatnonzero(held))])
+    recordings = np.concatenate([training.recordings[held] for held in rounds])
     n_source = len(np.unique(recordings))
     if training.is_target.any():
         target = score_target(), training.recordings[training.is_target]

@@ -4,8 +4,6 @@ near, far : (n_windows, dim) embeddings of the same windows, each z-scored by tr
 recordings : (n_windows,) integer id of the recording a window comes from.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +20,6 @@ class FarConditioner:
 
     def __call__(self, z: torch.Tensor) -> torch.Tensor:
         """Attenuate the subspace and touch nothing orthogonal to it. Shape: (n, dim) -> (n, dim)."""
-        if self.alpha == 0 or self.basis.shape[1] == 0:
-            return z
         return z - self.alpha * ((z - self.mean) @ self.basis) @ self.basis.T
 
     def removed_share(self, z: torch.Tensor) -> float:
@@ -35,8 +31,8 @@ class FarConditioner:
 def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str = "none", seed: int = 0) -> FarConditioner:
     """Estimate the shared nuisance subspace from normal near/far pairs: left singular directions of their cross-covariance.
 
-    In its place the control "random" has a random subspace of the same `rank`, "near-pca" the principal components of near
-    alone, and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
+    The `control` "random" has a random subspace of the same `rank` in its place, "near-pca" the principal components of near,
+    and "other-recording" the directions shared with far of another recording; `seed` is that of the first and the last.
     """
     rng = np.random.default_rng(seed)
     rank = min(rank, near.shape[1], len(near))
@@ -51,27 +47,11 @@ def fit_conditioner(near, far, recordings, alpha: float, rank: int, control: str
     return FarConditioner(near.mean(0), basis.contiguous(), alpha)  # as it is stored: products round by memory layout
 
 
-def shared_directions(near: torch.Tensor, far: torch.Tensor, subspace: str = "pls") -> tuple[torch.Tensor, torch.Tensor]:
-    """Near-side directions (dim, dim) that covary (pls) or correlate (cca) with far, strongest first; their strengths (dim,).
-
-    For cca the columns, of length 1, are in the coordinates of near again, and the strengths are canonical correlations.
-    """
+def shared_directions(near: torch.Tensor, far: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Near-side directions (dim, dim) that covary with far, strongest first; their strengths (dim,)."""
     x, y = near - near.mean(0), far - far.mean(0)
-    if subspace == "cca":
-        wx, wy = _whitener(x), _whitener(y)
-        u, s, _ = torch.linalg.svd(wx @ (x.T @ y / len(x)) @ wy)
-        u = torch.linalg.solve(wx, u)  # the pattern in near that the canonical variate reads
-        return u / u.norm(dim=0), s
-    u, s, _ = torch.linalg.svd(x.T @ y / len(x))
-    return u, s
-
-
-def _whitener(x: torch.Tensor, ridge: float = 0.1) -> torch.Tensor:
-    """Inverse square root of the covariance plus `ridge` times its mean variance."""
-    covariance = x.T @ x / len(x)
-    values, vectors = torch.linalg.eigh(covariance)
-    values = values.clamp(min=0) + ridge * values.mean().clamp(min=1e-12)
-    return (vectors / values.sqrt()) @ vectors.T
+    directions, strengths, _ = torch.linalg.svd(x.T @ y / len(x))
+    return directions, strengths
 
 
 def other_recording(recordings: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -133,8 +133,8 @@ def _check(option, value, hint) -> None:
     if get_origin(hint) is Literal:
         expected, fits = ", ".join(get_args(hint)), value in get_args(hint)
     elif get_origin(hint) is tuple:
-        names = get_args(get_args(hint)[0])  # none where any name will do
-        expected, fits = ", ".join(names) or "names, each once", _are_names(value, names)
+        expected, names = "names, each once", value if isinstance(value, tuple | list) else ()
+        fits = len(names) > 0 and all(isinstance(v, str) and names.count(v) == 1 for v in names)
     elif low is not None:
         is_number = type(value) in ((int, float) if hint is float else (int,))
         expected, fits = f"a value from {low:g} to {high:g}" if is_number else hint.__name__, is_number and low <= value <= high
@@ -142,8 +142,3 @@ def _check(option, value, hint) -> None:
         expected, fits = hint.__name__, type(value) is hint
     if not fits:
         raise InputError(f"config: found {option.name} = {value!r}, expected {expected}")
-
-
-def _are_names(value, names: tuple) -> bool:
-    once = isinstance(value, tuple | list) and all(isinstance(v, str) and value.count(v) == 1 for v in value)
-    return once and len(value) > 0 and (not names or set(value) <= set(names))

@@ -1,6 +1,6 @@
 """The whole method: clips are *described*, and their descriptors *scored*.
 
-recordings -> spectra -> embedding and DSP blocks | Far-conditioning -> balance -> domain-conditional kNN -> file score.
+recordings -> spectra -> embedding and DSP blocks | whitening -> balance -> domain-conditional kNN -> file score.
 
 A `Describer` does what stands left of the bar, `fit_scorer` what stands right of it; `fit_detector` joins them, and holds
 recordings out for the decision. Nothing here reads a test clip's label, domain or attributes: scoring is given samples.
@@ -9,7 +9,7 @@ recordings out for the decision. Nothing here reads a test clip's label, domain 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
@@ -21,29 +21,15 @@ import torch
 from tqdm.auto import tqdm
 
 from asdkit import __version__
-from asdkit.blocks import (
-    BLOCKS,
-    FITTERS,
-    HOP,
-    BandWhitening,
-    Encoder,
-    FeatureExtractor,
-    Materials,
-    Spectra,
-    check,
-    extract,
-    fit_extractor,
-    make_examples,
-    read_spectra,
-)
+from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
 from asdkit.calibration import ROTATED, HeldOut, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
+from asdkit.describer import Describer, check
 from asdkit.dsp import Ridge
 from asdkit.explain import Explainer, Explanation, fit_explainer
 from asdkit.knn import DomainKNN
-from asdkit.msm import MSM
-from asdkit.objectives import POOLED, Examples
+from asdkit.msm import MSM, BandWhitening
 from asdkit.recordings import Clip, InputError, Reading, TrainingSet, wav_files
 from asdkit.recordings.intake import check_order, read_folder, segments, training_record
 from asdkit.recordings.reading import TWO_CHANNELS, near_of
@@ -58,58 +44,6 @@ CLASSES = (
 LONGEST_S = 3600.0  # a recording that is scored as one
 log = logging.getLogger("asdkit")
 Recordings = str | Path | Clip | Iterable[str | Path | Clip]
-
-
-class Describer:
-    """Reads clips, learns from training clips, describes clips. `asdkit.experiments` has one that shares between systems.
-
-    `others` are the training clips of each other machine, for the objectives that tell machines apart; `progress` is the label
-    of the progress bars, none where it is empty; all else is as in `fit`.
-    """
-
-    def __init__(self, config: Config, seed: int = 0, embed: Callable | None = None, others=(), progress: str = ""):
-        self.config, self.seed, self.embed, self.progress = check(config), seed, embed, progress
-        self.others = others if config.objective in POOLED else ()
-        self.kept = {}
-
-    def bar(self, items: Iterable, what: str):
-        """The items, with a progress bar where there is a label."""
-        return tqdm(items, f"{self.progress}: {what}", leave=False, disable=not self.progress)
-
-    def spectra(self, clip: Clip) -> Spectra:
-        """Spectra of a training clip, read once."""
-        if clip.place not in self.kept:
-            self.kept[clip.place] = read_spectra(clip, self.config)
-        return self.kept[clip.place]
-
-    def examples(self, clips: Sequence[Clip]) -> Examples:
-        """What a network sees of another machine."""
-        return make_examples([read_spectra(c, self.config) for c in clips], clips, self.config)[1]
-
-    def learn(self, name: str, training: TrainingSet) -> tuple:
-        """What one of `asdkit.blocks.FITTERS` learns from the training clips."""
-        spectra = [self.spectra(c) for c in self.bar(training.clips, "read")]
-        others = tuple(map(self.examples, self.others))
-        label = f"{self.progress}: train" if self.progress else ""
-        return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
-
-    def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
-        """One for new clips, and for each training clip its own; see `asdkit.blocks.fit_extractor`."""
-        return fit_extractor(Materials(training, (), self.config), lambda name: self.learn(name, training))
-
-    def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
-        """One block of one clip, (n_windows, dim); one that learns nothing is described once, whatever is held out."""
-        key = name, clip.place, hop
-        if key in self.kept:
-            return self.kept[key]
-        block = extractor.describe(self.spectra(clip), hop, [name])[name]
-        if not BLOCKS[name].learned:
-            self.kept[key] = block
-        return block
-
-    def blocks(self, extractor: FeatureExtractor, clip: Clip, hop: int) -> dict[str, torch.Tensor]:
-        """All blocks of one clip."""
-        return {name: self.block(name, extractor, clip, hop) for name in self.config.blocks}
 
 
 def fit_detector(training: TrainingSet, describer: Describer, decide: bool = True) -> Detector:
@@ -141,8 +75,7 @@ def _fit(training: TrainingSet, describer: Describer) -> Fitted:
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
-    embeds_far = conditions_embedding(config)
-    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if embeds_far else None
+    far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if conditions_embedding(config) else None
     scorer = fit_scorer(blocks, training, config, far, describer.seed)
     return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
 
@@ -299,11 +232,10 @@ def fit(
 
     Parameters
     ----------
-    recordings : path, Clip, or several
+    recordings, target : path, Clip, or several
         A folder of normal recordings in any names, or a machine's folder in the DCASE layout; files; or clips, whose `domain`
-        tells source from target and whose `recording` tells siblings. InputError for those that cannot be used.
-    target : the same, optional
-        A few normal recordings of another operating condition.
+        tells source from target and whose `recording` tells siblings. In `target`, if given, a few normal recordings of
+        another operating condition. InputError for those that cannot be used.
     reading : Reading, optional
         Which channel is near, and so on. Pairs of mono files are recognised.
     embed : callable, optional

@@ -4,11 +4,11 @@ near, far : STFTs (n_bins, n_frames) or log-mels (n_mels, n_frames) of the two c
 windows : (n_windows, n_bands, width). A descriptor is (n_windows, dim).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
+import numpy as np
 import torch
 
 from asdkit.spectrogram import power
@@ -31,10 +31,7 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
 
 
 def cancel_far(near: torch.Tensor, far: torch.Tensor, alpha: float = 1.0, penalty: float = 1e-2) -> torch.Tensor:
-    """Far-conditioning of the input: ``near - alpha H far``, with H of `transfer` and `alpha` in [0, 1].
-
-    Where far is silent nothing is removed. Shape: (n_bins, n_frames) complex twice -> the same.
-    """
+    """Far-conditioning of the input: ``near - alpha H far``, H of `transfer`, `alpha` in [0, 1]; near where far is silent."""
     return near if alpha == 0 else near - alpha * transfer(near, far, penalty)[:, None] * far
 
 
@@ -42,35 +39,6 @@ def far_context(far: torch.Tensor, context: int) -> torch.Tensor:
     """Each frame with its neighbours. Shape: (n_mels, n_frames) -> ((2 context + 1) n_mels, n_frames)."""
     padded = torch.nn.functional.pad(far[None], (context, context), mode="replicate")[0]
     return torch.cat([padded[:, i : i + far.shape[1]] for i in range(2 * context + 1)])
-
-
-@dataclass(frozen=True)
-class RidgeStatistics:
-    """Sums over frames from which a ridge regression is solved; statistics of disjoint clips add up."""
-
-    n: int
-    x: torch.Tensor  # (n_x,) sum of the context
-    y: torch.Tensor  # (n_mels,) sum of near
-    xx: torch.Tensor  # (n_x, n_x)
-    xy: torch.Tensor  # (n_x, n_mels)
-
-    @classmethod
-    def of(cls, near: torch.Tensor, far: torch.Tensor, context: int) -> RidgeStatistics:
-        """Statistics of one clip's log-mels, in double precision."""
-        x, y = far_context(far, context).double(), near.double()
-        return cls(x.shape[1], x.sum(1), y.sum(1), x @ x.T, x @ y.T)
-
-    def __add__(self, other: RidgeStatistics) -> RidgeStatistics:
-        return RidgeStatistics(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
-
-    def solve(self, penalty: float) -> Ridge:
-        """Regression with an intercept; `penalty` is a fraction of the mean variance of the context."""
-        mean_x, mean_y = self.x / self.n, self.y / self.n
-        cov_x = self.xx / self.n - mean_x[:, None] * mean_x
-        cov_xy = self.xy / self.n - mean_x[:, None] * mean_y
-        ridge = penalty * cov_x.diagonal().mean() + 1e-9  # dB^2; keeps a constant far channel solvable
-        weights = torch.linalg.solve(cov_x + ridge * torch.eye(len(cov_x), dtype=cov_x.dtype), cov_xy)
-        return Ridge(weights.float().contiguous(), (mean_y - mean_x @ weights).float())
 
 
 @dataclass(frozen=True)
@@ -86,15 +54,41 @@ class Ridge:
         return near - self.weights.T @ far_context(far, context) - self.intercept[:, None]
 
 
-def statistics(windows: torch.Tensor, with_p95: bool = False) -> torch.Tensor:
-    """Mean and standard deviation over time of each band and, with `with_p95`, the 95th percentile.
+@dataclass(frozen=True)
+class RidgeStatistics:
+    """Sums over frames from which a ridge regression is solved; statistics of disjoint clips add up."""
 
-    Shape: (n_windows, n_bands, width) -> (n_windows, 2 n_bands or 3 n_bands).
-    """
+    n: int
+    x: torch.Tensor  # (n_x,) sum of the context
+    y: torch.Tensor  # (n_mels,) sum of near
+    xx: torch.Tensor  # (n_x, n_x)
+    xy: torch.Tensor  # (n_x, n_mels)
+
+    @classmethod
+    def of(cls, near: torch.Tensor, far: torch.Tensor, context: int) -> Self:
+        """Statistics of one clip's log-mels, in double precision."""
+        x, y = far_context(far, context).double(), near.double()
+        return cls(x.shape[1], x.sum(1), y.sum(1), x @ x.T, x @ y.T)
+
+    def __add__(self, other: Self) -> Self:
+        return RidgeStatistics(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
+
+    def solve(self, penalty: float) -> Ridge:
+        """Regression with an intercept; `penalty` is a fraction of the mean variance of the context."""
+        mean_x, mean_y = self.x / self.n, self.y / self.n
+        cov_x = self.xx / self.n - mean_x[:, None] * mean_x
+        cov_xy = self.xy / self.n - mean_x[:, None] * mean_y
+        ridge = penalty * cov_x.diagonal().mean() + 1e-9  # dB^2; keeps a constant far channel solvable
+        weights = torch.linalg.solve(cov_x + ridge * torch.eye(len(cov_x), dtype=cov_x.dtype), cov_xy)
+        return Ridge(weights.float().contiguous(), (mean_y - mean_x @ weights).float())
+
+
+def statistics(windows: torch.Tensor, with_p95: bool = False) -> torch.Tensor:
+    """Mean and standard deviation over time of each band and, with `with_p95`, the 95th percentile: 2 or 3 x n_bands."""
     columns = [windows.mean(-1), windows.std(-1, correction=0)]
     if with_p95:
         rank = round(0.95 * (windows.shape[-1] - 1))  # of the sorted frames; no interpolation
-        columns.append(windows.topk(windows.shape[-1] - rank, dim=-1).values[..., -1])
+        columns.append(torch.from_numpy(np.partition(windows.numpy(), rank, axis=-1)[..., rank]))
     return torch.cat(columns, dim=1)
 
 
@@ -112,10 +106,7 @@ def modulation_bands(width: int, frame_rate: float, lowest: float = 0.4) -> list
 
 
 def modulation(windows: torch.Tensor, frame_rate: float) -> torch.Tensor:
-    """Temporal modulation: power of each band's log envelope in octave-like modulation bands, dB.
-
-    Shape: (n_windows, n_bands, width) -> (n_windows, n_bands * n_modulation_bands).
-    """
+    """Temporal modulation: power of each band's log envelope in octave-like modulation bands, dB: bands x modulation bands."""
     width = windows.shape[-1]
     centred = (windows - windows.mean(-1, keepdim=True)) * torch.hann_window(width)
     pooled = power(torch.fft.rfft(centred)) @ _pooling(width, frame_rate) / width
@@ -140,11 +131,11 @@ def texture(windows: torch.Tensor) -> torch.Tensor:
 
     A window is averaged over cells of each scale; the mixed difference of four neighbouring cells (a Haar wavelet, diagonal)
     is blind to steady tones, to level and to clicks that are alike in all bands. Its mean magnitude over time is averaged in
-    16 bands. Shape: (n_windows, n_bands, width) -> (n_windows, 6 * 16).
+    16 bands: 6 scales x 16.
     """
-    columns = []
+    columns, windows = [], windows[:, None].contiguous()
     for scale in TEXTURE_SCALES:
-        cells = torch.nn.functional.avg_pool2d(windows[:, None], scale)
+        cells = torch.nn.functional.avg_pool2d(windows, scale)
         mixed = cells[..., 1:, 1:] + cells[..., :-1, :-1] - cells[..., 1:, :-1] - cells[..., :-1, 1:]
         columns.append(torch.nn.functional.adaptive_avg_pool1d(mixed.abs().mean(-1), TEXTURE_BANDS)[:, 0])
     return torch.cat(columns, dim=1)

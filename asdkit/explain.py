@@ -8,8 +8,6 @@ maps : {block: (n_bands, n_windows)}. The same by band, as a multiple of what he
     the blocks of the network have none.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +61,20 @@ class Explanation:
         return asdkit.figures.anomaly_panels(self, title)
 
     def __str__(self) -> str:
-        return sentence(self)
+        """Decision and peak in plain English."""
+        peak, threshold = self.peak, self.threshold
+        if threshold is not None and self.score <= min(self.normal, threshold):
+            return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
+        whole = peak.end - peak.start > 0.95 * (self.span[1] - self.span[0])
+        when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
+        all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
+        bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
+        text = f"Most anomalous {when}, in {peak.block}"
+        if peak.band_block == peak.block:
+            text = f"Most anomalous {when}, {bands}, in {peak.block}"
+        elif peak.band_block:
+            text += f"; {peak.band_block} departs {bands}"
+        return text + ("." if threshold is None or self.score > threshold else ", but within the threshold.")
 
     @property
     def edges(self) -> np.ndarray:
@@ -88,20 +99,16 @@ class Explanation:
         curve, edges = self.curve, self.edges
         first, last = run_above_half(curve, self.normal)
         middle = (edges[first] + edges[last]) / 2
-        start = max(self.span[0], min(edges[first], middle - self.window / 2))
-        end = min(self.span[1], max(edges[last], middle + self.window / 2))
+        start = float(max(self.span[0], min(edges[first], middle - self.window / 2)))
+        end = float(min(self.span[1], max(edges[last], middle + self.window / 2)))
         block = max(self.levels, key=self.levels.get)
-        return Peak(float(start), float(end), block, *self.peak_bands(first, last))
-
-    def peak_bands(self, first: int, last: int) -> tuple[float, float, str]:
-        """Lowest and highest frequency of what stands out in the windows [first, last), and the block that says so."""
         if not self.maps:
-            return float("nan"), float("nan"), ""
-        block = max(self.maps, key=self.levels.get)
-        profile = self.maps[block][:, first:last].mean(1)
+            return Peak(start, end, block, float("nan"), float("nan"), "")
+        band_block = max(self.maps, key=self.levels.get)
+        profile = self.maps[band_block][:, first:last].mean(1)
         profile = uniform_filter1d(profile, max(1, round(SMOOTH * len(profile))), mode="nearest")
-        low, high = self.band_edges(block)[list(run_above_half(profile, 1.0))]
-        return float(low), float(high), block
+        low, high = self.band_edges(band_block)[list(run_above_half(profile, 1.0))]
+        return Peak(start, end, block, float(low), float(high), band_block)
 
     def band_edges(self, block: str) -> np.ndarray:
         """(n_bands + 1,) Hz: half-way between mel centres, 0 and Nyquist at the ends."""
@@ -115,22 +122,6 @@ def run_above_half(values: np.ndarray, floor: float) -> tuple[int, int]:
     below = np.flatnonzero(values < (values[top] + min(floor, values[top])) / 2)
     first = below[below < top].max(initial=-1) + 1
     return int(first), int(below[below > top].min(initial=len(values)))
-
-
-def sentence(explanation: Explanation) -> str:
-    """Decision and peak in plain English."""
-    peak, threshold = explanation.peak, explanation.threshold
-    if threshold is not None and explanation.score <= min(explanation.normal, threshold):
-        return "Nothing stands out: it is as close to the healthy recordings as they are to each other."
-    whole = peak.end - peak.start > 0.95 * (explanation.span[1] - explanation.span[0])
-    when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
-    all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
-    bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
-    if peak.band_block == peak.block:
-        text = f"Most anomalous {when}, {bands}, in {peak.block}"
-    else:
-        text = f"Most anomalous {when}, in {peak.block}" + (f"; {peak.band_block} departs {bands}" if peak.band_block else "")
-    return text + ("." if threshold is None or explanation.score > threshold else ", but within the threshold.")
 
 
 @dataclass(frozen=True)
@@ -181,8 +172,8 @@ def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
 
 def _all_bands(scorer: Scorer) -> dict[str, Bands]:
     """The bands of each block that has bands."""
-    dims = {name: where.stop - where.start for name, where in scorer.space.slices().items()}
-    bands = {name: block_bands(name, scorer.config, dim) for name, dim in dims.items()}
+    slices = scorer.space.slices()
+    bands = {name: block_bands(name, scorer.config, where.stop - where.start) for name, where in slices.items()}
     return {name: b for name, b in bands.items() if len(b.hz)}
 
 

@@ -5,15 +5,11 @@ recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a vecto
 is_target : (n_bank,) bool. S and T are the source and the target part of the bank.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-
-from asdkit.recordings import InputError
 
 MAX_QUERIES = 2000  # windows from which a median distance is read; more do not move it
 
@@ -52,10 +48,10 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     return torch.cat([nearest_mean(d, k) for d in others])
 
 
-def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
-    """Median leave-one-recording-out distance; NaN for fewer than two recordings, 1 where the median is 0 (duplicates)."""
+def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int, unknown: float = 1.0) -> float:
+    """Median leave-one-recording-out distance; 1 where it is 0 (duplicates), and `unknown` for fewer than two recordings."""
     if len(bank) == 0 or len(np.unique(recordings)) < 2:
-        return float("nan")
+        return unknown
     scale = float(leave_one_recording_out(bank, recordings, k).median())
     return scale if scale > 0 else 1.0
 
@@ -89,52 +85,43 @@ class DomainKNN:
 
     def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
         """Scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
-        return BACKENDS[self.backend](self, self.distances(x, None if recording is None else np.full(len(x), recording)))
+        d = self.distances(x, None if recording is None else np.full(len(x), recording))
+        counted, scale = BACKENDS[self.backend](self, d)
+        return nearest_mean(counted, self.k) / scale
 
     def neighbours(self, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What a score is made of: the neighbours of each row of distances (n, k), and their weights (n, k).
 
         A score is the sum of weight times distance; a weight is 0 where there are fewer neighbours.
         """
-        scale = torch.ones(len(d))
-        if self.backend == "domain":
-            is_target = torch.from_numpy(self.is_target)
-            means = [nearest_mean(d[:, mask], self.k) for mask in (~is_target, is_target)]
-            target = means[1] / self.s_target < means[0] / self.s_source
-            d = d.masked_fill(target[:, None] ^ is_target, torch.inf)
-            scale = torch.where(target, self.s_target, self.s_source)
-        nearest = d.topk(min(self.k, d.shape[1]), largest=False)
+        counted, scale = BACKENDS[self.backend](self, d)
+        nearest = counted.topk(min(self.k, d.shape[1]), largest=False)
         there = nearest.values.isfinite()
         return nearest.indices, there / there.sum(1, keepdim=True).clamp(min=1) / scale[:, None]
 
 
-def _domain(knn: DomainKNN, d):
-    source, target = (nearest_mean(d[:, mask], knn.k) for mask in (~knn.is_target, knn.is_target))
-    return torch.minimum(source / knn.s_source, target / knn.s_target)
+def _domain(knn: DomainKNN, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearer domain, each in its own scale: the score is min(d_S / s_S, d_T / s_T)."""
+    is_target = torch.from_numpy(knn.is_target)
+    scales = d.new_tensor([knn.s_source, knn.s_target])
+    source, target = (nearest_mean(d[:, mask], knn.k) for mask in (~is_target, is_target))
+    nearer = (target / scales[1] < source / scales[0]).long()  # 1 for the target
+    return d.masked_fill(nearer[:, None] != is_target, torch.inf), scales[nearer]
 
 
-BACKENDS = {
-    "domain": _domain,  # min(d_S / s_S, d_T / s_T')
-    "pooled": lambda knn, d: nearest_mean(d, knn.k),  # one bank
-}
-
-
-def check_backend(name: str) -> None:
-    """Refuse a back-end that there is not."""
-    if name not in BACKENDS:
-        raise InputError(f"config: found backend = {name!r}, expected {', '.join(BACKENDS)}")
+# name -> function of a bank and distances (n, n_bank): those that count, infinite where one does not, and their scale (n,).
+# A score is the mean of the k smallest that count over the scale.
+BACKENDS = {"domain": _domain, "pooled": lambda knn, d: (d, d.new_ones(len(d)))}
 
 
 def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
     """A bank of training clips and the scales of its two domains; one bank where all are of one domain.
 
-    `k` neighbours, fewer where a bank holds fewer; `n_0` recordings' worth of source scale in the target scale, 0 or more;
-    `backend` is a key of `BACKENDS`.
+    `k` neighbours, fewer where a bank holds fewer; `n_0`, 0 or more, recordings' worth of source scale in that of the target.
     """
     if not is_target.any() or is_target.all():
         is_target = np.zeros(len(bank), dtype=bool)
     s_source = median_scale(bank[~is_target], recordings[~is_target], k)
-    s_source = 1.0 if np.isnan(s_source) else s_source
-    s_target = median_scale(bank[is_target], recordings[is_target], k)
+    s_target = median_scale(bank[is_target], recordings[is_target], k, unknown=float("nan"))
     s_target = shrink(s_target, len(np.unique(recordings[is_target])), s_source, n_0)
     return DomainKNN(bank, recordings, is_target, k, s_source, s_target, backend)

@@ -9,8 +9,6 @@ All values are fractions; 0.5 is chance. A domain without normal clips has the A
 fit this raise ValueError.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,10 +19,7 @@ DOMAINS = ("source", "target")
 
 def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Check scores, labels and domains of one machine's test clips, which must be of both labels; return them as arrays."""
-    scores, labels, domains = np.asarray(scores, dtype=float), np.asarray(labels), np.asarray(domains)
-    if scores.ndim != 1 or not scores.shape == labels.shape == domains.shape:
-        shapes = f"{scores.shape} of scores, {labels.shape} of labels, {domains.shape} of domains"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
+    scores, labels, domains = _same_shape(scores=np.asarray(scores, dtype=float), labels=labels, domains=domains)
     if bad := np.count_nonzero(~np.isfinite(scores)):
         raise ValueError(f"found {bad} of {len(scores)} scores that are not finite; expected numbers")
     if not np.isin(labels, (0, 1)).all():
@@ -36,6 +31,15 @@ def validate(scores, labels, domains) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return scores, labels.astype(int), domains
 
 
+def _same_shape(**values) -> list[np.ndarray]:
+    """Arrays of these values by name, which must all be (n_clips,)."""
+    arrays = [np.asarray(v) for v in values.values()]
+    if arrays[0].ndim != 1 or len({a.shape for a in arrays}) > 1:
+        shapes = ", ".join(f"{a.shape} of {name}" for name, a in zip(values, arrays))
+        raise ValueError(f"found shapes {shapes}; expected (n_clips,) for each")
+    return arrays
+
+
 def _some(values) -> str:
     """A few of the distinct values, for an error message."""
     distinct = sorted({str(v) for v in values.tolist()})
@@ -44,18 +48,12 @@ def _some(values) -> str:
 
 def auc_source(scores, labels, domains, weights=None):
     """AUC of the source domain's normals against the anomalies of *both* domains."""
-    return _domain_auc("source", scores, labels, domains, weights)
+    return _area(scores, labels, domains, weights, normals=("source",))
 
 
 def auc_target(scores, labels, domains, weights=None):
     """AUC of the target domain's normals against the anomalies of *both* domains."""
-    return _domain_auc("target", scores, labels, domains, weights)
-
-
-def _domain_auc(domain, scores, labels, domains, weights):
-    scores, labels, domains = validate(scores, labels, domains)
-    keep = (labels == 1) | (domains == domain)
-    return _standardised_area(scores[keep], labels[keep], _checked_weights(weights, len(scores))[..., keep], 1.0)
+    return _area(scores, labels, domains, weights, normals=("target",))
 
 
 def pauc(scores, labels, domains, max_fpr: float = 0.1, weights=None):
@@ -65,17 +63,26 @@ def pauc(scores, labels, domains, max_fpr: float = 0.1, weights=None):
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"found max_fpr {max_fpr}; expected a rate in (0, 1]")
+    return _area(scores, labels, domains, weights, max_fpr=max_fpr)
+
+
+def _area(scores, labels, domains, weights, normals=DOMAINS, max_fpr: float = 1.0):
+    """Area under the ROC of these domains' normals against all anomalies, mapped so that chance is 0.5 and perfect 1."""
     scores, labels, domains = validate(scores, labels, domains)
-    return _standardised_area(scores, labels, _checked_weights(weights, len(scores)), max_fpr)
-
-
-def _checked_weights(weights, n_clips: int) -> np.ndarray:
-    weights = np.ones(n_clips) if weights is None else np.asarray(weights, dtype=float)
-    if weights.ndim not in (1, 2) or weights.shape[-1] != n_clips:
-        raise ValueError(f"found weights of shape {weights.shape}; expected (..., {n_clips})")
+    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=float)
+    if weights.ndim not in (1, 2) or weights.shape[-1] != len(scores):
+        raise ValueError(f"found weights of shape {weights.shape}; expected (..., {len(scores)})")
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("found negative weights or weights that are not finite; expected multiplicities of 0 or more")
-    return weights
+    keep = (labels == 1) | np.isin(domains, normals)
+    fpr, tpr = _roc(scores[keep], labels[keep], weights[..., keep])
+    step, width = np.diff(fpr, axis=-1), np.diff(np.minimum(fpr, max_fpr), axis=-1)
+    covered = np.divide(width, step, out=np.zeros_like(step), where=step > 0)  # below 1 where max_fpr cuts the step
+    area = (width * (tpr[..., :-1] + np.diff(tpr, axis=-1) * covered / 2)).sum(axis=-1)
+    area = np.where(np.isnan(fpr[..., -1]), np.nan, area)
+    chance = max_fpr**2 / 2
+    standardised = (1 + (area - chance) / (max_fpr - chance)) / 2
+    return standardised if standardised.ndim else float(standardised)
 
 
 def _roc(scores, labels, weights) -> list[np.ndarray]:
@@ -93,24 +100,8 @@ def _roc(scores, labels, weights) -> list[np.ndarray]:
     return rates
 
 
-def _standardised_area(scores, labels, weights, max_fpr: float):
-    """Area under the ROC up to `max_fpr`, mapped so that chance is 0.5 and perfect 1 (no change at `max_fpr` 1)."""
-    fpr, tpr = _roc(scores, labels, weights)
-    step, width = np.diff(fpr, axis=-1), np.diff(np.minimum(fpr, max_fpr), axis=-1)
-    covered = np.divide(width, step, out=np.zeros_like(step), where=step > 0)  # below 1 where max_fpr cuts the step
-    area = (width * (tpr[..., :-1] + np.diff(tpr, axis=-1) * covered / 2)).sum(axis=-1)
-    area = np.where(np.isnan(fpr[..., -1]), np.nan, area)
-    chance = max_fpr**2 / 2
-    standardised = (1 + (area - chance) / (max_fpr - chance)) / 2
-    return standardised if standardised.ndim else float(standardised)
-
-
 def omega(values, axis: int | None = None):
-    """Harmonic mean over `axis`, the official summary of AUCs and pAUCs; NaN is skipped, and left where nothing else is.
-
-    >>> round(omega([0.5, 1.0, float("nan")]), 4)
-    0.6667
-    """
+    """Harmonic mean over `axis`, the official summary of AUCs and pAUCs; NaN is skipped, and left where nothing else is."""
     values = np.asarray(values, dtype=float)
     if (values < 0).any():
         raise ValueError(f"found the value {np.nanmin(values)}; a harmonic mean is defined for values of 0 or more")
@@ -127,15 +118,8 @@ def evaluate(scores, labels, domains) -> dict[str, float]:
 
 
 def resample_recordings(labels, domains, recordings, n_resamples: int = 1000, seed=0) -> np.ndarray:
-    """Draw recordings with replacement within each (label, domain): weights (n_resamples, n_clips).
-
-    Every stratum keeps its number of recordings. One of a single recording does not vary: no interval can tell what another
-    recording would have given.
-    """
-    labels, domains, recordings = np.asarray(labels), np.asarray(domains), np.asarray(recordings)
-    if not labels.shape == domains.shape == recordings.shape:
-        shapes = f"{labels.shape} of labels, {domains.shape} of domains, {recordings.shape} of recordings"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) three times")
+    """Draw recordings with replacement within each (label, domain), which keeps its number: weights (n_resamples, n_clips)."""
+    labels, domains, recordings = _same_shape(labels=labels, domains=domains, recordings=recordings)
     rng = np.random.default_rng(seed)
     weights = np.zeros((n_resamples, len(labels)), dtype=np.int64)
     for label, domain in sorted(set(zip(labels.tolist(), domains.tolist()))):
@@ -166,8 +150,7 @@ def omega_samples(boots: Sequence[np.ndarray]) -> np.ndarray:
 def interval(samples, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of bootstrap samples (n_resamples,), `level` in (0, 1).
 
-    Somewhat too narrow: for an AUC of 0.76 and 12 to 50 recordings in a stratum, a nominal 95 % covered 91 to 93 % in
-    simulation. State the number of recordings.
+    Somewhat too narrow: for an AUC of 0.76 and 12 to 50 recordings in a stratum, a nominal 95 % covered 91 to 93 %.
     """
     if not 0 < level < 1:
         raise ValueError(f"found the level {level}; expected a fraction in (0, 1)")
@@ -175,27 +158,9 @@ def interval(samples, level: float = 0.95) -> tuple[float, float]:
     return float(lo), float(hi)
 
 
-def paired_difference(points_a, points_b, boots_a, boots_b, level: float = 0.95) -> tuple[float, float, float]:
-    """System a minus system b: mean over machines of the difference of their Omegas, and its interval.
-
-    `points`, (n_machines, 3), are the metrics on the clips as they are, `boots` the `bootstrap` of each machine, with the same
-    arguments but for the scores. The interval is over the recordings of *these* machines, not over other machines.
-    """
-    shapes_a, shapes_b = [np.shape(b) for b in boots_a], [np.shape(b) for b in boots_b]
-    if shapes_a != shapes_b or not len(points_a) == len(points_b) == len(boots_a):
-        both = f"{len(points_a)} and {len(points_b)} machines with resamples of shape {shapes_a} and {shapes_b}"
-        raise ValueError(f"found {both}; expected both systems on the same machines and resamples")
-    difference = (omega(points_a, axis=1) - omega(points_b, axis=1)).mean()
-    samples = np.mean([omega(a, axis=1) - omega(b, axis=1) for a, b in zip(boots_a, boots_b)], axis=0)
-    return float(difference), *interval(samples, level)
-
-
 def false_alarm_rate(decisions, labels) -> float:
     """Share of the normal clips, of which there must be one, with the decision 1. Shape: (n_clips,) of 0 and 1, twice."""
-    decisions, labels = np.asarray(decisions), np.asarray(labels)
-    if decisions.ndim != 1 or decisions.shape != labels.shape:
-        shapes = f"{decisions.shape} of decisions, {labels.shape} of labels"
-        raise ValueError(f"found shapes {shapes}; expected (n_clips,) twice")
+    decisions, labels = _same_shape(decisions=decisions, labels=labels)
     if not np.isin(decisions, (0, 1)).all():
         raise ValueError(f"found decisions {_some(decisions)}; expected 0 and 1")
     if not (labels == 0).any():

@@ -1,8 +1,6 @@
 """Masked spectrogram model (MSM): masks, encoder, bottleneck, decoder, loss. Read it top to bottom.
 
-Legend
-------
-x : (batch, n_mels, width) log-mel windows, z-scored by band and whitened across bands (`asdkit.blocks.BandWhitening`).
+x : (batch, n_mels, width) log-mel windows, z-scored by band and whitened across bands by `BandWhitening`.
 hidden : (batch, n_mels / 16, width / 8) bool, True where a patch of 16 mel bands x 8 frames is hidden from the encoder.
 map : (batch, CHANNELS[-1], ROWS, width / 8) the last convolutional map.
 embedding : (batch, 2 * CHANNELS[-1] * ROWS) mean and standard deviation of the map over time: the bottleneck.
@@ -11,7 +9,9 @@ The bottleneck says what is in a window and not when, so the decoder has nothing
 distribution of the hidden cells of each band. The nearest published relative is SparK (Tian et al., ICLR 2023).
 """
 
-from __future__ import annotations
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import nn
@@ -24,6 +24,31 @@ STRIDES = (4, 2, 1)  # the first convolution reads whole tiles of 4 x 4, so that
 ROWS = 16  # mel rows of the last map
 UNITS = 128  # of the decoder
 LOG_VARIANCE = 6.0  # a predicted one stays within +- this; the input has variance 1
+
+
+@dataclass(frozen=True)
+class BandWhitening:
+    """z-scores each band, then decorrelates the bands (ZCA): a squared error then learns every direction, not the loudest."""
+
+    mean: torch.Tensor  # (n_mels, 1)
+    std: torch.Tensor  # (n_mels, 1)
+    matrix: torch.Tensor  # (n_mels, n_mels), symmetric
+
+    @classmethod
+    def fit(cls, logmels: Sequence[torch.Tensor], shrinkage: float = 0.03) -> Self:
+        """From the frames of all clips, clip by clip; the covariance is shrunk toward its mean variance."""
+        n = sum(x.shape[1] for x in logmels)
+        mean = sum(x.double().sum(1, keepdim=True) for x in logmels) / n
+        covariance = sum((x - mean) @ (x - mean).T for x in map(torch.Tensor.double, logmels)) / n
+        std = covariance.diagonal()[:, None].sqrt().clamp(min=1e-3)  # 1e-3 dB: a silent band stays finite
+        correlation = covariance / (std * std.T)
+        target = correlation.diagonal().mean() * torch.eye(len(std), dtype=std.dtype)
+        values, vectors = torch.linalg.eigh((1 - shrinkage) * correlation + shrinkage * target)
+        return cls(mean.float(), std.float(), ((vectors * values.clamp(min=1e-6).rsqrt()) @ vectors.T).float())
+
+    def __call__(self, logmel: torch.Tensor) -> torch.Tensor:
+        """Shape: (n_mels, n_frames) dB -> (n_mels, n_frames)."""
+        return self.matrix @ ((logmel - self.mean) / self.std)
 
 
 class MSM(nn.Module):
@@ -73,24 +98,11 @@ def to_cells(hidden: torch.Tensor) -> torch.Tensor:
     return hidden.repeat_interleave(PATCH[0], 1).repeat_interleave(PATCH[1], 2)
 
 
-def masked_error(
-    model: MSM, x: torch.Tensor, hidden: torch.Tensor, target: torch.Tensor | None = None
-) -> torch.Tensor:
+def masked_error(model: MSM, x: torch.Tensor, hidden: torch.Tensor, target: torch.Tensor | None = None) -> torch.Tensor:
     """Twice the negative log likelihood of the hidden cells, mean by band; of all cells where nothing is hidden.
 
-    One prediction serves all cells of a band, so that it takes no more than their number, sum and sum of squares.
-
-    Parameters
-    ----------
-    x : (batch, n_mels, width)
-        What the encoder sees, but for what is hidden.
-    hidden : (batch, rows, columns) bool
-    target : (batch, n_mels, width), optional
-        What is to be restored; `x` by default.
-
-    Returns
-    -------
-    (batch, n_mels)
+    One prediction serves all cells of a band, so that it takes no more than their number, sum and sum of squares. `target` is
+    what is to be restored, `x` by default. Shape: (batch, n_mels, width), (batch, rows, columns) bool -> (batch, n_mels).
     """
     cells = to_cells(hidden)
     mean, log_variance = model.decode(model.embed(x.masked_fill(cells, 0.0)))  # 0 is the band's mean: standardised input
@@ -105,8 +117,7 @@ def masked_error(
 def calibrate_batchnorm(model: MSM, batches) -> None:
     """Replace running statistics by those of unmasked windows; leaves the model in evaluation mode.
 
-    Training sees windows full of zeros where patches are hidden and scoring does not, so the running statistics of the
-    one are wrong for the other. An untrained encoder needs the same pass.
+    Training sees zeros where patches are hidden and scoring does not. An untrained encoder needs the same pass.
     """
     for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.reset_running_stats()

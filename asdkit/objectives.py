@@ -10,16 +10,14 @@ machine-id           tell machines and their attributes apart: softmax, one netw
 pseudo-cluster       tell k-means clusters of one machine's clips apart: angular margin (ArcFace; Deng et al., CVPR 2019)
 sub-cluster-adacos   as machine-id, with sub-cluster AdaCos and mixup (Wilkinghoff, IJCNN 2021)
 
-Every machine is standardised by its own training statistics. The constants are fixed beforehand and tuned on nothing.
-
-embedding : (batch, dim). targets : (batch, n_classes) class weights that sum to 1, one-hot without mixup.
+Every machine is standardised by its own training statistics. The constants are tuned on nothing. embedding : (batch, dim);
+targets : (batch, n_classes), class weights that sum to 1, one-hot without mixup.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,41 +57,38 @@ def class_name(clip: Clip) -> str:
 def train_objective(
     machines: Sequence[Examples], config: Config, seed: int, description: str = "", watch: Watch | None = None
 ) -> tuple[MSM, list[float]]:
-    """Train one network under ``config.objective``; returned as by `asdkit.training.train_encoder`.
+    """Train one network under ``config.objective``, as `asdkit.training.train_encoder` does; InputError for one class only.
 
     `machines` are the one that will be scored, then others, which only the `POOLED` objectives look at; their network depends
-    on the set of machines, not on which is first. InputError where there is one class only.
+    on the set of machines, not on which is first.
     """
     if config.objective in POOLED:
         crops, criterion = classify_machines(sorted(machines, key=lambda m: m.name), config, seed)
     else:
-        crops = Crops(machines[0].spectrograms, config, seed)
-        criterion = _own_objective(machines[0], crops, config, seed)
+        crops, criterion = _of_one_machine(machines[0], config, seed)
     return train_encoder(crops, criterion, config, seed, description, watch)
 
 
-def _own_objective(machine: Examples, crops: Crops, config: Config, seed: int):
-    """Maker of the objective that looks at one machine."""
+def _of_one_machine(machine: Examples, config: Config, seed: int):
+    """Crops of one machine, and the maker of an objective that looks at it alone."""
+    crops = Crops(machine.spectrograms, config, seed)
     if config.objective == "far-to-near":
-        return lambda: FarToNear(crops, machine.far)
+        return crops, partial(FarToNear, crops, machine.far)
     if config.objective == "pseudo-cluster":
         labels = pseudo_labels(machine.spectrograms, CLUSTERS, seed)
-        n = _n_classes(labels, config)
-        return lambda: Classification(ArcFace(DIM, n), labels, n)
-    return lambda: Masked(config.mask_ratio if config.objective == "msm" else 0.0, seed)
+        return crops, partial(Classification, ArcFace, labels, _n_classes(labels, config))
+    return crops, partial(Masked, config.mask_ratio if config.objective == "msm" else 0.0, seed)
 
 
 def classify_machines(machines: Sequence[Examples], config: Config, seed: int):
     """Crops of all machines, each machine as often, and the maker of a classifier of their classes."""
     names = [f"{i} {c}" for i, machine in enumerate(machines) for c in machine.classes]
-    labels = np.unique(names, return_inverse=True)[1]
-    n, counts = _n_classes(labels, config), [len(m.spectrograms) for m in machines]
+    labels, counts = np.unique(names, return_inverse=True)[1], [len(m.spectrograms) for m in machines]
     weights = np.repeat([1 / (len(machines) * count) for count in counts], counts)
     crops = Crops([s for m in machines for s in m.spectrograms], config, seed, weights)
-    if config.objective == "machine-id":
-        return crops, lambda: Classification(Softmax(DIM, n), labels, n)
-    generator = torch.Generator().manual_seed(seed)
-    return crops, lambda: Classification(SubClusterAdaCos(DIM, n), labels, n, generator)
+    mixed = config.objective == "sub-cluster-adacos"
+    head, generator = (SubClusterAdaCos, torch.Generator().manual_seed(seed)) if mixed else (Softmax, None)
+    return crops, partial(Classification, head, labels, _n_classes(labels, config), generator)
 
 
 def _n_classes(labels: np.ndarray, config: Config) -> int:
@@ -130,9 +125,9 @@ class FarToNear(nn.Module):
 class Classification(nn.Module):
     """Cross-entropy of a head on the embedding; `labels` (n_spectrograms,), `n` classes, mixed where there is a `generator`."""
 
-    def __init__(self, head: nn.Module, labels: np.ndarray, n: int, generator: torch.Generator | None = None):
+    def __init__(self, head: type[nn.Module], labels: np.ndarray, n: int, generator: torch.Generator | None = None):
         super().__init__()
-        self.head, self.generator = head, generator
+        self.head, self.generator = head(DIM, n), generator
         self.one_hot = F.one_hot(torch.from_numpy(labels).long(), n).float()
 
     def forward(self, model: MSM, x: torch.Tensor, clips: np.ndarray, starts: np.ndarray) -> torch.Tensor:
@@ -149,16 +144,12 @@ def mixup(x: torch.Tensor, targets: torch.Tensor, share: torch.Tensor) -> tuple[
     return wide * x + (1 - wide) * x.flip(0), flat * targets + (1 - flat) * targets.flip(0)
 
 
-class Softmax(nn.Module):
+class Softmax(nn.Linear):
     """Plain classification by a linear layer."""
-
-    def __init__(self, dim: int, n: int):
-        super().__init__()
-        self.linear = nn.Linear(dim, n)
 
     def forward(self, embedding: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Log-probabilities (batch, n_classes)."""
-        return self.linear(embedding).log_softmax(1)
+        return super().forward(embedding).log_softmax(1)
 
 
 class ArcFace(nn.Module):

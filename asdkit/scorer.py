@@ -3,8 +3,6 @@
 blocks : {name: (n_windows, dim)} of one clip. unit : what is compared with the bank, a clip's mean or a window.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,10 +54,7 @@ class Scorer:
 def fit_scorer(
     blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0
 ) -> Scorer:
-    """Space and bank from the blocks of each training clip, at the training hop.
-
-    `far` holds the embedding of far of each training clip, see `asdkit.space.fit_space`, as for `seed`.
-    """
+    """Space and bank from the blocks of each training clip, and of its embedding of far, if needed, at the training hop."""
     counts = [len(next(iter(b.values()))) for b in blocks]
     clips = np.repeat(np.arange(len(blocks)), counts)
     recordings, is_target = training.recordings[clips], training.is_target[clips]

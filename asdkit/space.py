@@ -1,15 +1,14 @@
 """Blocks made comparable in one space: whitening, one scalar per block, concatenation; and file scores.
 
 Normal recordings vary much along few directions (load, speed, level, noise) and little along most. Divided by this variation,
-every direction counts by what is unusual there; else a fault along the latter would hide among the former.
+every direction counts by what is unusual there.
 
 blocks : {name: (n_windows, dim)}. recordings : (n_windows,) integer ids. is_target : (n_windows,) bool.
 clips : (n_windows,) index of the clip a window comes from, ascending.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,9 +24,8 @@ def whitening(z: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray) ->
     C is the covariance S of z-scored training windows (n_windows, dim) about the mean of their own domain, shrunk toward its
     mean variance m by Ledoit and Wolf's formula (J. Multivariate Analysis 88, 2004) with recordings as the samples, since
     windows of one recording are siblings: ``C = (1 - rho) S + rho m I``, ``rho = min(1, b2 / d2)``, ``d2 = ||S - m I||^2``,
-    ``b2 = sum_r (n_r / n)^2 ||S_r - S||^2``, S_r the covariance of recording r about the same means. A single recording says
-    nothing about others: rho is 1, and the weights are the identity. The symmetric root keeps each feature closest to itself,
-    and so its band.
+    ``b2 = sum_r (n_r / n)^2 ||S_r - S||^2``, S_r the covariance of recording r about the same means. A single recording gives
+    rho 1 and the identity. The symmetric root keeps each feature closest to itself, and so its band.
     """
     x = z.double().clone()
     for rows in (torch.from_numpy(is_target), torch.from_numpy(~is_target)):
@@ -66,7 +64,7 @@ class Scaler:
     rho: float = 0.0  # shrinkage of the covariance, 0 to 1: how little the recordings support it
 
     @classmethod
-    def fit(cls, x: torch.Tensor, recordings: np.ndarray | None = None, is_target: np.ndarray | None = None) -> Scaler:
+    def fit(cls, x: torch.Tensor, recordings: np.ndarray | None = None, is_target: np.ndarray | None = None) -> Self:
         """From training windows (n_windows, dim); whitened where recordings and domains are given."""
         std = x.std(0, correction=0)
         constant = std <= 1e-6 * x.abs().amax(0).clamp(min=1e-6)
@@ -108,8 +106,7 @@ class Space:
 def fit_space(blocks, clips, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0) -> Space:
     """Scalers, the Far-conditioner of the MSM block where there is one, and the scale of each block, from training windows.
 
-    `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`; `seed` is that of a
-    random control.
+    `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`.
     """
     groups = (recordings, is_target) if config.whiten else ()
     scalers, conditioner, removed = {name: Scaler.fit(x, *groups) for name, x in blocks.items()}, None, 0.0
@@ -121,19 +118,13 @@ def fit_space(blocks, clips, recordings, is_target, config: Config, far: torch.T
     if not config.balance or len(blocks) == 1:
         return space
     groups = recordings[unit_rows(clips, config)]
-    scales = {name: balance_scale(units(space.conditioned(name, x), clips, config), groups) for name, x in blocks.items()}
+    scales = {name: median_scale(units(space.conditioned(name, x), clips, config), groups, k=1) for name, x in blocks.items()}
     return replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
 
 
 def conditions_embedding(config: Config) -> bool:
     """Whether Far-conditioning acts on the embedding, and changes anything."""
     return config.conditioning == "subspace" and "msm" in config.blocks and config.alpha > 0 and config.rank > 0
-
-
-def balance_scale(z: torch.Tensor, recordings: np.ndarray) -> float:
-    """What a block is divided by: median leave-one-recording-out nearest-neighbour distance of training normals."""
-    scale = median_scale(z, recordings, k=1)
-    return 1.0 if np.isnan(scale) else scale
 
 
 def units(z: torch.Tensor, clips: np.ndarray, config: Config) -> torch.Tensor:

@@ -4,8 +4,6 @@ samples : (..., n_samples) float32. stft : (..., n_bins, n_frames) complex64. lo
 windows : (n_windows, n_mels, width). Hop and width are counted in frames once a spectrogram exists.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np
@@ -15,10 +13,7 @@ FLOOR = 1e-10  # power; -100 dB
 
 
 def stft(samples: torch.Tensor, n_fft: int = 1024, hop: int = 512) -> torch.Tensor:
-    """Short-time Fourier transform, periodic Hann window, centred, zero padding.
-
-    Shape: (..., n_samples) -> (..., 1 + n_fft // 2, 1 + n_samples // hop), complex.
-    """
+    """Short-time Fourier transform, periodic Hann, centred, zero padding: (..., 1 + n_fft // 2, 1 + n_samples // hop)."""
     flat = samples.reshape(-1, samples.shape[-1])
     spec = torch.stft(flat, n_fft, hop, window=_hann(n_fft, flat.device), pad_mode="constant", return_complex=True)
     return spec.reshape(*samples.shape[:-1], *spec.shape[-2:])
@@ -53,10 +48,7 @@ def mel_filterbank(n_mels: int = 128, n_fft: int = 1024, sample_rate: int = 1600
 
 
 def log_mel(spec: torch.Tensor, n_mels: int = 128, sample_rate: int = 16000) -> torch.Tensor:
-    """Log-mel spectrogram of an STFT: ``10 log10(max(mel power, 1e-10))``.
-
-    Shape: (..., n_bins, n_frames) complex -> (..., n_mels, n_frames), dB.
-    """
+    """Log-mel spectrogram of an STFT, dB: ``10 log10(max(mel power, 1e-10))``."""
     n_fft = 2 * (spec.shape[-2] - 1)
     mel = mel_filterbank(n_mels, n_fft, sample_rate).to(spec.device) @ power(spec)
     return mel.clamp_(min=FLOOR).log10_().mul_(10)

@@ -4,8 +4,6 @@ A fitted object is a tree of frozen dataclasses, dictionaries, tuples, numbers, 
 entry of ``tensors.safetensors``, named by its place in the tree; ``model.json`` holds the rest, with the checksums of both.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable
@@ -49,8 +47,8 @@ def load_tree(folder: str | Path, classes: Iterable[type], **expected):
         raise InputError(f"{folder}: not readable as a model ({error}); expected a folder written by `asdkit fit`") from None
     for name, value in expected.items():
         if not isinstance(head, dict) or head.get(name) != value:
-            found = str(head.get(name) if isinstance(head, dict) else None)[:40]
-            raise InputError(f"{folder}: found a model of {name} {found}, expected {value}; fit it again")
+            stored = str(head.get(name) if isinstance(head, dict) else None)[:40]
+            raise InputError(f"{folder}: found a model of {name} {stored}, expected {value}; fit it again")
 
     def read():
         if head["checksums"] != checksums(head, content):

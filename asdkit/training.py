@@ -1,13 +1,9 @@
 """One plain training loop, and the masked spectrogram model trained with it. The other objectives are in `asdkit.objectives`.
 
-Legend
-------
-spectrograms : list of (n_mels, n_frames) standardised log-mels, one per clip and channel.
+spectrograms : sequence of (n_mels, n_frames) standardised log-mels, one per clip.
 watch : ``watch(step, snapshot)``, called after so many steps, from 0 to the last; ``snapshot()`` copies the model as it is
     then, ready to embed. Watching changes nothing in the training.
 """
-
-from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
@@ -23,51 +19,12 @@ from asdkit.msm import MSM, calibrate_batchnorm, masked_error, random_hidden
 Watch = Callable[[int, Callable[[], MSM]], None]
 
 
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def train(
-    model: nn.Module, loss: Callable[[int], torch.Tensor], steps: int, learning_rate: float, description="", before_step=None
-) -> list[float]:
-    """AdamW under a one-cycle schedule; trains in place and returns the loss of each step.
-
-    ``loss(step)`` draws a batch and returns a scalar; ``before_step(step)`` is called before each step.
-    """
-    if steps == 0:
-        return []
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2))
-    losses = []
-    model.train()
-    for step in tqdm(range(steps), desc=description, leave=False, disable=not description):
-        if before_step:
-            before_step(step)
-        optimizer.zero_grad(set_to_none=True)
-        value = loss(step)
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(value.item())
-    return losses
-
-
 class Crops:
-    """Draws training windows from spectrograms.
-
-    Parameters
-    ----------
-    spectrograms : sequence of (n_mels, n_frames)
-    config : Config
-    seed : int
-    weights : (n_spectrograms,), optional
-        Probability of each spectrogram; all alike by default.
-    """
+    """Draws training windows from spectrograms, all alike or with the probabilities `weights` (n_spectrograms,)."""
 
     def __init__(self, spectrograms: Sequence[torch.Tensor], config: Config, seed: int, weights: np.ndarray | None = None):
         self.spectrograms, self.width, self.weights = spectrograms, config.width, weights
-        self.seed, self.rng = seed, np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
 
     def __call__(self, n: int) -> torch.Tensor:
         """Draw (n, n_mels, width)."""
@@ -86,12 +43,6 @@ class Crops:
         """Windows at these places, (n, n_mels, width), of these or of other spectrograms of the same clips."""
         source = self.spectrograms if spectrograms is None else spectrograms
         return torch.stack([source[i][:, start : start + self.width] for i, start in zip(clips, starts)])
-
-    def restarted(self) -> Crops:
-        """The same, drawing from the first place again."""
-        fresh = copy.copy(self)
-        fresh.rng = np.random.default_rng(self.seed)
-        return fresh
 
 
 class Masked(nn.Module):
@@ -112,36 +63,41 @@ def train_encoder(
 ) -> tuple[MSM, list[float]]:
     """Train one network from scratch under any objective; with ``config.steps = 0`` its untrained twin.
 
-    BatchNorm is calibrated on unmasked windows of `crops`, those of what the encoder reads when it is scored. ``objective()``
-    makes a module that is called with ``(model, x, clips, starts)``, a batch and its places, and returns a scalar; its weights
-    are drawn after the encoder's, so that one seed is one initial encoder, whatever the objective. Returns the model, in
-    evaluation mode on the CPU, and the loss of each step.
+    AdamW under a one-cycle schedule. ``objective()`` makes a module that is called with ``(model, x, clips, starts)``, a batch
+    and its places, and returns a scalar; its weights are drawn after the encoder's, so that one seed is one initial encoder,
+    whatever the objective. BatchNorm is calibrated on unmasked windows of `crops`, those of what the encoder reads when it is
+    scored. Returns the model, in evaluation mode on the CPU, and the loss of each step.
     """
-    device = default_device()
+    device, losses = torch.device("cuda" if torch.cuda.is_available() else "cpu"), []
     with torch.random.fork_rng():  # layers draw their weights from the global generator
         torch.manual_seed(seed)
         model = MSM().to(device)
         criterion = objective().to(device)
-
-    def loss(step):
-        clips, starts = crops.draw(config.batch_size)
-        return criterion(model, crops.cut(clips, starts).to(device), clips, starts)
+    both = nn.ModuleList([model, criterion]).train()
+    optimizer = torch.optim.AdamW(both.parameters(), lr=config.learning_rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(config.steps, 2))
 
     def snapshot():
-        return _calibrated(copy.deepcopy(model), crops.restarted(), config.batch_size)
+        return _calibrated(copy.deepcopy(model), Crops(crops.spectrograms, config, seed, crops.weights), config, device)
 
-    before_step = None if watch is None else lambda step: watch(step, snapshot)
-    both = nn.ModuleList([model, criterion])
-    losses = train(both, loss, config.steps, config.learning_rate, description, before_step)
-    if watch is not None:
+    for step in tqdm(range(config.steps), desc=description, leave=False, disable=not description):
+        if watch:
+            watch(step, snapshot)
+        optimizer.zero_grad(set_to_none=True)
+        clips, starts = crops.draw(config.batch_size)
+        loss = criterion(model, crops.cut(clips, starts).to(device), clips, starts)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    if watch:
         watch(config.steps, snapshot)
-    return _calibrated(model, crops, config.batch_size), losses
+    return _calibrated(model, crops, config, device), losses
 
 
-def _calibrated(model: MSM, crops: Crops, batch_size: int) -> MSM:
+def _calibrated(model: MSM, crops: Crops, config: Config, device: torch.device) -> MSM:
     """The model in evaluation mode on the CPU, its BatchNorm calibrated."""
-    device = next(model.parameters()).device
-    calibrate_batchnorm(model, (crops(batch_size).to(device) for _ in range(16)))
+    calibrate_batchnorm(model, (crops(config.batch_size).to(device) for _ in range(16)))
     return model.cpu()
 
 

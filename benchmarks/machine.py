@@ -18,7 +18,8 @@ import torch
 from asdkit import Config, stft
 from asdkit.blocks import extract
 from asdkit.calibration import hold_out
-from asdkit.detector import Describer, Detector, Fitted, score_held_out, score_target
+from asdkit.describer import Describer
+from asdkit.detector import Detector, Fitted, score_held_out, score_target
 from asdkit.recordings import TrainingSet, index_machine
 from asdkit.recordings.files import write
 from asdkit.scorer import fit_scorer

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 import asdkit
 from asdkit.blocks import read_spectra
 from asdkit.config import Config
-from asdkit.detector import Describer, fit_detector
+from asdkit.describer import Describer
+from asdkit.detector import fit_detector
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.recordings import InputError, TrainingSet, index_machine, read_folder
 

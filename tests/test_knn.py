@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from asdkit import knn
-from asdkit.knn import BACKENDS, check_backend, fit_knn, shrink
-from asdkit.recordings import InputError
+from asdkit.knn import BACKENDS, fit_knn, shrink
 
 
 def bank_of(n_source=8, n_target=3, windows=3, dim=4, seed=0):
@@ -161,8 +160,3 @@ def test_shrinkage_limits():
     assert shrink(2.0, 10, 1.0, 1e12) == pytest.approx(1.0)  # all prior: the source's
     assert shrink(2.0, 10, 1.0, 10.0) == pytest.approx(1.5)
     assert shrink(float("nan"), 0, 1.0, 10.0) == 1.0
-
-
-def test_a_backend_that_there_is_not():
-    with pytest.raises(InputError, match="found backend = 'minimum', expected domain, pooled"):
-        check_backend("minimum")

@@ -164,21 +164,6 @@ def test_bootstrap_is_paired_and_depends_on_the_seed():
     assert (boot != metrics.bootstrap(scores, labels, domains, np.arange(60), n_resamples=100, seed=(0, 2))).any()
 
 
-def test_paired_difference():
-    better, labels, domains = random_clips(4)
-    worse = better - 0.1 * labels
-    points = [[metrics.evaluate(s, labels, domains)[name] for name in metrics.METRICS] for s in (better, worse)]
-    boots = [metrics.bootstrap(s, labels, domains, np.arange(60)) for s in (better, worse)]
-    difference, lo, hi = metrics.paired_difference([points[0]] * 2, [points[1]] * 2, [boots[0]] * 2, [boots[1]] * 2)
-    assert difference == pytest.approx(metrics.omega(points[0]) - metrics.omega(points[1]))
-    assert 0 <= lo < difference < hi
-    unpaired = metrics.interval(metrics.omega_samples(boots[:1]) - metrics.omega_samples(boots[1:])[::-1])
-    assert hi - lo < 0.5 * (unpaired[1] - unpaired[0])
-    assert metrics.paired_difference(points[:1], points[:1], boots[:1], boots[:1]) == (0, 0, 0)
-    with pytest.raises(ValueError, match="same machines and resamples"):
-        metrics.paired_difference(points[:1], points[1:], boots[:1], [boots[1][:10]])
-
-
 def test_omega_samples_is_the_official_omega_of_each_resample():
     boots = [metrics.bootstrap(*random_clips(seed), np.arange(60), n_resamples=10, seed=seed) for seed in (0, 1)]
     expected = [metrics.omega([*a, *b]) for a, b in zip(*boots)]

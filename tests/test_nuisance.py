@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from asdkit.blocks import BandWhitening, Encoder, FeatureExtractor
+from asdkit.blocks import Encoder, FeatureExtractor
 from asdkit.conditioning import shared_directions
 from asdkit.config import Config
 from asdkit.experiments import nuisance
-from asdkit.msm import MSM
+from asdkit.msm import MSM, BandWhitening
 from asdkit.space import Scaler
 
 N_CLIPS, PER_CLIP, DIM = 60, 5, 12

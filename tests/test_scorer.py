@@ -118,15 +118,14 @@ def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(pump, contr
     config = replace(SUBSPACE, control=control)
     detector = fit(training.clips, config, decide=False, progress=False)
 
-    def embed(clip, channel, hop):
-        spectra = read_spectra(clip, config)
-        return detector.extractor.embed(spectra, window_starts(spectra["near"].shape[1], config.width, hop), channel)
+    def embed(clip, block, hop):
+        return detector.extractor.describe(read_spectra(clip, config), hop, [block])[block]
 
-    near, far = ([embed(c, channel, config.train_hop) for c in training.clips] for channel in ("conditioned", "far"))
+    near, far = ([embed(c, block, config.train_hop) for c in training.clips] for block in ("msm", "msm-far"))
     raw, ids = torch.cat(near), np.repeat(training.recordings, [len(x) for x in near])
     conditioner = fit_conditioner(z_scored(raw), z_scored(torch.cat(far)), ids, 0.7, 3, control=control)
     knn = bank_of(training, [conditioner(z_scored(x, raw)) for x in near], config)
-    expected = [float(knn(conditioner(z_scored(embed(c, "conditioned", config.test_hop), raw))).mean()) for c in test]
+    expected = [float(knn(conditioner(z_scored(embed(c, "msm", config.test_hop), raw))).mean()) for c in test]
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from asdkit.blocks import BandWhitening, Encoder, FeatureExtractor, extract, make_examples
+from asdkit.blocks import Encoder, FeatureExtractor, extract, make_examples
 from asdkit.config import Config
 from asdkit.experiments import sensitivity
 from asdkit.experiments.sensitivity import displacements, embed, linear_probe
+from asdkit.msm import BandWhitening
 from asdkit.objectives import train_objective
 from asdkit.recordings import Clip
 from asdkit.simulate import Scene, operation, render

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
-from asdkit.knn import leave_one_recording_out
-from asdkit.space import Scaler, Space, aggregate, balance_scale, fit_space, units, whitening
+from asdkit.knn import leave_one_recording_out, median_scale
+from asdkit.space import Scaler, Space, aggregate, fit_space, units, whitening
 
 POOLED, WINDOWS = Config(), Config(aggregate="mean")
 
@@ -123,14 +123,14 @@ def test_scaler_centres_a_constant_feature_and_leaves_its_scale(value):
 def test_after_balance_the_median_distance_is_one(gain, seed):
     recordings = np.repeat(np.arange(6), 3)
     z = gain * normal(18, 5, seed=seed)
-    balanced = z / balance_scale(z, recordings)
+    balanced = z / median_scale(z, recordings, 1)
     assert leave_one_recording_out(balanced, recordings, 1).median().item() == pytest.approx(1)
 
 
 def test_balance_of_one_recording_or_of_duplicates_changes_nothing():
     z = normal(6, 4)
-    assert balance_scale(z, np.zeros(6, dtype=int)) == 1
-    assert balance_scale(z[:1].expand(6, -1), np.arange(6)) == 1
+    assert median_scale(z, np.zeros(6, dtype=int), 1) == 1
+    assert median_scale(z[:1].expand(6, -1), np.arange(6), 1) == 1
 
 
 @pytest.mark.parametrize("config", [POOLED, WINDOWS], ids=["pooled", "windows"])

@@ -8,7 +8,8 @@ import pytest
 
 from asdkit import metrics
 from asdkit.config import Config
-from asdkit.detector import Describer, fit_detector
+from asdkit.describer import Describer
+from asdkit.detector import fit_detector
 from asdkit.experiments import ALPHAS, Grid, MachineGrid, tuning
 from asdkit.recordings import Clip, InputError, TrainingSet, index_data
 

@@ -11,7 +11,7 @@ import torch
 
 from asdkit.blocks import BLOCKS, FITTERS, SPECTRA_OPTIONS, FeatureExtractor, Spectra, at_least_a_window, extract
 from asdkit.config import Config
-from asdkit.detector import Describer
+from asdkit.describer import Describer
 from asdkit.objectives import POOLED, Examples
 from asdkit.recordings import Clip, TrainingSet
 

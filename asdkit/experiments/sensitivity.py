@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asdkit.blocks import BandWhitening, Encoder, FeatureExtractor, Spectra, extract
+from asdkit.blocks import Encoder, FeatureExtractor, Spectra, extract
 from asdkit.config import Config
 from asdkit.metrics import interval
+from asdkit.msm import BandWhitening
 from asdkit.objectives import Examples, train_objective
 from asdkit.simulate import Scene, render
 from asdkit.simulate.datasets import CONDITION_SPAN
