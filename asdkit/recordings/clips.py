@@ -116,8 +116,11 @@ def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
     """Some columns of a CSV table, row by row; no rows without a table. An InputError where columns or cells are missing."""
     if not table.is_file():
         return []
-    with table.open(newline="", encoding="utf-8-sig") as f:
-        rows, names = list(csv.DictReader(f)), columns.split(",")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as f:
+            rows, names = list(csv.DictReader(f)), columns.split(",")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not readable ({error}); expected a CSV table") from None
     if rows and not set(names) <= rows[0].keys():
         raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected {columns}")
     if any(row[name] is None for row in rows for name in names):
