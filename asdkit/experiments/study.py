@@ -169,34 +169,37 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
 
 def alarms_markdown(table: pd.DataFrame) -> str:
     """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
-    columns, rows = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")], []
-    for (data, machine, domain), group in table.groupby(["data", "machine", "domain"], sort=False):
-        if machine == "mean" or domain == "all":
-            per_cent = 100 * group.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
-            cells = {column: f"{rate:.1f} [{lo:.1f}, {hi:.1f}]" for column, rate, lo, hi in per_cent.itertuples()}
-            where = f"{machine}, {data}" + ("" if domain == "all" else f", {domain} alone")
-            rows.append([where, *(cells.get(column, "") for column in columns)])
-    heads = [f"asked {100 * rate:g} %" if clips == "normal" else "faults heard" for rate, clips in columns]
-    return claims.markdown(["test clips of", *heads], rows)
+    cells = {}
+    for r in (
+        table[(table["machine"] == "mean") | (table["domain"] == "all")]
+        .sort_values("requested", kind="stable")
+        .to_dict("records")
+    ):
+        where = f"{r['machine']}, {r['data']}" + ("" if r["domain"] == "all" else f", {r['domain']} alone")
+        asked = f"asked {100 * r['requested']:g} %"
+        column = asked, asked if r["clips"] == "normal" else "faults heard"
+        cells[where, column] = f"{100 * r['rate']:.1f} [{100 * r['lo']:.1f}, {100 * r['hi']:.1f}]"
+    return claims.markdown("test clips of", cells)
 
 
 def speed_markdown(table: pd.DataFrame) -> str:
     """Time and memory of one full-size machine, stage by stage."""
-    return claims.markdown(table, [["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy()], " --- |")
+    first, *others = table
+    cells = {(r[first], name): "" if pd.isna(r[name]) else str(r[name]) for r in table.to_dict("records") for name in others}
+    return claims.markdown(first, cells, " --- |")
 
 
 def systems_markdown(table: pd.DataFrame) -> str:
     """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
-    t, rows = claims.select(table, family="machines", metric="omega"), []
-    columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
-    for system, group in t.groupby("variant", sort=False):
-        group = group.set_index(["data", "machine"])
-        cells = [f"{100 * group.loc[c, 'value']:.1f}" for c in columns]
-        value, hi, lo = (-100 * group.loc[columns[-1], c] for c in ("difference", "lo", "hi"))
-        minus = "" if system == "asdkit" else f"{value:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
-        rows.append([f"`{system}`", *cells, minus])
-    heads = [f"{m}, {d}" for d, m in columns]
-    return claims.markdown(["system", *heads, f"`asdkit` minus it, {columns[-1][0]}"], rows)
+    t, cells = claims.select(table, family="machines", metric="omega"), {}
+    for r in t.to_dict("records"):
+        cells[f"`{r['variant']}`", f"{r['machine']}, {r['data']}"] = f"{100 * r['value']:.1f}"
+    last = t["data"].iloc[-1]
+    for r in claims.select(t, data=last, machine="mean").to_dict("records"):
+        difference, hi, lo = (-100 * r[name] for name in ("difference", "lo", "hi"))
+        minus = "" if r["variant"] == "asdkit" else f"{difference:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
+        cells[f"`{r['variant']}`", f"`asdkit` minus it, {last}"] = minus
+    return claims.markdown("system", cells)
 
 
 def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
