@@ -1,8 +1,8 @@
 """The claims of the report's abstract and the goals of a good detector, judged by the tables of an ablation and of `study`.
 
-Margins were fixed before anything was measured. A claim *holds*, and a goal is *reached*, where the paired 95 % interval of every
-comparison it needs lies above its margin; it *does not hold* where one lies below. A cost has to lie below its margin, and *near
-chance* is an interval of Omega that includes 50. All else is *undecided*, and so is a claim with fewer than three seeds.
+Margins were fixed before anything was measured. A claim *holds*, and a goal is *reached*, where the paired 95 % interval of
+every comparison it needs lies above its margin; it *does not hold* where one lies below. A cost has to lie below its margin,
+*near chance* is an interval of Omega that includes 50. All else is *undecided*, and so is a claim with fewer than three seeds.
 
 gain : how far a comparison goes in the direction of its text, with its interval: points of Omega or AUC (x100), or per cent of
     fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
@@ -253,7 +253,7 @@ def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tup
 
 
 def markdown(corner: str, cells: dict[tuple, str], rule: str = "---|") -> str:
-    """A table of {(row, column): text}, both in the order in which they first come; of a column (..., name) the name is shown."""
+    """A table of {(row, column): text}, in the order in which they first come; of a column (..., name) the name is shown."""
     rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     lines = [[row, *(cells.get((row, column), "") for column in columns)] for row in rows]
     head = [corner, *(column if isinstance(column, str) else column[-1] for column in columns)]
