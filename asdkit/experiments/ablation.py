@@ -26,7 +26,7 @@ from asdkit.experiments.families import Row, plan
 from asdkit.experiments.results import Evaluation, estimate, read_results, results_table
 from asdkit.recordings import Machine, index_data
 from asdkit.recordings.files import write
-from asdkit.simulate.writing import RECORD
+from asdkit.simulate import RECORD
 
 METRICS = ("omega", "auc_target")  # of which differences are stored
 ROUND = 5  # digits of stored fractions

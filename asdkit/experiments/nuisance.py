@@ -42,8 +42,8 @@ def embed_pairs(
 ) -> Pairs:  # fmt: skip
     """Embed both channels of all windows, as far apart as those of the bank; `spectra` of each clip, the rest (n_clips,).
 
-    The encoder must have been fitted under ``conditioning="subspace"``. `scalers`, near and far, are those of the training windows;
-    by default they are fitted on these windows, and whiten if the configuration does.
+    The encoder must have been fitted under ``conditioning="subspace"``. `scalers`, near and far, are those of the training
+    windows; by default they are fitted on these windows, and whiten if the configuration does.
     """
     described = [extractor.describe(s, extractor.config.train_hop, ("msm", "msm-far")) for s in spectra]
     clips = np.repeat(np.arange(len(described)), [len(blocks["msm"]) for blocks in described])

@@ -1,7 +1,7 @@
 """Faults: each is a function of a healthy run and returns the waveform that the fault adds to it.
 
-`fault(run, rng)` gives (n,) of unit RMS; how loud it gets is told by `asdkit.simulate.machines.KINDS` for each machine, and by
-the severity (`asdkit.simulate.scenes`). Which machine can have which fault is told in `asdkit.simulate.machines`.
+`fault(run, rng)` gives (n,) of unit RMS. Which machine can have which fault, and how loud it is at severity 1, stands in
+`asdkit.simulate.machines.KINDS`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def imbalance(run: Run, rng: np.random.Generator) -> np.ndarray:
 def misalignment(run: Run, rng: np.random.Generator) -> np.ndarray:
     """Shafts at an angle: even harmonics of the shaft, and twice the mesh with sidebands."""
     even = periodic(2 * run.phase, 1 / np.arange(1, 13) ** 0.5, rng)
-    mesh = periodic(2 * run.anatomy.parts * run.phase, 1 / np.arange(1, 9), rng)
+    mesh = periodic(2 * run.anatomy.elements * run.phase, 1 / np.arange(1, 9), rng)
     return unit(unit(even) + mesh * (1 + 0.7 * periodic(2 * run.phase, np.ones(1), rng)))
 
 
@@ -36,7 +36,7 @@ def chipped_tooth(run: Run, rng: np.random.Generator) -> np.ndarray:
 
 def outer_race(run: Run, rng: np.random.Generator) -> np.ndarray:
     """A pit in the outer race: a blow for each ball that passes, 0.4 balls per revolution, slipping by 2 %."""
-    where = crossings(0.4 * run.anatomy.parts * run.phase)
+    where = crossings(0.4 * run.anatomy.elements * run.phase)
     where = where + rng.normal(0, 0.02 * np.median(np.diff(where)), len(where)).astype(int)
     return unit(impacts(len(run.phase), where, np.exp(0.3 * rng.standard_normal(len(where))), run.anatomy.ring))
 
