@@ -28,7 +28,7 @@ from asdkit.experiments.results import evaluate_clips
 from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
 from asdkit.recordings import DATASETS, InputError, Machine, TrainingSet
 from asdkit.recordings.files import write
-from asdkit.simulate.injection import GENERIC, inject
+from asdkit.simulate import GENERIC, inject
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near

@@ -9,8 +9,7 @@ import sys
 from types import ModuleType
 
 from .datasets import CONDITION_SPAN, RECORD, scenes, simulate
-from .faults import FAULTS
-from .injection import FAR_DB, GENERIC, inject
+from .faults import FAR_DB, FAULTS, GENERIC, inject
 from .machines import KINDS, rms
 from .mono import read_mono, render_recordings
 from .rooms import LAYOUTS, factory_noise, impulse_responses

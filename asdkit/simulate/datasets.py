@@ -127,10 +127,7 @@ def new_machine(folder: Path, parameters: dict) -> Iterator[Path]:
 
 
 def write_clip(folder: Path, condition: str, number: int, attributes: str, clip: np.ndarray) -> str:
-    """Write a clip (2, n_samples) as PCM-16; return its name as tables give it, `<machine>/<split>/<file>`.
-
-    `condition` is `<domain>_<split>_<label>`.
-    """
+    """Write a clip (2, n_samples) of ``<domain>_<split>_<label>`` as PCM-16; return ``<machine>/<split>/<file>``."""
     import soundfile as sf
 
     name = f"{condition.split('_')[1]}/section_00_{condition}_{number:04d}_{attributes}.wav"

@@ -1,7 +1,7 @@
-"""Faults: each is a function of a healthy run and returns the waveform that the fault adds to it.
+"""Faults: each is a function of a healthy run and returns the waveform that it adds; `inject` adds one to a recording.
 
 `fault(run, rng)` gives (n,) of unit RMS. Which machine can have which fault, and how loud it is at severity 1, stands in
-`asdkit.simulate.machines.KINDS`.
+`asdkit.simulate.machines.KINDS`. What is injected into recordings is what a choice without labels is judged by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy import signal
 
-from .machines import SAMPLE_RATE, Run, crossings, impacts, periodic, resonances, shaped_noise, unit, wander
+from ..recordings import SAMPLE_RATE, InputError
+from .machines import Run, crossings, draw_anatomy, impacts, periodic, resonances, rms, shaft, shaped_noise, unit, wander
+
+GENERIC = ("outer_race", "looseness", "squeal")  # to inject: an impact train that rings, irregular bursts, a wandering tone
+SPEEDS = (600.0, 3000.0)  # rpm, of the shaft that an injected fault belongs to
+FAR_DB = -15.0  # of an injected fault at the far microphone, relative to near
+FAR_DELAY = 0.006  # s; 2 m of air
 
 
 def imbalance(run: Run, rng: np.random.Generator) -> np.ndarray:
@@ -89,3 +95,22 @@ def chatter(run: Run, rng: np.random.Generator) -> np.ndarray:
 FAULTS: dict[str, Callable[[Run, np.random.Generator], np.ndarray]] = {
     f.__name__: f for f in (imbalance, misalignment, chipped_tooth, outer_race, looseness, squeal, leak, belt_slip, chatter)
 }
+
+
+def inject(samples: np.ndarray, fault: str, level_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Add the fault of a generic machine to a healthy recording: loud at the near microphone, faint and late at the far one.
+
+    Shape: (2, n_samples) float -> (2, n_samples) float32, near and far at 16 kHz. The fault, one of `GENERIC` (another is an
+    InputError), has an RMS of `level_db` dB relative to that of the near channel.
+
+    >>> inject(np.ones((2, 16000)), "squeal", -10.0, np.random.default_rng(0)).shape
+    (2, 16000)
+    """
+    if fault not in GENERIC:
+        raise InputError(f"fault: found {fault!r}, expected {', '.join(GENERIC)}")
+    n = samples.shape[1]
+    phase = shaft(n, rng.uniform(*SPEEDS), rng)
+    run = Run(draw_anatomy(rng), phase, np.ones(n), np.array([], int), unit(samples[0]))
+    near = FAULTS[fault](run, rng) * rms(samples[0]) * 10 ** (level_db / 20)
+    late = np.pad(near, (round(FAR_DELAY * SAMPLE_RATE), 0))[:n]
+    return (samples + np.stack([near, late * 10 ** (FAR_DB / 20)])).astype(np.float32)

@@ -1,10 +1,9 @@
 """Other people's mono recordings, played in a room with a near and a far microphone, in the DCASE 2026 layout.
 
-Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only; the normal ones are split between
-training and test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the
-source domain, and some of them, evenly spaced, in the target domain too; `recordings_00.csv` says which clips are of one
-recording. The domains differ in the noise files (first and second half of the names) and in the level of the noise.
-Other rates are resampled to 16 kHz; of several channels the first is used, with a warning.
+Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only; the normal ones are split between training and
+test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the source domain, and some
+of them, evenly spaced, in the target domain too; `recordings_00.csv` says which clips are of one recording. The domains differ
+in the noise files (first and second half of the names) and in the level of the noise.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from .scenes import NEAR_LEVEL, VERSION, stream
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".aif", ".aiff"}
 LAYOUT = Layout(far_distance=2.5, reverberation=0.25, loudspeakers=2)
-
-log = logging.getLogger(__name__)
+log = logging.getLogger("asdkit")
 
 
 def render_recordings(
@@ -99,12 +97,11 @@ def _stages(train: list[Path], noises: list[Path], snr_source, snr_target, rng: 
 
 def audio_files(folder: str | Path) -> list[Path]:
     """Audio files of a folder, by name."""
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: found no such folder; expected one of recordings")
-    found = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: found no audio files; expected {', '.join(sorted(SUFFIXES))}")
-    return found
+    files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        what = "audio files" if Path(folder).is_dir() else "such folder"
+        raise InputError(f"{folder}: found no {what}; expected {', '.join(sorted(SUFFIXES))}")
+    return files
 
 
 def read_mono(path: Path, warn: bool = True) -> np.ndarray:

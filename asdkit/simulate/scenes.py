@@ -51,25 +51,19 @@ class Scene:
     far_distance: float | None = None  # m from the machine to the far microphone; None: the machine's own distance
 
     def __post_init__(self):
-        faults = KINDS[self.machine].faults if self.machine in KINDS else ()
-        distance = self.far_distance
-        for is_good, problem in (
-            (self.machine in KINDS, f"machine {self.machine!r} is unknown; expected one of {', '.join(MACHINES)}"),
+        name, fault, distance = self.machine, self.fault, self.far_distance
+        faults = KINDS[name].faults if name in KINDS else ()
+        rules = [
+            (name in KINDS, f"machine {name!r} is unknown; expected one of {', '.join(MACHINES)}"),
             (self.domain in ("source", "target"), f"domain {self.domain!r} is unknown; expected source or target"),
-            (
-                self.fault in (None, *faults),
-                f"a {self.machine} has no fault {self.fault!r}; expected one of {', '.join(faults)}",
-            ),
+            (fault in (None, *faults), f"a {name} has no fault {fault!r}; expected one of {', '.join(faults)}"),
             (0 <= self.severity <= 1, f"severity is {self.severity}; expected 0..1"),
             (self.seconds >= 1, f"a clip of {self.seconds} s is too short; expected 1 s or more"),
             (self.loudspeakers in (None, 1, 2, 3, 4), f"found {self.loudspeakers} loudspeakers; expected 1 to 4"),
-            (
-                distance is None or 0 < distance <= 3,
-                f"found far {distance} m from the machine; expected more than 0, at most 3",
-            ),
-        ):
-            if not is_good:
-                raise InputError(problem)
+            (distance is None or 0 < distance <= 3, f"found far {distance} m from the machine; expected over 0 and at most 3"),
+        ]  # fmt: skip
+        if problems := [problem for is_good, problem in rules if not is_good]:
+            raise InputError(problems[0])
 
     @property
     def layout(self) -> Layout:
