@@ -27,6 +27,7 @@ BY_NC_SA = "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0)"
 CITATION = """T. Nishida, N. Harada, D. Takeuchi, D. Niizumi, K. Imoto, K. Dohi, H. Purohit, T. Endo, Y. Kawaguchi:
 Description and Discussion on DCASE 2026 Challenge Task 2: Noise-aware Unsupervised Anomalous Sound Detection
 for Machine Condition Monitoring. arXiv 2606.01578, 2026."""
+RENDER = "`asdkit simulate OUT --sources FOLDER --noise FOLDER` renders mono recordings"
 ERRATUM = "dev_ToyCar_r2.zip replaces dev_ToyCar.zip, which was withdrawn: do not use copies of the earlier one"
 
 
@@ -47,7 +48,7 @@ class Dataset:
         return f"{self.title}: {doi}\nlicence: {self.licence}\nplease cite that record and\n{CITATION}"
 
 
-UNLABELLED = ("test", None, None)
+UNLABELLED = ("test", None, None)  # as keys of `counts`
 _TRAIN = {("train", "source", 0): 990, ("train", "target", 0): 10}
 _LABELLED_TEST = {("test", domain, label): 50 for domain in ("source", "target") for label in (0, 1)}
 _DEVELOPMENT = ("ToyCar", "ToyCarEmu", "bearingEmu", "fan", "gearboxEmu", "sliderEmu", "valveEmu")
@@ -89,13 +90,8 @@ def fetch(
 ) -> list[Path]:
     """Download, verify and unpack a set of `DATASETS`, or only some of its machines, to the layout above; return their folders.
 
-    What is unpacked already is left alone; a broken download is continued from what is there.
-
-    Raises
-    ------
-    InputError
-        An unknown set or machine, a server that does not deliver, an archive of another checksum or with unsafe contents, or a
-        full disk. What was unpacked before stays.
+    What is unpacked already is left alone; a broken download is continued from what is there. An InputError for an unknown set
+    or machine, a server that does not deliver, an archive of another checksum or damaged, or a full disk.
     """
     import pooch
 
@@ -185,8 +181,7 @@ def _check_machine(folder: Path) -> MachineCheck:
     if len(mono) > len(wavs) / 2:  # nothing else is worth saying
         years = "2020" if any(re.match(r"\w+/(normal|anomaly)_id_\d{2}_\d{8}\.wav", text) for text in mono) else "2021 to 2025"
         text = f"found {len(mono)} clips of one channel, as in the Task 2 data of {years}, expected two channels, near and far"
-        hint = "`asdkit simulate OUT --sources FOLDER --noise FOLDER` renders mono recordings"
-        return MachineCheck(folder, sets, len(wavs), (("mono", f"{text}; {hint}"),))
+        return MachineCheck(folder, sets, len(wavs), (("mono", f"{text}; {RENDER}"),))
     clips, surplus = _attempt(_read_name, entries, "surplus")
     listed, unreadable = _attempt(lambda path: read_table(path, "file_name"), [folder / "attributes_00.csv"], "damaged")
     _, spoilt = _attempt(lambda path: read_recordings(path.parent), [folder / "recordings_00.csv"], "damaged")

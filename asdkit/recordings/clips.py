@@ -1,7 +1,5 @@
 """Recordings: find them, read their names, tell which belong together.
 
-Legend
-------
 clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a segment of either.
 recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
     recording. Without ``recordings_00.csv`` each clip is its own recording.
@@ -75,10 +73,7 @@ class Machine:
 def parse_name(path: str | Path) -> Clip:
     """Read section, domain, split, label and attributes from a DCASE file name; the file is not opened.
 
-    Raises
-    ------
-    InputError
-        When the name is outside the grammar of the DCASE 2021-2026 data.
+    An InputError when the name is outside the grammar of the DCASE 2021-2026 data.
     """
     path = Path(path)
     if m := _LABELLED.fullmatch(path.name):
@@ -131,10 +126,7 @@ def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
 def index_machine(folder: str | Path) -> Machine:
     """List the training and test clips of ``<machine>/{train,test}``. No audio file is opened.
 
-    Raises
-    ------
-    InputError
-        Without training clips, with a name outside the grammar, or with an anomaly among the training clips.
+    An InputError without training clips, with a name outside the grammar, or with an anomaly among the training clips.
     """
     folder = Path(folder)
     return Machine(folder.name, folder, training_clips(folder), _named_clips(folder, "test"))
@@ -163,10 +155,7 @@ def _named_clips(folder: Path, split: str) -> tuple[Clip, ...]:
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
     """All machines below a folder, or only those named, in order of name: see `machine_folders` and `index_machine`.
 
-    Raises
-    ------
-    InputError
-        When the folder does not exist, holds no machine, one without training clips or two of one name, or lacks one named.
+    An InputError when the folder does not exist, holds no machine or two of one name, or lacks one named.
     """
     folders = machine_folders(root)
     if missing := set(machines or []) - {p.name for p in folders}:
