@@ -281,7 +281,7 @@ def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epoc
 
     def both_scores():
         near = [read_spectra(clip, plain)["near"] for clip in (*machine.train, *machine.test)]
-        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs, progress=False)
+        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs)
         return np.array([model.score(x) for x in near])
 
     scores = cache(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]

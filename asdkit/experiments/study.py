@@ -8,8 +8,7 @@
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
 `clips`     100 to 1,000 training clips of the masked model
 
-The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks. What
-`--out` holds is not computed again.
+The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
@@ -58,27 +57,27 @@ class Studies:
     """The levels of each study, on simulated machines in `data` and on those in `real`."""
 
     def __init__(self, data: Path, real: Path | None, jobs: int):
-        self.data, self.jobs = data, jobs
+        self.data, self.jobs, self.systems = data, jobs, systems(Config())
         self.real = ablation.gather([real]) if real else []
 
-    def simulated(self, folder: str, machines=MACHINES, n_source=190, n_target=10, n_test=25, **surroundings) -> list[Machine]:
+    def simulated(self, folder: str, machines=MACHINES, n_source=190, **surroundings) -> list[Machine]:
         """Machines that are there already, or are simulated now."""
-        sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test)
+        sizes = dict(n_source=n_source, n_target=10, n_test=25)
         simulate(self.data / folder, machines, **sizes, seed=SEED, jobs=self.jobs, **surroundings)
         return ablation.gather([self.data / folder])
 
+    def recorded(self, chosen: dict[str, Config | None], seeds=SEEDS) -> Iterator[Level]:
+        """One level, of all machines."""
+        yield Level("as recorded", self.simulated("machines") + self.real, chosen, seeds)
+
     def machines(self) -> Iterator[Level]:
-        """Every system."""
-        yield Level("as recorded", self.simulated("machines") + self.real, systems(Config()))
+        return self.recorded(self.systems)
 
     def autoencoder(self) -> Iterator[Level]:
-        """The default beside both scores of the official baseline."""
-        chosen = {"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}
-        yield Level("as recorded", self.simulated("machines") + self.real, chosen, SEEDS[:1])
+        return self.recorded({"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}, SEEDS[:1])
 
     def alarms(self) -> Iterator[Level]:
-        """The default, with recordings held out."""
-        yield Level("as recorded", self.simulated("machines") + self.real, {"asdkit": Config()})
+        return self.recorded({"asdkit": Config()})
 
     def noise(self) -> Iterator[Level]:
         """Levels in dB of the machine over noise from one place."""
@@ -89,8 +88,8 @@ class Studies:
 
     def clips(self) -> Iterator[Level]:
         """Levels in source clips, of the untrained encoder, the masked model, and the floor."""
-        machines, known = self.simulated("clips", ("fan", "valve"), 1000), systems(Config())
-        chosen = {"untrained": known["msm-untrained"], "MSM": known["msm"], "log-mel, whitened": known["log-mel-whitened"]}
+        names = {"untrained": "msm-untrained", "MSM": "msm", "log-mel, whitened": "log-mel-whitened"}
+        chosen, machines = {k: self.systems[v] for k, v in names.items()}, self.simulated("clips", ("fan", "valve"), 1000)
         for n in (100, 300, 1000):
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
 
@@ -121,11 +120,10 @@ def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     names = list(dict.fromkeys(system for _, system, _ in evaluation.results))
     families = {study: sorted(names, key=[*level.systems, claims.BETTER].index)}
     families |= {"msm": ["msm", "msm-untrained", "log-mel"]} if study == "machines" else {}
-    rows = [
-        SimpleNamespace(base="asdkit", family=family, variant=name, reference=names[0], systems=(name, names[0]))
-        for family, names in families.items()
-        for name in names
-    ]
+    rows = []
+    for family, (reference, *others) in families.items():
+        head = dict(base="asdkit", family=family, reference=reference)
+        rows += [SimpleNamespace(**head, variant=name, systems=(name, reference)) for name in (reference, *others)]
     return ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS).assign(level=level.name)
 
 
@@ -170,11 +168,8 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
 def alarms_markdown(table: pd.DataFrame) -> str:
     """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
     cells = {}
-    for r in (
-        table[(table["machine"] == "mean") | (table["domain"] == "all")]
-        .sort_values("requested", kind="stable")
-        .to_dict("records")
-    ):
+    shown = table[(table["machine"] == "mean") | (table["domain"] == "all")].sort_values("requested", kind="stable")
+    for r in shown.to_dict("records"):
         where = f"{r['machine']}, {r['data']}" + ("" if r["domain"] == "all" else f", {r['domain']} alone")
         asked = f"asked {100 * r['requested']:g} %"
         column = asked, asked if r["clips"] == "normal" else "faults heard"

@@ -3,8 +3,6 @@
 A result is one machine, embedding and seed, whatever scores the embedding: how far each counterfactual twin moves before,
 during and after training, and the linear probe. It is made for every row of an ablation's family "objective".
 
-Legend
-------
 sensitivity, nuisance, twins : as in `asdkit.experiments.sensitivity`. variant : of the ablation's family.
 ratio : sensitivity over that of a reference; 1 where both are alike. Means over seeds and machines are geometric.
 """
@@ -115,8 +113,8 @@ def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> 
             frames["trap-curves"].append(_headed(at_step, moved[moved["fault"] == "all"]))
         frames["trap-sensitivity"].append(_headed(head, moved))
         frames["trap-probe"].append(_headed(head, pd.DataFrame(result["probe"])))
-    found = {name: pd.concat(some, ignore_index=True).round(ROUND) for name, some in frames.items() if some}
-    return found | ({"trap-ratios": ratios(results, rows, machines, seeds)} if found else {})
+    whole = {name: pd.concat(some, ignore_index=True).round(ROUND) for name, some in frames.items() if some}
+    return whole | ({"trap-ratios": ratios(results, rows, machines, seeds)} if whole else {})
 
 
 def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +124,7 @@ def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
 
 def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
     """Sensitivity to all faults over that of each of `REFERENCES`, paired by scene: per machine, and the mean over machines."""
-    names, found = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
+    names, table = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
 
     @cache
     def logs(machine, name, family, moment, nuisance):
@@ -143,6 +141,6 @@ def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[s
                 each = {m.split("-", 1)[1]: np.subtract(*(logs(m, *key, nuisance) for key in pair)) for m in machines}
                 each["mean"] = np.mean(list(each.values()), axis=0)
                 head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))
-                found += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
+                table += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
     columns = ["base", "family", "variant", "reference", "nuisance", "seeds", "machine", "ratio", "lo", "hi"]
-    return pd.DataFrame(found, columns=columns).round(ROUND)
+    return pd.DataFrame(table, columns=columns).round(ROUND)
