@@ -34,9 +34,7 @@ def resolve(path: str | Path) -> Path:
     return home() / path if (home() / path).exists() and not path.exists() else path
 
 
-def machine(
-    data: str | Path = "", kind="fan", train=100, target=10, test=20, seconds=10.0, seed=0, labelled: bool = True
-) -> Machine:
+def machine(data: str | Path = "", kind="fan", train=100, target=10, test=20, seconds=10.0, seed=0, labelled=True) -> Machine:
     """The recordings of a lesson: a folder of one machine or, where none is named, a simulated one.
 
     A folder is absolute, or relative to the current one or to the clone. A simulated machine (`kind`, specimen and sizes as in

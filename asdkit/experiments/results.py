@@ -1,7 +1,5 @@
 """From the results of a run to tables and figures. Labels and domains of test clips are read here, and nowhere before.
 
-Legend
-------
 results : {(machine, system, seed): result} as `asdkit.experiments.runs` writes them: file names, scores, decisions.
 table : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
 """
@@ -54,9 +52,8 @@ class Evaluation:
     def samples(self, system: str, machines, seeds, metric: str = "omega", minus: str | None = None) -> np.ndarray:
         """A metric of one system, or by how much it is above that of the system `minus` on the same clips.
 
-        `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`. It is the arithmetic mean over machines and seeds; what
-        has no labels, or no clips of the metric's domain, is left out. Returns (1 + n_resamples,), the estimate first; NaN
-        without labels.
+        `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`: the arithmetic mean over the machines and seeds with
+        labels and clips of its domain. Returns (1 + n_resamples,), the estimate first; NaN without labels.
         """
         names = [system] if minus is None else [system, minus]
         keys = [[(machine, name, seed) for name in names] for machine in machines for seed in seeds]
@@ -66,10 +63,8 @@ class Evaluation:
 
     def _column(self, key, metric):
         values = np.vstack([self.points[key], self.boots[key]])
-        if metric == "omega":
-            return metrics.omega(values, axis=1)
-        by_name = dict(zip(metrics.METRICS, values.T))
-        return by_name["auc_target"] - by_name["auc_source"] if metric == GAP else by_name[metric]
+        columns = dict(zip(metrics.METRICS, values.T)) | {"omega": metrics.omega(values, axis=1)}
+        return columns["auc_target"] - columns["auc_source"] if metric == GAP else columns[metric]
 
     def false_alarm(self, key) -> float:
         """False-alarm rate on test normals; NaN without labels or decisions."""
@@ -130,16 +125,13 @@ def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.D
 
 def scores_table(results: dict, machine: str) -> pd.DataFrame:
     """The rows of ``<machine>/scores.csv``."""
-    frames = [
-        pd.DataFrame(dict(file=r["files"], system=system, seed=seed, score=r["scores"], decision=r["decisions"]))
-        for (name, system, seed), r in results.items()
-        if name == machine
-    ]
-    return pd.concat([f.astype({"decision": "Int64"}) for f in frames], ignore_index=True)
+    mine = {key: r for key, r in results.items() if key[0] == machine}
+    rows = [(f, *key[1:], s, d) for key, r in mine.items() for f, s, d in zip(r["files"], r["scores"], r["decisions"])]
+    return pd.DataFrame(rows, columns=["file", "system", "seed", "score", "decision"]).astype({"decision": "Int64"})
 
 
 def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """What is printed: Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences."""
+    """Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences, as text."""
     mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
     wide = mean.apply(lambda r: _cell(*r), axis=1).unstack("machine")
     wide = wide.loc[table["system"].unique(), table["machine"].unique()].rename_axis(index=None, columns=None).fillna("")
