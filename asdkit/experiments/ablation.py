@@ -133,8 +133,8 @@ def ablate(
 ) -> Path:  # fmt: skip
     """Score every variant, measure the trap, and write the tables; return their folder. What `out` holds is kept.
 
-    Each of `folders` holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the trap, in
-    counterfactual twins of `n_scenes` scenes a machine. `bases` are "asdkit" and "report", and `names` all families, by
+    Each of `folders` holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the trap,
+    in counterfactual twins of `n_scenes` scenes a machine. `bases` are "asdkit" and "report", and `names` all families, by
     default; `jobs` are machines at a time. Token training (`quick`) is for seeing whether it works, and not a result.
     """
     from asdkit.experiments import trap

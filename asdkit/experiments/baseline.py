@@ -1,7 +1,6 @@
 """The official DCASE Task 2 baseline: a dense autoencoder of stacked log-mel frames, for comparison.
 
-Harada et al., First-shot anomaly sound detection for machine condition monitoring: a domain generalization baseline,
-EUSIPCO 2023 (arXiv 2303.00455). Where the paper and the released code differ, this follows the code.
+Harada et al., EUSIPCO 2023 (arXiv 2303.00455). Where the paper and the released code differ, this follows the code.
 
 logmel : (n_mels, n_frames) of the near channel, dB.
 vector : `STACK` neighbouring frames in one row, n_mels * STACK values.

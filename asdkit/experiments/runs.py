@@ -63,10 +63,8 @@ def run(
     scheduler : str, optional
         Address of a Dask scheduler, whose workers see `data` and `out` under the same paths, in place of processes.
 
-    Raises
-    ------
-    InputError
-        Unusable data, an unknown system, an `out` of another configuration, no scheduler that answers, or a killed worker.
+    Unusable data, an unknown system, an `out` of another configuration, no scheduler that answers, or a killed worker are an
+    InputError.
     """
     if scheduler is not None:  # workers start in folders of their own
         data, out = Path(data).absolute(), Path(out).absolute()
@@ -187,7 +185,7 @@ def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config |
 
 
 def config_hash(config: Config | None) -> str:
-    """Hash of a configuration; the autoencoder has no options."""
+    """Hash of a configuration; of the autoencoder, which has no options, a word."""
     return config.hash() if config else "official"
 
 

@@ -156,7 +156,7 @@ def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray], n_folds:
 
     Logistic regression (`strength` is ``C`` of scikit-learn) on clips, mean over windows and z-scored: each fault and severity
     against all normal clips. Scenes are held out with all their twins, in `n_folds` folds or as many as there are scenes.
-    Returns fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
+    Columns: fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score

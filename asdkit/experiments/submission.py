@@ -59,11 +59,7 @@ def submit(
     meta : path, optional
         YAML or JSON with fields that replace those of the form, in its structure.
 
-    Raises
-    ------
-    InputError
-        A label outside the grammar, a run without these results or without unlabelled test clips, scores or decisions that are
-        missing, or an unreadable `meta`.
+    A run without these results, unlabelled test clips, scores or decisions is an InputError, and so is an unreadable `meta`.
     """
     import yaml
 
@@ -73,10 +69,9 @@ def submit(
         raise InputError(f"{folder}: found a folder or file of that name, expected none; move it or choose another label")
     run, values = Path(run), _read_form(meta) if meta else {}
     results = _read_run(run, system, seed)
-    submitted = {machine: r for machine, r in results.items() if None in _labels(r)}
+    submitted, machines = {m: r for m, r in results.items() if None in _labels(r)}, DATASETS["evaluation"].archives
     if not submitted:
-        machines = ", ".join(DATASETS["evaluation"].archives)
-        raise InputError(f"{run}: found no machine with unlabelled test clips, expected {machines}")
+        raise InputError(f"{run}: found no machine with unlabelled test clips, expected {', '.join(machines)}")
     for machine, r in submitted.items():
         if bad := [x for x in r["scores"] if x is None or not math.isfinite(x)]:
             raise InputError(f"{machine}: found {len(bad)} scores that are not numbers, expected {len(r['scores'])} that are")
@@ -85,7 +80,8 @@ def submit(
     machine, config = next((machine, r["config"]) for machine, r in submitted.items())
     description = describe(Config.from_dict(config)) if config else BASELINE
     n_parameters = _count_parameters(run / machine / "models" / f"{system}-{seed}")
-    form = _fill(_form(label, system, description, n_parameters, _development_results(results)), values)
+    development = {m: _official_metrics(r) for m, r in results.items() if set(_labels(r)) == {0, 1}}
+    form = _fill(_form(label, system, description, n_parameters, development), values)
     with new_folder(folder) as draft:
         for machine, r in submitted.items():
             for kind, (key, *_) in KINDS.items():
@@ -116,14 +112,10 @@ def _labels(result: dict) -> list[int | None]:
     return [parse_name(name).label for name in result["files"]]
 
 
-def _development_results(results: dict) -> dict:
-    """Official metrics in percent, of every machine whose test clips are labelled."""
-    development = {}
-    for machine, result in results.items():
-        if set(labels := _labels(result)) == {0, 1}:
-            values = metrics.evaluate(result["scores"], labels, [parse_name(name).domain for name in result["files"]])
-            development[machine] = {name: round(100 * float(values[name]), 2) for name in metrics.METRICS}
-    return development
+def _official_metrics(result: dict) -> dict[str, float]:
+    """In percent, of labelled test clips."""
+    values = metrics.evaluate(result["scores"], _labels(result), [parse_name(name).domain for name in result["files"]])
+    return {name: round(100 * float(values[name]), 2) for name in metrics.METRICS}
 
 
 def _count_parameters(model: Path) -> int | str:
@@ -145,8 +137,8 @@ def describe(config: Config) -> dict:
     learned = any(block.learned == "encoder" for block in blocks)
     encoder = f"convolutional encoder trained from scratch ({config.objective})" if learned else None
     pooled = encoder and config.objective in POOLED
-    whitened = ", distances whitened by the variation of normal recordings" * config.whiten
-    knn = f"k-nearest neighbours ({config.backend}){whitened}"
+    knn = f"k-nearest neighbours ({config.backend})"
+    knn += ", distances whitened by the variation of normal recordings" * config.whiten
     far = f"; removal of {config.rank} near directions that the far microphone shares (alpha {config.alpha:g})"
     windows = f"{config.aggregate} of window scores" + f" ({config.top:.0%})" * (config.aggregate == "top")
     return dict(

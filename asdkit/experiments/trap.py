@@ -38,7 +38,6 @@ N_BOOT = 1000
 
 
 def embedding_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose embedding is measured."""
     return [r for r in rows if r.family == "objective"]
 
 
@@ -66,8 +65,8 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
-            settings = [family, name, seed, n_scenes, n_points, runs.fingerprint(machine)]
-            settings.append(runs.others_fingerprint(config, others))
+            data = runs.fingerprint(machine), runs.others_fingerprint(config, others)
+            settings = [family, name, seed, n_scenes, n_points, *data]
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
