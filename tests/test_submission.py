@@ -132,7 +132,7 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
-    found(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
+    has_only(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
 
 
 def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run, tmp_path):
@@ -207,7 +207,7 @@ def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypat
 # the check
 
 
-def found(folder, problem):
+def has_only(folder, problem):
     """There is this problem and no other."""
     problems = check_submission(folder)
     assert len(problems) == 1 and problem in problems[0], problems
@@ -236,12 +236,12 @@ def test_flaws_of_a_table(folder, name, old, new, says):
 @pytest.mark.parametrize("value", ["nan", "inf", "high", ""])
 def test_scores_must_be_finite(folder, value):
     (folder / SCORES).write_text("".join(f"{name},{value}\n" for name in UNLABELLED))
-    found(folder, f"{SCORES}: found {value!r}, expected finite numbers")
+    has_only(folder, f"{SCORES}: found {value!r}, expected finite numbers")
 
 
 def test_missing_and_surplus_files(folder):
     (folder / SCORES).unlink()
-    found(folder, f"{SCORES}: is missing")
+    has_only(folder, f"{SCORES}: is missing")
     (folder / DECISIONS).rename(folder / "decision_result_pump_section_00_test.csv")
     problems = check_submission(folder)
     assert [p.partition(": ")[0] for p in problems] == ["decision_result_pump_section_00_test.csv", SCORES, DECISIONS]
@@ -278,7 +278,7 @@ def test_flaws_of_the_form(folder, change, says):
     form = read_meta(folder)
     change(form)
     (folder / f"{LABEL}.meta.yaml").write_text(yaml.safe_dump(form))
-    assert says in found(folder, f"{LABEL}.meta.yaml: ")
+    assert says in has_only(folder, f"{LABEL}.meta.yaml: ")
 
 
 # the command

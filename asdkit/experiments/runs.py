@@ -209,7 +209,7 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
     return tuple(m.train for m in machines if m.name != machine.name)
 
 
-def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
+def _result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
     return out / machine.name / "results" / f"{name}-{seed}.json"
 
 
@@ -219,7 +219,7 @@ def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, on
     for machine in machines:
         others = other_clips(machine, machines) if pooled else ()
         wanted = [(seed, name) for seed in sorted(set(seeds)) for name in chosen]
-        missing = [(seed, name) for seed, name in wanted if not result_path(out, machine, name, seed).exists()]
+        missing = [(seed, name) for seed, name in wanted if not _result_path(out, machine, name, seed).exists()]
         shares = [missing] if one_process else [[m for m in missing if m[0] == s] for s in dict(missing)]
         for share in filter(None, shares):
             yield partial(run_machine, machine, chosen, out, quick, decide, one_process, others, missing=share)
@@ -232,7 +232,7 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
     cache = Cache()
     for seed, tasks in groupby(sorted(missing, key=lambda task: task[0]), key=lambda task: task[0]):
         for _, name in tasks:
-            path, config = result_path(out, machine, name, seed), chosen[name]
+            path, config = _result_path(out, machine, name, seed), chosen[name]
             if path.exists():  # written by a worker that was killed before it was done
                 continue
             start, removed = perf_counter(), 0.0
