@@ -17,7 +17,7 @@ import pandas as pd
 from asdkit import metrics
 from asdkit.config import Config
 from asdkit.experiments.families import AUTOENCODER, systems
-from asdkit.recordings import Machine
+from asdkit.recordings import SAMPLE_RATE, Machine
 from asdkit.recordings.files import write
 
 GAP = "auc_target - auc_source"
@@ -172,13 +172,17 @@ def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame
 def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame) -> list[Path]:
     """Draw the figures of a run into ``figures``: Omega, and per machine a clip, the scores and the ROC curves."""
     from asdkit import figures
+    from asdkit.blocks import HOP, read_spectra
 
     results, drawn = read_results(out), {}
     if table["omega"].notna().any():
         drawn["omega"] = figures.omega_bars(table)
     first = min((seed for _, _, seed in results), default=0)
     for machine in machines:
-        drawn[f"clip-{machine.name}"] = _clip_figure(machine)
+        spectra = read_spectra(machine.train[0], Config())
+        panels = [spectra[channel].numpy() for channel in ("near", "far", "conditioned")]
+        times = np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE
+        drawn[f"clip-{machine.name}"] = figures.clip_panels(*panels, times)
         mine = {s: r for (m, s, seed), r in results.items() if (m, seed) == (machine.name, first)}
         if mine and {c.label for c in machine.test} == {0, 1}:
             shown = "asdkit" if "asdkit" in mine else next(iter(mine))
@@ -190,13 +194,3 @@ def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame)
             drawn[f"scores-{machine.name}"] = histogram
             drawn[f"roc-{machine.name}"] = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
     return [write(Path(out) / "figures" / f"{name}.png", figures.png(figure)) for name, figure in drawn.items()]
-
-
-def _clip_figure(machine: Machine):
-    from asdkit import figures
-    from asdkit.blocks import HOP, read_spectra
-    from asdkit.recordings import SAMPLE_RATE
-
-    spectra = read_spectra(machine.train[0], Config())
-    panels = [spectra[channel].numpy() for channel in ("near", "far", "conditioned")]
-    return figures.clip_panels(*panels, np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE)

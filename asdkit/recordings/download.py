@@ -50,8 +50,9 @@ class Resume:
             except RequestException as error:
                 failures = 0 if _size(partial) > most else failures + 1
                 most, problem = max(most, _size(partial)), error
-                log.info("%s: %s; trying again", partial.stem, error)
-                time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60) * (failures < self.attempts))
+                if failures < self.attempts:
+                    log.info("%s: %s; trying again", partial.stem, error)
+                    time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60))
             except OSError as error:
                 raise InputError(f"{partial}: not writable ({error.strerror or error}); expected room for it") from None
         raise InputError(f"{url}: broke off {failures} times ({problem}); run it again to continue")
