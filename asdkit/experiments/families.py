@@ -1,7 +1,6 @@
-"""The named systems of a results table, and the families of an ablation: variants that differ in one choice.
+"""The named systems of a results table, and the families of an ablation: variants of one base that differ in one choice.
 
-base : "asdkit" (the default configuration) or "report" (its literal reading). family : variants of one base; the first is the
-    reference that the others are compared with.
+base : "asdkit" (the default configuration) or "report" (its literal reading).
 """
 
 from __future__ import annotations

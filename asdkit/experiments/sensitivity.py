@@ -98,9 +98,8 @@ def embeddings_over_training(
 ) -> tuple[list[float], dict[int, list[np.ndarray]]]:  # fmt: skip
     """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
-    `machines` and `whitenings` are those of `asdkit.blocks.make_examples`: the machine of the counterfactuals and, for the
-    objectives that tell machines apart, others after it. Returns the loss of every step, and {step: embeddings as of `embed`}
-    at `n_points` moments, evenly spaced from the untrained encoder to the trained one.
+    `machines` (that of the counterfactuals first) and `whitenings` are those of `asdkit.blocks.make_examples`. Returns the loss
+    of every step, and {step: embeddings as of `embed`} at `n_points` moments from the untrained encoder to the trained one.
     """
     moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
 

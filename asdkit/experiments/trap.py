@@ -1,7 +1,7 @@
 """The mechanism of the invariance trap on simulated machines, objective by objective, in results that are computed once.
 
-A result is one machine, embedding and seed, whatever scores the embedding: how far each counterfactual twin moves before,
-during and after training, and the linear probe. It is made for every row of an ablation's family "objective".
+A result is one machine, embedding and seed of an ablation's family "objective": how far each counterfactual twin moves before,
+during and after training, and the linear probe.
 
 sensitivity, nuisance, twins : as in `asdkit.experiments.sensitivity`. variant : of the ablation's family.
 ratio : sensitivity over that of a reference; 1 where both are alike. Means over seeds and machines are geometric.
