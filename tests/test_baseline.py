@@ -23,7 +23,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def fitted(clips):
-    return baseline.fit(*clips, seed=0, epochs=20, progress=False)
+    return baseline.fit(*clips, seed=0, epochs=20)
 
 
 def naive_scores(fitted, logmel):
@@ -78,7 +78,7 @@ def test_precision_inverts_the_covariance_of_training_residuals(clips, fitted):
 def test_same_seed_same_scores_and_the_global_state_is_left_alone(clips):
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    fits = [baseline.fit(*clips, seed=seed, epochs=2, progress=False) for seed in (1, 1, 2)]
+    fits = [baseline.fit(*clips, seed=seed, epochs=2) for seed in (1, 1, 2)]
     assert torch.equal(before, torch.get_rng_state())
     scores = [f.score(noise(50)) for f in fits]
     assert scores[0] == scores[1] and scores[0] != scores[2]
@@ -86,13 +86,13 @@ def test_same_seed_same_scores_and_the_global_state_is_left_alone(clips):
 
 
 def test_without_target_clips_there_is_one_covariance(clips):
-    source_only = baseline.fit(clips[0], ["source"] * 24, seed=0, epochs=2, progress=False)
+    source_only = baseline.fit(clips[0], ["source"] * 24, seed=0, epochs=2)
     assert source_only.precisions.shape == (1, 128, 128)
     assert source_only.score(noise(60)) == pytest.approx(naive_scores(source_only, noise(60)), rel=1e-4)
 
 
 def test_one_short_target_clip_gives_finite_scores(clips):
     short = [*clips[0], noise(70, seconds=0.3)]
-    few = baseline.fit(short, ["source"] * 24 + ["target"], seed=0, epochs=2, progress=False)
+    few = baseline.fit(short, ["source"] * 24 + ["target"], seed=0, epochs=2)
     assert np.isfinite(few.score(noise(71))).all()
     assert np.isfinite(few.score(noise(71, seconds=2.0))).all()  # clips may differ in length

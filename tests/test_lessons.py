@@ -41,15 +41,14 @@ def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
 
 def test_another_process_may_be_quicker(elsewhere, monkeypatch):
     """The folder appears while it is being made: what the other one wrote is taken."""
-    from asdkit.simulate import writing
 
     def late(source, destination):
-        monkeypatch.setattr(writing.os, "replace", os_replace)
+        monkeypatch.setattr(os, "replace", os_replace)
         os_replace(source, destination)
         raise OSError(39, "Directory not empty", str(destination))
 
     os_replace = os.replace
-    monkeypatch.setattr(writing.os, "replace", late)
+    monkeypatch.setattr(os, "replace", late)
     assert len(lessons.machine(**SIZES).train) == 6
 
 

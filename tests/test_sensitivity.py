@@ -17,6 +17,7 @@ from asdkit.objectives import train_objective
 from asdkit.recordings import Clip
 from asdkit.simulate import Scene, operation, render
 from asdkit.space import Scaler
+from asdkit.spectrogram import cut_windows, window_starts
 
 LINEAR = np.random.default_rng(9).normal(size=(3, 5))  # a known embedding: x -> x A
 FAULT, NOISE = np.array([1.0, 2.0, 0.0]), np.array([0.0, 0.5, -1.0])  # what the changes add to x
@@ -39,6 +40,17 @@ def known_twins(n_scenes=6, seed=0, faults=("leak", "squeal"), severities=(0.5, 
 @pytest.fixture(scope="module")
 def fan():
     return sensitivity.render_counterfactuals("fan", n_scenes=2, faults=["imbalance"], severities=(0.5, 1.0), seconds=3.0)
+
+
+def describe_windows(function, whitening, width=80, hop=40, channel="conditioned"):
+    """A function of whitened windows, (n_windows, 128, width) -> (n_windows, dim)."""
+
+    def describe(spectra):
+        frames = whitening(spectra[channel])
+        with torch.no_grad():
+            return function(cut_windows(frames, window_starts(frames.shape[1], width, hop), width))
+
+    return describe
 
 
 # closed forms
@@ -129,7 +141,7 @@ def examples_of(fan, config):
 
 def test_a_louder_fault_moves_log_mel_further(fan):
     """The identity embedding: sensitivity rises with the severity."""
-    describe = sensitivity.describe_windows(lambda x: x.mean(-1), whitening_of(fan, "near"), channel="near")
+    describe = describe_windows(lambda x: x.mean(-1), whitening_of(fan, "near"), channel="near")
     moved = displacements(fan.twins, embed(fan, describe, whiten=False))
     table = sensitivity.sensitivity(moved, 10).set_index(["nuisance", "severity"])
     assert table.loc[("noise", 1.0), "sensitivity"].item() > table.loc[("noise", 0.5), "sensitivity"].item() > 0
@@ -137,7 +149,7 @@ def test_a_louder_fault_moves_log_mel_further(fan):
 
 def test_embed_whitens_by_the_unchanged_scenes(fan):
     function = lambda x: torch.cat([3 * x.mean(-1)[:, :5], torch.ones(len(x), 1)], dim=1)  # noqa: E731
-    describe = sensitivity.describe_windows(function, whitening_of(fan, "near"), hop=2, channel="near")
+    describe = describe_windows(function, whitening_of(fan, "near"), hop=2, channel="near")
     raw, z = embed(fan, describe, whiten=False), embed(fan, describe)
     scenes = np.repeat([0, 1], [len(raw[0]), len(raw[5])])
     scaler = Scaler.fit(torch.tensor(np.concatenate([raw[0], raw[5]])).float(), scenes, np.zeros(len(scenes), dtype=bool))
@@ -156,7 +168,7 @@ def test_sensitivity_over_training(fan, objective):
     assert sensitivity.loss_around(losses, 2, 1) == pytest.approx(np.mean(losses[1:3]))
     model, _ = train_objective(machines, config, 0)
     last = sensitivity.describe_front(FeatureExtractor(config, {"encoder": Encoder(whitenings, model)}))
-    of_network = sensitivity.describe_windows(model.embed, whitenings["conditioned"], hop=7)
+    of_network = describe_windows(model.embed, whitenings["conditioned"], hop=7)
     torch.testing.assert_close(last(fan.spectra[0]), of_network(fan.spectra[0]))
     expected, measured = (displacements(fan.twins, z)["displacement"] for z in (embed(fan, last), embeddings[4]))
     assert measured.tolist() == pytest.approx(expected.tolist(), rel=0.2)  # BatchNorm is calibrated on other windows

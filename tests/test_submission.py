@@ -12,10 +12,9 @@ from asdkit.apps.cli import main
 from asdkit.config import Config
 from asdkit.experiments import runs
 from asdkit.experiments.families import systems
-from asdkit.experiments.submission import describe, submit
+from asdkit.experiments.submission import DESCRIPTION, check_submission, describe, submit
 from asdkit.msm import MSM
-from asdkit.recordings import DATASETS, InputError, check_submission
-from asdkit.recordings.challenge import DESCRIPTION
+from asdkit.recordings import DATASETS, InputError
 
 LABEL = "Name_LAB_task2_1"
 EVALUATION, DEVELOPMENT = tuple(DATASETS["evaluation"].archives), tuple(DATASETS["development"].archives)
@@ -133,7 +132,7 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
-    found(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
+    has_only(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
 
 
 def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run, tmp_path):
@@ -208,7 +207,7 @@ def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypat
 # the check
 
 
-def found(folder, problem):
+def has_only(folder, problem):
     """There is this problem and no other."""
     problems = check_submission(folder)
     assert len(problems) == 1 and problem in problems[0], problems
@@ -237,12 +236,12 @@ def test_flaws_of_a_table(folder, name, old, new, says):
 @pytest.mark.parametrize("value", ["nan", "inf", "high", ""])
 def test_scores_must_be_finite(folder, value):
     (folder / SCORES).write_text("".join(f"{name},{value}\n" for name in UNLABELLED))
-    found(folder, f"{SCORES}: found {value!r}, expected finite numbers")
+    has_only(folder, f"{SCORES}: found {value!r}, expected finite numbers")
 
 
 def test_missing_and_surplus_files(folder):
     (folder / SCORES).unlink()
-    found(folder, f"{SCORES}: is missing")
+    has_only(folder, f"{SCORES}: is missing")
     (folder / DECISIONS).rename(folder / "decision_result_pump_section_00_test.csv")
     problems = check_submission(folder)
     assert [p.partition(": ")[0] for p in problems] == ["decision_result_pump_section_00_test.csv", SCORES, DECISIONS]
@@ -264,22 +263,22 @@ def test_a_folder_of_another_name(folder):
         (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
         (lambda f: f["system"]["description"].pop("embeddings"), "found no system.description.embeddings"),
         (lambda f: f.update(system=3), "found no system.description, system.complexity"),
-        (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found label Other_LAB_task2_1, expected"),
+        (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found 'Other_LAB_task2_1' in submission.label"),
         (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
-        (lambda f: f["submission"].update(authors=[]), "found authors [], expected a list, each with affiliation, email"),
-        (lambda f: f["submission"].update(authors=[{"lastname": "Name"}]), "expected a list, each with"),
-        (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found total_parameters 'many'"),
-        (lambda f: f["results"]["development_dataset"].pop("fan"), "found results of "),
-        (lambda f: f["results"].update(development_dataset=None), "found results of no machine, expected ToyCar"),
-        (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "of fan, expected auc_source"),
-        (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "of fan, expected auc_source"),
+        (lambda f: f["submission"].update(authors=[]), "found no submission.authors.0, expected all fields"),
+        (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found no submission.authors.1.firstname"),
+        (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found 'many' in system.complexity."),
+        (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan, expected"),
+        (lambda f: f["results"].update(development_dataset=None), "found no results.development_dataset.ToyCar, results."),
+        (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "fan.pauc, expected 0 to 100"),
+        (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
     ],
 )
 def test_flaws_of_the_form(folder, change, says):
     form = read_meta(folder)
     change(form)
     (folder / f"{LABEL}.meta.yaml").write_text(yaml.safe_dump(form))
-    assert says in found(folder, f"{LABEL}.meta.yaml: ")
+    assert says in has_only(folder, f"{LABEL}.meta.yaml: ")
 
 
 # the command

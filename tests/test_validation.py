@@ -141,8 +141,8 @@ def test_tables_may_name_files_in_any_way(pump, prefix):
 )
 def test_tables_that_cannot_be_read(pump, table, text, says):
     (pump / table).write_bytes(text)
-    ((kind, found),) = findings(pump)
-    assert kind == "damaged" and says in found
+    ((kind, problem),) = findings(pump)
+    assert kind == "damaged" and says in problem
 
 
 # surplus

@@ -10,7 +10,7 @@ from asdkit.public import on_first_use
 
 _PUBLIC = {
     "run": "runs", "run_systems": "runs", "evaluate": "runs", "score_machine": "runs", "Cache": "cache",
-    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission",
+    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission", "check_submission": "submission",
     "systems": "families", "choose_systems": "families", "plan": "families",
     "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
     "write_tables": "results", "write_figures": "results", "summary": "results", "ablate": "ablation", "gather": "ablation",

@@ -5,8 +5,8 @@
 ``DIR/trap``    results of `asdkit.experiments.trap`, the mechanism behind the objectives
 ``DIR/tables``  of which `asdkit.experiments.tables` draws figures, and by which `asdkit.experiments.claims` judges
 
-base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is the arithmetic mean over
-    the machines of one kind of data. Metrics are fractions, differences are variant minus reference.
+base, family, variant, reference : as in `families`. data : "simulated" or "real". machine : "mean" is that over those of
+    one kind of data. Metrics are fractions, differences are variant minus reference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from asdkit.experiments.families import Row, plan
 from asdkit.experiments.results import Evaluation, estimate, read_results, results_table
 from asdkit.recordings import Machine, index_data
 from asdkit.recordings.files import write
-from asdkit.simulate.writing import RECORD
+from asdkit.simulate import RECORD
 
 METRICS = ("omega", "auc_target")  # of which differences are stored
 ROUND = 5  # digits of stored fractions
@@ -57,11 +57,11 @@ def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machi
     """One row a base, family, machine, variant and seed: metrics, the interval of Omega, seconds, hash of the configuration."""
     asked = [(row, machine.name, seed) for row in rows for machine in machines for seed in sorted(seeds)]
     head = [(row.base, row.family, *name.split("-", 1), row.variant, seed) for row, name, seed in asked]
-    systems = [row.config.hash() for row, *_ in asked]
-    measured = results_table(evaluation).set_index(["machine", "system", "seed"]).drop(columns="false_alarm")
-    measured = measured.loc[[(name, system, seed) for system, (_, name, seed) in zip(systems, asked)]].reset_index(drop=True)
+    keys = [(name, row.config.hash(), seed) for row, name, seed in asked]
+    measured = results_table(evaluation).set_index(["machine", "system", "seed"]).drop(columns="false_alarm").loc[keys]
     head = pd.DataFrame(head, columns=["base", "family", "data", "machine", "variant", "seed"])
-    return pd.concat([head, measured], axis=1).assign(config=systems).round(ROUND)
+    measured = pd.concat([head, measured.reset_index(drop=True)], axis=1)
+    return measured.assign(config=[system for _, system, _ in keys]).round(ROUND)
 
 
 def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
@@ -98,14 +98,14 @@ def ablation_differences(
 def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine], seeds=(0, 1, 2)) -> pd.DataFrame:
     """What one alpha for all machines costs: Omega at a machine's best alpha minus Omega at the best of the *other* machines.
 
-    The best alpha of a machine is chosen on its own test clips, so that the cost is an upper limit. Machines of one kind of
-    data stand in for each other; there are no rows where there is only one. Gain is that of the others' alpha over alpha 0.
+    The best alpha of a machine is chosen on its own test clips: the cost is an upper limit. No rows where there is one machine
+    of a kind of data. Gain is that of the others' alpha over alpha 0.
     """
     table = []
-    for base in dict.fromkeys(r.base for r in rows):
+    for base in dict.fromkeys(r.base for r in rows if r.family == "alpha"):
         alphas = {float(r.variant): r.config.hash() for r in rows if (r.base, r.family) == (base, "alpha")}
         for data, machine, members in groups(machines):
-            if alphas and machine == "mean" and len(members) > 1:
+            if machine == "mean" and len(members) > 1:
                 table += [(base, data, *row) for row in _costs(evaluation, alphas, members, seeds)]
     head = ["base", "data", "machine", "seeds", "machines", "alpha", "best"]
     return pd.DataFrame(table, columns=[*head, "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]).round(ROUND)
@@ -133,16 +133,9 @@ def ablate(
 ) -> Path:  # fmt: skip
     """Score every variant, measure the trap, and write the tables; return their folder. What `out` holds is kept.
 
-    Parameters
-    ----------
-    folders : sequence of path
-        Each holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the mechanism.
-    bases, names : optional
-        "asdkit" and "report", and all families, by default.
-    jobs, n_scenes : int
-        Machines at a time; scenes of which counterfactual twins are rendered, per machine.
-    quick : bool
-        Token training: for seeing whether it works. Not a result.
+    Each of `folders` holds ``<machine>/{train,test}`` somewhere below; those that `asdkit simulate` wrote also show the trap,
+    in counterfactual twins of `n_scenes` scenes a machine. `bases` are "asdkit" and "report", and `names` all families, by
+    default; `jobs` are machines at a time. Token training (`quick`) is for seeing whether it works, and not a result.
     """
     from asdkit.experiments import trap
     from asdkit.experiments.maps import clip_coordinates

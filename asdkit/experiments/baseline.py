@@ -1,7 +1,6 @@
 """The official DCASE Task 2 baseline: a dense autoencoder of stacked log-mel frames, for comparison.
 
-Harada et al., First-shot anomaly sound detection for machine condition monitoring: a domain generalization baseline,
-EUSIPCO 2023 (arXiv 2303.00455). Where the paper and the released code differ, this follows the code.
+Harada et al., EUSIPCO 2023 (arXiv 2303.00455). Where the paper and the released code differ, this follows the code.
 
 logmel : (n_mels, n_frames) of the near channel, dB.
 vector : `STACK` neighbouring frames in one row, n_mels * STACK values.
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,9 +68,7 @@ class Autoencoder:
         return residual.square().mean().item(), (mean @ self.precisions @ mean).min().item()
 
 
-def fit(
-    logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epochs: int = 100, progress: bool = True
-) -> Autoencoder:
+def fit(logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epochs: int = 100) -> Autoencoder:
     """Train on the normal clips of one machine, each (n_mels, n_frames), with a domain each: "source" or "target".
 
     Without target clips (or without source clips) there is one covariance. The global random state is neither read nor changed.
@@ -81,19 +79,16 @@ def fit(
     trained = torch.randperm(len(starts), generator=generator)[: int((1 - HELD_OUT) * len(starts))]
     starts, is_target = starts[trained], is_target[trained]
     network = build_network(STACK * frames.shape[1], generator)
-    losses = _train(network, frames, starts, generator, epochs, progress)
+    losses = _train(network, frames, starts, generator, epochs)
     return Autoencoder(network, _precisions(network, frames, starts, is_target, generator), losses)
 
 
 def _index_vectors(logmels, domains) -> tuple[torch.Tensor, torch.Tensor]:
     """First frame of every vector in the concatenated clips (none spans two clips), and whether it is a target's."""
-    starts, is_target, first = [], [], 0
-    for logmel, domain in zip(logmels, domains):
-        n_vectors = logmel.shape[1] - STACK + 1
-        starts.append(torch.arange(first, first + n_vectors))
-        is_target.append(torch.full((n_vectors,), domain == "target"))
-        first += logmel.shape[1]
-    return torch.cat(starts), torch.cat(is_target)
+    n_frames = [logmel.shape[1] for logmel in logmels]
+    firsts = np.cumsum([0, *n_frames[:-1]])
+    starts = [torch.arange(first, first + n - STACK + 1) for first, n in zip(firsts, n_frames)]
+    return torch.cat(starts), torch.cat([torch.full((len(s),), d == "target") for s, d in zip(starts, domains)])
 
 
 def _batches(n: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -101,13 +96,11 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     return (batch for batch in torch.randperm(n, generator=generator).split(BATCH) if len(batch) > 1)
 
 
-def _train(network, frames, starts, generator, epochs: int, progress: bool) -> list[float]:
+def _train(network, frames, starts, generator, epochs: int) -> list[float]:
     """Adam on the mean squared residual; returns the mean over batches of each epoch."""
-    from tqdm.auto import tqdm
-
     optimizer, losses = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE), []
     network.train()
-    for _ in tqdm(range(epochs), "autoencoder", unit="epoch", disable=not progress):
+    for _ in range(epochs):
         of_batches = []
         for batch in _batches(len(starts), generator):
             vectors = stack_frames(frames, starts[batch])

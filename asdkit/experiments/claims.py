@@ -1,9 +1,8 @@
 """The claims of the report's abstract and the goals of a good detector, judged by the tables of an ablation and of `study`.
 
-Each is a comparison with a margin, fixed before anything was measured. A claim *holds* where the paired 95 % interval of every
-comparison it needs lies above its margin, and *does not hold* where one lies below it; a goal is *reached* or *not reached* by
-the same rule. A cost has to lie below its margin, and *near chance* is an interval of Omega that includes 50. Everything else
-is *undecided*, and so is a claim with fewer than three seeds. The outcomes are about this implementation and these data.
+Margins were fixed before anything was measured. A claim *holds*, and a goal is *reached*, where the paired 95 % interval of
+every comparison it needs lies above its margin; it *does not hold* where one lies below. A cost has to lie below its margin,
+*near chance* is an interval of Omega that includes 50. All else is *undecided*, and so is a claim with fewer than three seeds.
 
 gain : how far a comparison goes in the direction of its text, with its interval: points of Omega or AUC (x100), or per cent of
     fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
@@ -56,10 +55,6 @@ class Comparison:
     words: tuple[str, str] = (HOLDS, FAILS)
     min_seeds: int = SEEDS
 
-    def at(self, data: str) -> Comparison:
-        """The comparison with the margin of one kind of data."""
-        return replace(self, margin=self.margin[data]) if isinstance(self.margin, dict) else self
-
 
 def outcome(comparison: Comparison, gains: Sequence[Gain]) -> str:
     """One of the comparison's two words, or "undecided"."""
@@ -77,9 +72,6 @@ def weakest(comparison: Comparison, gains: Sequence[Gain]) -> Gain:
     if comparison.side == "below":
         return max(gains, key=lambda g: (g.lo > comparison.margin, g.hi))
     return min(gains, key=lambda g: (g.hi >= comparison.margin, g.lo))
-
-
-# measures
 
 
 def select(table: pd.DataFrame, **wanted) -> pd.DataFrame:
@@ -114,13 +106,10 @@ def difference(tables, base, data, family: str, better, worse, metric="omega", t
 
     None stands for the reference, whatever it is. With `best` only that of `worse` with the highest mean counts.
     """
-    wanted = dict(base=base, data=data, family=family, metric=metric, machine="mean")
-    rows = select(tables[table], **wanted).set_index("variant")
-    if rows.empty:
-        return []
-    reference = rows["reference"].iloc[0]
+    rows = select(tables[table], base=base, data=data, family=family, metric=metric, machine="mean").set_index("variant")
+    reference = None if rows.empty else rows["reference"].iloc[0]
     leads = (better or reference) == reference
-    if not leads and reference not in worse:
+    if rows.empty or not (leads or reference in worse):
         return []
     names = [name for name in (worse if leads else (better,)) if name in rows.index]
     names = [max(names, key=rows["value"].get)] if best and names else names
@@ -140,48 +129,44 @@ def false_alarms(tables, base, data) -> list[Gain]:
     return gains
 
 
-# claims and goals
-
 CONTROLS = ("other-recording", "scrambled-phase")  # of far cancelled from near
 SUBSPACES = ("random", "near-pca", "other-recording")  # of the report's subspace
 
 
-def _claim(name, text, measured, unit, measure, margin=0.0, side="above", **options) -> Comparison:
-    return Comparison(name, text, partial(measure, **options), margin, side, measured, unit)
+def _claim(name, text, measured, measure, margin=0.0, side="above", unit="Omega") -> Comparison:
+    return Comparison(name, text, measure, margin, side, measured, unit)
 
 
-def _ahead(name, text, measured, family, better, *worse, metric="omega") -> Comparison:
-    unit = "Omega" if metric == "omega" else "target AUC"
-    return _claim(name, text, measured, unit, difference, family=family, better=better, worse=worse, metric=metric)
+def _goal(text, margin, measure, side="above") -> Comparison:
+    return Comparison(text, text, measure, margin, side, words=(REACHED, MISSED), min_seeds=1)
 
 
-def _goal(text, margin, measure, side="above", **options) -> Comparison:
-    return Comparison(text, text, partial(measure, **options), margin, side, words=(REACHED, MISSED), min_seeds=1)
+def _ahead(family, better, *worse, **options):
+    return partial(difference, family=family, better=better, worse=worse, **options)
 
 
-def _goal_ahead(text, margin, family, better, *worse, best=False) -> Comparison:
-    return _goal(text, margin, difference, family=family, better=better, worse=worse, table="study", best=best)
+def _of_asdkit(*worse, family="machines", best=False):
+    return _ahead(family, "asdkit", *worse, table="study", best=best)
 
 
-def _sensitive(name, text, measured, variant, *references, lower=False) -> Comparison:
-    """Fault sensitivity above (or below) that of each reference."""
-    options = dict(columns=("ratio", "lo", "hi"), factor=-100 if lower else 100, start=1, nuisance="noise")
-    wanted = dict(family="objective", variant=variant, reference=references)
-    return _claim(name, text, measured, "%", stored, table="trap-ratios", **options, **wanted)
+def _sensitivity(variant, *references, lower=False):
+    """Fault sensitivity above (or below) that of each reference, per cent."""
+    wanted = dict(table="trap-ratios", family="objective", nuisance="noise", variant=variant, reference=references)
+    return partial(stored, columns=("ratio", "lo", "hi"), factor=-100 if lower else 100, start=1, **wanted)
 
 
 def _trapped(objective: str, spoken: str) -> list[Comparison]:
     """What the abstract says of one objective."""
-    chance = dict(table="differences", columns=VALUE, family="objective", variant=objective, metric="omega")
+    omega = partial(stored, table="differences", columns=VALUE, family="objective", variant=objective, metric="omega")
+    collapses = f"{spoken} collapses fault sensitivity"
     return [
-        _claim(f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", "Omega",
-               stored, 50, "around", **chance),
-        _sensitive(f"fall-{objective}", f"{spoken} collapses fault sensitivity: it falls in training",
-                   "fall of the fault sensitivity of its embedding from the first step to the last",
-                   objective, "start", lower=True),
-        _sensitive(f"less-{objective}", f"{spoken} collapses fault sensitivity: below untrained and MSM",
-                   "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
-                   objective, "untrained", "msm", lower=True),
+        _claim(f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", omega, 50, "around"),
+        _claim(f"fall-{objective}", f"{collapses}: it falls in training",
+               "fall of the fault sensitivity of its embedding from the first step to the last",
+               _sensitivity(objective, "start", lower=True), unit="%"),
+        _claim(f"less-{objective}", f"{collapses}: below untrained and MSM",
+               "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
+               _sensitivity(objective, "untrained", "msm", lower=True), unit="%"),
     ]  # fmt: skip
 
 
@@ -189,57 +174,59 @@ CLAIMS = [
     *_trapped("machine-id", "machine-ID classification"),
     *_trapped("pseudo-cluster", "pseudo-cluster metric learning"),
     *_trapped("far-to-near", "far-to-near denoising"),
-    _ahead("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
-           "embedding", "embedding", "untrained"),
-    _sensitive("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
-               "msm", "untrained"),
-    _ahead("mask", "60 % masking", "mask ratio 0.6 minus none", "mask", "0.6", "0"),
-    _ahead("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
-           "embedding", "embedding", "residual"),
-    _ahead("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
-           "blocks", "all", "without DSP"),
-    _ahead("ridge", "the far-context ridge residual adds", "all blocks minus those without it",
-           "blocks", "all", "without ridge"),
-    _ahead("modulation", "temporal modulation adds", "all blocks minus those without it",
-           "blocks", "all", "without modulation"),
-    _ahead("msm-adds", "the MSM feature adds to the descriptors", "all blocks minus those without it",
-           "blocks", "all", "without msm"),
-    _ahead("subspace", "Far-conditioning of the MSM feature helps", "embedding with the far subspace attenuated, minus alpha 0 "
-           "and minus each control", "subspace", "far", "none", *SUBSPACES),
-    _ahead("cancel", "Far-conditioning of the input helps", "system minus alpha 0", "control", "far", "alpha 0"),
-    _ahead("balance", "blocks are balanced", "concatenation with balance minus without", "balance", "balanced", "not balanced"),
-    _ahead("domain", "kNN is domain-conditional", "minus pooled kNN, target AUC",
-           "knn", "domain", "pooled", metric="auc_target"),
-    _ahead("shrinkage", "with target-domain shrinkage", "minus n_0 = 0, target AUC", "n_0", None, "0", metric="auc_target"),
-    _ahead("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
-           "aggregate", "top 10 %", "mean", "max"),
+    _claim("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
+           _ahead("embedding", "embedding", "untrained")),
+    _claim("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
+           _sensitivity("msm", "untrained"), unit="%"),
+    _claim("mask", "60 % masking", "mask ratio 0.6 minus none", _ahead("mask", "0.6", "0")),
+    _claim("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
+           _ahead("embedding", "embedding", "residual")),
+    _claim("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
+           _ahead("blocks", "all", "without DSP")),
+    _claim("ridge", "the far-context ridge residual adds", "all blocks minus those without it",
+           _ahead("blocks", "all", "without ridge")),
+    _claim("modulation", "temporal modulation adds", "all blocks minus those without it",
+           _ahead("blocks", "all", "without modulation")),
+    _claim("msm-adds", "the MSM feature adds to the descriptors", "all blocks minus those without it",
+           _ahead("blocks", "all", "without msm")),
+    _claim("subspace", "Far-conditioning of the MSM feature helps", "embedding with the far subspace attenuated, minus alpha 0 "
+           "and minus each control", _ahead("subspace", "far", "none", *SUBSPACES)),
+    _claim("cancel", "Far-conditioning of the input helps", "system minus alpha 0", _ahead("control", "far", "alpha 0")),
+    _claim("balance", "blocks are balanced", "concatenation with balance minus without",
+           _ahead("balance", "balanced", "not balanced")),
+    _claim("domain", "kNN is domain-conditional", "minus pooled kNN, target AUC",
+           _ahead("knn", "domain", "pooled", metric="auc_target"), unit="target AUC"),
+    _claim("shrinkage", "with target-domain shrinkage", "minus n_0 = 0, target AUC",
+           _ahead("n_0", None, "0", metric="auc_target"), unit="target AUC"),
+    _claim("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
+           _ahead("aggregate", "top 10 %", "mean", "max")),
     _claim("scalar", "a single scalar is selected on other machines and fixed",
-           "cost against each machine's own best alpha, leaving the machine out", "Omega",
-           stored, 1, "below", table="one-scalar", columns=("cost", "lo", "hi")),
+           "cost against each machine's own best alpha, leaving the machine out",
+           partial(stored, table="one-scalar", columns=("cost", "lo", "hi")), 1, "below"),
 ]  # fmt: skip
 
-BOTH, ALONE = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
+BOTH, ON_ITS_OWN = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
+of_machines = partial(stored, table="study", family="machines")
 GOALS = [
-    _goal_ahead("asdkit over log-mel statistics, z-scored", BOTH, "machines", "asdkit", "log-mel"),
-    _goal_ahead("asdkit over whitened log-mel statistics", {"simulated": -1, "real": 6}, "machines", "asdkit",
-                "log-mel-whitened"),
-    _goal_ahead("asdkit over the official autoencoder's better score on each machine", BOTH, "autoencoder", "asdkit", BETTER),
-    _goal_ahead("asdkit over the single block that is best on the mean", 0, "machines", "asdkit", *Config().blocks, best=True),
-    _goal("worst machine, against z-scored log-mel statistics", -2, stored, table="study", factor=-100, machine="each",
-          family="machines", variant="log-mel", metric="omega"),
-    _goal_ahead("trained masked model over its untrained twin, alone", ALONE, "msm", "msm", "msm-untrained"),
-    _goal_ahead("trained masked model over z-scored log-mel statistics, alone", ALONE, "msm", "msm", "log-mel"),
-    _goal_ahead("the system with the masked model over the system without", 0, "machines", "asdkit", "without-msm"),
-    _goal("alpha chosen elsewhere over alpha 0", 2, stored, table="one-scalar", columns=GAIN),
-    _goal("alpha's controls over alpha 0 (at most)", 0.5, stored, side="below", table="differences",
-          family="control", variant=CONTROLS, metric="omega"),
-    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8}, stored, table="study", columns=VALUE,
-          family="machines", variant="asdkit", metric=GAP),
+    _goal("asdkit over log-mel statistics, z-scored", BOTH, _of_asdkit("log-mel")),
+    _goal("asdkit over whitened log-mel statistics", {"simulated": -1, "real": 6}, _of_asdkit("log-mel-whitened")),
+    _goal("asdkit over the official autoencoder's better score on each machine", BOTH,
+          _of_asdkit(BETTER, family="autoencoder")),
+    _goal("asdkit over the single block that is best on the mean", 0, _of_asdkit(*Config().blocks, best=True)),
+    _goal("worst machine, against z-scored log-mel statistics", -2,
+          partial(of_machines, factor=-100, machine="each", variant="log-mel", metric="omega")),
+    _goal("trained masked model over its untrained twin, alone", ON_ITS_OWN,
+          _ahead("msm", "msm", "msm-untrained", table="study")),
+    _goal("trained masked model over z-scored log-mel statistics, alone", ON_ITS_OWN,
+          _ahead("msm", "msm", "log-mel", table="study")),
+    _goal("the system with the masked model over the system without", 0, _of_asdkit("without-msm")),
+    _goal("alpha chosen elsewhere over alpha 0", 2, partial(stored, table="one-scalar", columns=GAIN)),
+    _goal("alpha's controls over alpha 0 (at most)", 0.5,
+          partial(stored, table="differences", family="control", variant=CONTROLS, metric="omega"), "below"),
+    _goal("target AUC minus source AUC", {"simulated": -5, "real": -8},
+          partial(of_machines, columns=VALUE, variant="asdkit", metric=GAP)),
     _goal("false alarms, doublings or halvings from the rate asked", -1, false_alarms),
 ]  # fmt: skip
-
-
-# tables
 
 
 def claims_table(tables: dict) -> pd.DataFrame:
@@ -258,38 +245,33 @@ def goals_table(tables: dict) -> pd.DataFrame:
 def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
     rows = []
     for c, (base, data) in product(comparisons, pairs):
-        c = c.at(data)
+        c = replace(c, margin=c.margin[data]) if isinstance(c.margin, dict) else c
         if gains := c.measure(tables, base, data):
             head = (c.name, c.text, c.margin, base, data, c.measured, c.unit, *weakest(c, gains)[:3])
             rows.append((*head, len(gains), min(g.seeds for g in gains), outcome(c, gains)))
     return pd.DataFrame(rows, columns="claim text margin base data measured unit value lo hi comparisons seeds verdict".split())
 
 
-# to read
-
-
-def markdown(head: Iterable[str], rows: Iterable[Iterable[str]], rule: str = "---|") -> str:
-    """A table."""
-    first, *others = [f"| {' | '.join(row)} |" for row in (list(head), *rows)]
-    return "\n".join([first, "|" + rule * len(list(head)), *others])
+def markdown(corner: str, cells: dict[tuple, str], rule: str = "---|") -> str:
+    """A table of {(row, column): text}, in the order in which they first come; of a column (..., name) the name is shown."""
+    rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    lines = [[row, *(cells.get((row, column), "") for column in columns)] for row in rows]
+    head = [corner, *(column if isinstance(column, str) else column[-1] for column in columns)]
+    first, *others = [f"| {' | '.join(line)} |" for line in (head, *lines)]
+    return "\n".join([first, "|" + rule * len(head), *others])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:
     """The claims: a row each, with what was measured; a column for each kind of data and base."""
-    columns, rows = list(dict.fromkeys(zip(table["data"], table["base"]))), []
-    for (text, measured), group in table.groupby(["text", "measured"], sort=False):
-        cells = {(r["data"], r["base"]): _outcome_cell(r) for _, r in group.iterrows()}
-        rows.append([f"{text}: *{measured}*", *(cells.get(c, "") for c in columns)])
-    return markdown(["claim: *measured*", *(f"{d}, `{b}`" for d, b in columns)], rows)
+    rows = table.to_dict("records")
+    cells = {(f"{r['text']}: *{r['measured']}*", f"{r['data']}, `{r['base']}`"): _outcome_cell(r) for r in rows}
+    return markdown("claim: *measured*", cells)
 
 
 def goals_markdown(table: pd.DataFrame) -> str:
     """The goals: a row each, a column for each kind of data."""
-    rows = []
-    for goal, group in table.groupby("goal", sort=False):
-        cells = {r["data"]: f"{r['margin']:+g}: {_outcome_cell(r)}" for _, r in group.iterrows()}
-        rows.append([goal, *(cells.get(data, "") for data in DATA)])
-    return markdown(["goal, at least", *DATA], rows)
+    cells = {(r["goal"], r["data"]): f"{r['margin']:+g}: {_outcome_cell(r)}" for r in table.to_dict("records")}
+    return markdown("goal, at least", cells)
 
 
 def _outcome_cell(row) -> str:
@@ -302,11 +284,10 @@ def _outcome_cell(row) -> str:
 def write_claims(tables: dict, out: str | Path) -> pd.DataFrame:
     """Write ``claims.csv`` and ``claims.md`` into a folder; return the table."""
     table, about = claims_table(tables), tables["about"]
-    n = {data: sum(name.startswith(data) for name in about["machines"]) for data in dict.fromkeys(table["data"])}
+    kinds = [f"{sum(name.startswith(data) for name in about['machines'])} {data} machine(s)" for data in table["data"].unique()]
     note = (
-        "Omega and AUC in points (x100), mean over "
-        + " and ".join(f"{count} {data} machine(s)" for data, count in n.items())
-        + f" and {len(about['seeds'])} seed(s), with 95 % intervals over recordings (of fault sensitivity, over scenes). "
+        f"Omega and AUC in points (x100), mean over {' and '.join(kinds)} and {len(about['seeds'])} seed(s), "
+        "with 95 % intervals over recordings (of fault sensitivity, over scenes). "
         f"Rules and comparisons: `{RULES}`; written by `asdkit figures`, not by hand."
     )
     quick = "**QUICK run: token training. These are not results.**\n\n" if about["quick"] else ""

@@ -1,7 +1,6 @@
-"""The named systems of a results table, and the families of an ablation: variants that differ in one choice.
+"""The named systems of a results table, and the families of an ablation: variants of one base that differ in one choice.
 
-base : "asdkit" (the default configuration) or "report" (its literal reading). family : variants of one base; the first is the
-    reference that the others are compared with.
+base : "asdkit" (the default configuration) or "report" (its literal reading).
 """
 
 from __future__ import annotations
@@ -26,19 +25,17 @@ def systems(base: Config) -> dict[str, Config]:
     msm-untrained: the encoder with random weights; msm-residual: what the masked model misses, in place of its embedding.
     without-msm, alpha-0: the system without the masked model, and without far cancelled. Others: single blocks.
     """
-    single = ("msm", "msm-residual", "statistics", "texture", "ridge", "modulation")
-    one = {name: replace(base, blocks=(name,)) for name in single}
     rest = tuple(b for b in base.blocks if b != "msm") or ("statistics",)
-    near = replace(base, blocks=("statistics-near",))
+    near, msm = replace(base, blocks=("statistics-near",)), replace(base, blocks=("msm",))
     return {
         "asdkit": base,
         "report": Config.report(),
         "log-mel": replace(near, whiten=False),
         "log-mel-whitened": near,
         "log-mel-far": replace(base, blocks=("statistics-far",)),
-        "msm": one.pop("msm"),
-        "msm-untrained": replace(base, blocks=("msm",), steps=0),
-        **one,
+        "msm": msm,
+        "msm-untrained": replace(msm, steps=0),
+        **{name: replace(base, blocks=(name,)) for name in ("msm-residual", "statistics", "texture", "ridge", "modulation")},
         "without-msm": replace(base, blocks=rest),
         "alpha-0": replace(base, conditioning="input", alpha=0.0),
     }

@@ -34,28 +34,12 @@ def resolve(path: str | Path) -> Path:
     return home() / path if (home() / path).exists() and not path.exists() else path
 
 
-def machine(
-    data: str | Path = "", kind="fan", train=100, target=10, test=20, seconds=10.0, seed=0, labelled: bool = True
-) -> Machine:
+def machine(data: str | Path = "", kind="fan", train=100, target=10, test=20, seconds=10.0, seed=0, labelled=True) -> Machine:
     """The recordings of a lesson: a folder of one machine or, where none is named, a simulated one.
 
-    A simulated machine is made once, in ``data/lessons`` of the clone, and used by all lessons that ask for the same one.
-
-    Parameters
-    ----------
-    data : path
-        Absolute, or relative to the current folder or to the clone.
-    kind, seed : str, int
-        One of `asdkit.simulate.MACHINES`, and which specimen.
-    train, target, test : int
-        Normal training clips of source and of target; test clips for each of {source, target} x {normal, anomaly}.
-    labelled : bool
-        Whether test clips of both labels are needed.
-
-    Raises
-    ------
-    InputError
-        No such folder, not the folder of one machine, or no labelled test clips where they are needed.
+    A folder is absolute, or relative to the current one or to the clone. A simulated machine (`kind`, specimen and sizes as in
+    `asdkit.simulate.simulate`) is made once, in ``data/lessons`` of the clone. An InputError for a folder that is none of one
+    machine, or has no test clips of both labels where `labelled` asks for them.
     """
     if not str(data):
         chosen = _simulated(kind, train, target, test, seconds, seed)
@@ -77,10 +61,8 @@ def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **s
 
 def _with_labels(machine: Machine) -> Machine:
     if {c.label for c in machine.test} != {0, 1}:
-        raise InputError(
-            f"{machine.folder}: found {len(machine.test)} test clips without both labels, expected normal and anomalous ones; "
-            "this lesson compares scores with labels"
-        )
+        there = f"{machine.folder}: found {len(machine.test)} test clips without both labels"
+        raise InputError(f"{there}, expected normal and anomalous ones; this lesson compares scores with labels")
     return machine
 
 

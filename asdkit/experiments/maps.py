@@ -22,11 +22,8 @@ from asdkit.recordings.files import write
 def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
     """Coordinates of every clip of every machine, mapped as the kNN sees them; what `out` holds is not computed again.
 
-    Returns
-    -------
-    table : DataFrame
-        data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
-        installed), x, y.
+    Columns: data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
+    installed), x, y.
     """
     methods = {"pca": principal_components}
     if importlib.util.find_spec("umap"):
@@ -38,12 +35,10 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
         path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-{'-'.join(methods)}.csv"
         if not path.exists():
             points, clips = clip_embeddings(machine, config, seed), machine.train + machine.test
-            data, name = machine.name.split("-", 1)
-            rows = [
-                (data, name, c.name, c.split, c.domain, c.label, method, *xy)
-                for method, place in methods.items()
-                for c, xy in zip(clips, np.round(place(points), 4))
-            ]
+            head, rows = machine.name.split("-", 1), []
+            for method, place in methods.items():
+                placed = zip(clips, np.round(place(points), 4))
+                rows += [(*head, c.name, c.split, c.domain, c.label, method, *xy) for c, xy in placed]
             columns = ["data", "machine", "file", "split", "domain", "label", "method", "x", "y"]
             write(path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
         frames.append(pd.read_csv(path, dtype={"domain": str, "split": str}))

@@ -37,23 +37,13 @@ class Pairs:
 
 
 def embed_pairs(
-    extractor: FeatureExtractor,
-    spectra: Sequence[Spectra],
-    recordings: Sequence,
-    is_target: Sequence[bool],
+    extractor: FeatureExtractor, spectra: Sequence[Spectra], recordings: Sequence, is_target: Sequence[bool],
     scalers: tuple[Scaler, Scaler] | None = None,
-) -> Pairs:
-    """Embed both channels of all windows, as far apart as those of the bank.
+) -> Pairs:  # fmt: skip
+    """Embed both channels of all windows, as far apart as those of the bank; `spectra` of each clip, the rest (n_clips,).
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        With an encoder that was fitted under ``conditioning="subspace"``.
-    spectra : sequence of dict
-        Of each clip.
-    recordings, is_target : sequences, (n_clips,)
-    scalers : (near, far), optional
-        Those of the training windows. By default they are fitted on these windows, and whiten if the configuration does.
+    The encoder must have been fitted under ``conditioning="subspace"``. `scalers`, near and far, are those of the training
+    windows; by default they are fitted on these windows, and whiten if the configuration does.
     """
     described = [extractor.describe(s, extractor.config.train_hop, ("msm", "msm-far")) for s in spectra]
     clips = np.repeat(np.arange(len(described)), [len(blocks["msm"]) for blocks in described])
@@ -65,15 +55,11 @@ def embed_pairs(
 
 
 def partners(pairs: Pairs, null: str, rng: np.random.Generator) -> np.ndarray:
-    """Far windows that share with the near ones less than their own do.
+    """Far windows that share with the near ones less than their own do, by one of `NULLS`.
 
-    Parameters
-    ----------
-    pairs : Pairs
-    null : str
-        "windows shuffled": any window, which breaks up the clips too, so that hundreds of windows look like hundreds of
-        independent draws. "other recording": clips stay whole. "same clip": another moment of the clip, so that all that is
-        constant in a clip remains.
+    "windows shuffled" takes any window, which breaks up the clips too, so that hundreds of windows look like hundreds of
+    independent draws; with "other recording" clips stay whole; "same clip" takes another moment of the clip, so that all that
+    is constant in a clip remains.
     """
     if null == "windows shuffled":
         return rng.permutation(len(pairs.near))
@@ -100,19 +86,9 @@ def clip_means(values: torch.Tensor | np.ndarray, clips: np.ndarray) -> np.ndarr
 def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataFrame:
     """Share of the variance of each coordinate that each column explains.
 
-    A straight line for numbers, the means of the groups for words and for columns of at most `few` values; adjusted for the
-    number of parameters, so that a column without meaning gives 0 on average, often a little less.
-
-    Parameters
-    ----------
-    values : (n_clips, k)
-    table : DataFrame
-        A row a clip. Constant columns give 0.
-
-    Returns
-    -------
-    shares : DataFrame
-        A row a coordinate, a column each of `table`.
+    Shape: (n_clips, k), a row a clip -> a row a coordinate, with the columns of the table; constant ones give 0. A line
+    for numbers, the means of the groups for words and for columns of at most `few` values; adjusted for the number of
+    parameters, so that a column without meaning gives 0 on average, often a little less.
     """
     return pd.DataFrame({name: _explained(np.asarray(values, dtype=float), table[name], few) for name in table})
 

@@ -27,12 +27,8 @@ def workers(jobs: int = 1, scheduler: str | None = None) -> Iterator[Callable[[I
     """A function that runs tasks; it yields how many steps are newly done, in whatever order.
 
     `jobs` are processes on this computer, 1 is this very process. `scheduler` is the address of a Dask scheduler, whose workers
-    are used in their place. It gives the task of a killed worker to another one, up to its setting ``allowed-failures``.
-
-    Raises
-    ------
-    InputError
-        Where Dask is not installed, no scheduler with a worker answers, a process was killed, or Dask gave up.
+    are used in their place. It gives the task of a killed worker to another one, up to its setting ``allowed-failures``. An
+    InputError where Dask is not installed, no scheduler with a worker answers, a process was killed, or Dask gave up.
     """
     if scheduler is None:
         yield partial(_on_processes, jobs) if jobs > 1 else lambda tasks: (1 for task in tasks for _ in task())

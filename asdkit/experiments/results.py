@@ -1,7 +1,5 @@
 """From the results of a run to tables and figures. Labels and domains of test clips are read here, and nowhere before.
 
-Legend
-------
 results : {(machine, system, seed): result} as `asdkit.experiments.runs` writes them: file names, scores, decisions.
 table : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
 """
@@ -19,7 +17,7 @@ import pandas as pd
 from asdkit import metrics
 from asdkit.config import Config
 from asdkit.experiments.families import AUTOENCODER, systems
-from asdkit.recordings import Machine
+from asdkit.recordings import SAMPLE_RATE, Machine
 from asdkit.recordings.files import write
 
 GAP = "auc_target - auc_source"
@@ -54,9 +52,8 @@ class Evaluation:
     def samples(self, system: str, machines, seeds, metric: str = "omega", minus: str | None = None) -> np.ndarray:
         """A metric of one system, or by how much it is above that of the system `minus` on the same clips.
 
-        `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`. It is the arithmetic mean over machines and seeds; what
-        has no labels, or no clips of the metric's domain, is left out. Returns (1 + n_resamples,), the estimate first; NaN
-        without labels.
+        `metric` is "omega", one of `asdkit.metrics.METRICS`, or `GAP`: the arithmetic mean over the machines and seeds with
+        labels and clips of its domain. Returns (1 + n_resamples,), the estimate first; NaN without labels.
         """
         names = [system] if minus is None else [system, minus]
         keys = [[(machine, name, seed) for name in names] for machine in machines for seed in seeds]
@@ -66,10 +63,8 @@ class Evaluation:
 
     def _column(self, key, metric):
         values = np.vstack([self.points[key], self.boots[key]])
-        if metric == "omega":
-            return metrics.omega(values, axis=1)
-        by_name = dict(zip(metrics.METRICS, values.T))
-        return by_name["auc_target"] - by_name["auc_source"] if metric == GAP else by_name[metric]
+        columns = dict(zip(metrics.METRICS, values.T)) | {"omega": metrics.omega(values, axis=1)}
+        return columns["auc_target"] - columns["auc_source"] if metric == GAP else columns[metric]
 
     def false_alarm(self, key) -> float:
         """False-alarm rate on test normals; NaN without labels or decisions."""
@@ -130,16 +125,13 @@ def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.D
 
 def scores_table(results: dict, machine: str) -> pd.DataFrame:
     """The rows of ``<machine>/scores.csv``."""
-    frames = [
-        pd.DataFrame(dict(file=r["files"], system=system, seed=seed, score=r["scores"], decision=r["decisions"]))
-        for (name, system, seed), r in results.items()
-        if name == machine
-    ]
-    return pd.concat([f.astype({"decision": "Int64"}) for f in frames], ignore_index=True)
+    mine = {key: r for key, r in results.items() if key[0] == machine}
+    rows = [(f, *key[1:], s, d) for key, r in mine.items() for f, s, d in zip(r["files"], r["scores"], r["decisions"])]
+    return pd.DataFrame(rows, columns=["file", "system", "seed", "score", "decision"]).astype({"decision": "Int64"})
 
 
 def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
-    """What is printed: Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences."""
+    """Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences, as text."""
     mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
     wide = mean.apply(lambda r: _cell(*r), axis=1).unstack("machine")
     wide = wide.loc[table["system"].unique(), table["machine"].unique()].rename_axis(index=None, columns=None).fillna("")
@@ -180,13 +172,17 @@ def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame
 def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame) -> list[Path]:
     """Draw the figures of a run into ``figures``: Omega, and per machine a clip, the scores and the ROC curves."""
     from asdkit import figures
+    from asdkit.blocks import HOP, read_spectra
 
     results, drawn = read_results(out), {}
     if table["omega"].notna().any():
         drawn["omega"] = figures.omega_bars(table)
     first = min((seed for _, _, seed in results), default=0)
     for machine in machines:
-        drawn[f"clip-{machine.name}"] = _clip_figure(machine)
+        spectra = read_spectra(machine.train[0], Config())
+        panels = [spectra[channel].numpy() for channel in ("near", "far", "conditioned")]
+        times = np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE
+        drawn[f"clip-{machine.name}"] = figures.clip_panels(*panels, times)
         mine = {s: r for (m, s, seed), r in results.items() if (m, seed) == (machine.name, first)}
         if mine and {c.label for c in machine.test} == {0, 1}:
             shown = "asdkit" if "asdkit" in mine else next(iter(mine))
@@ -198,13 +194,3 @@ def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame)
             drawn[f"scores-{machine.name}"] = histogram
             drawn[f"roc-{machine.name}"] = figures.roc({s: mine[s]["scores"] for s in few}, *truth)
     return [write(Path(out) / "figures" / f"{name}.png", figures.png(figure)) for name, figure in drawn.items()]
-
-
-def _clip_figure(machine: Machine):
-    from asdkit import figures
-    from asdkit.blocks import HOP, read_spectra
-    from asdkit.recordings import SAMPLE_RATE
-
-    spectra = read_spectra(machine.train[0], Config())
-    panels = [spectra[channel].numpy() for channel in ("near", "far", "conditioned")]
-    return figures.clip_panels(*panels, np.arange(panels[0].shape[1]) * HOP / SAMPLE_RATE)

@@ -50,7 +50,7 @@ def run(
 ) -> None:  # fmt: skip
     """Fit and score systems on every machine below a folder. What `out` already holds is not computed again.
 
-    A second run on the same `out` waits for the first one to end.
+    A second run on the same `out` waits for the first one to end. Memory is that of one machine's spectra for each process.
 
     Parameters
     ----------
@@ -58,19 +58,13 @@ def run(
         The `asdkit` system, of which the single blocks are components.
     names, machines : iterable of str, optional
         Systems, of `asdkit.systems` or "autoencoder" (all of the former by default), and machines (all by default).
-    jobs : int
-        Processes; each takes one machine and seed at a time.
-    quick : bool
-        Cut training to a token number of steps: for seeing whether it works. Not a result.
+    jobs, quick : int, bool
+        Processes, each with a machine and seed at a time; token training, to see whether it works, which is not a result.
     scheduler : str, optional
-        Address of a Dask scheduler, whose workers are used in place of processes. They must see `data` and `out` under the
-        same paths. Memory is that of one machine's spectra for each worker process, whatever its threads.
+        Address of a Dask scheduler, whose workers see `data` and `out` under the same paths, in place of processes.
 
-    Raises
-    ------
-    InputError
-        Unusable data, an unknown system, an `out` that holds another configuration, no scheduler that answers, or a worker
-        that was killed.
+    Unusable data, an unknown system, an `out` of another configuration, no scheduler that answers, or a killed worker are an
+    InputError.
     """
     if scheduler is not None:  # workers start in folders of their own
         data, out = Path(data).absolute(), Path(out).absolute()
@@ -113,8 +107,6 @@ def evaluate(
         Names of `asdkit.systems`; `config` is the system "asdkit".
     embed : callable, optional
         One's own embedding, see `asdkit.fit`: two more systems, "own" (it alone, as the block ``msm``) and "own-in-asdkit".
-    jobs : int
-        Processes, each with a machine and seed at a time.
 
     Returns
     -------
@@ -180,18 +172,20 @@ def remove_drafts(out: Path) -> None:
 def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config | None]) -> None:
     """Refuse to continue a run whose results come from other recordings or from another configuration of the same name."""
     for machine, path in [(m, p) for m in machines for p in sorted((out / m.name / "results").glob("*.json"))]:
-        result = json.loads(path.read_text())
+        result, problem = json.loads(path.read_text()), None
+        config, is_chosen = chosen.get(result["system"]), result["system"] in chosen
         if result["data"] != fingerprint(machine):
-            raise InputError(f"{path}: found scores of other recordings than {machine.folder}; choose another folder")
-        if (system := result["system"]) in chosen:
-            if (known := result["config_hash"]) != (expected := config_hash(chosen[system])):
-                raise InputError(f"{path}: found a run with config {known}, expected {expected}; choose another folder")
-            if result["others"] != others_fingerprint(chosen[system], other_clips(machine, machines)):
-                raise InputError(f"{path}: found a network trained with other machines than this run's; choose another folder")
+            problem = f"scores of other recordings than {machine.folder}"
+        elif is_chosen and result["config_hash"] != config_hash(config):
+            problem = f"a run with config {result['config_hash']}, expected {config_hash(config)}"
+        elif is_chosen and result["others"] != others_fingerprint(config, other_clips(machine, machines)):
+            problem = "a network trained with other machines than this run's"
+        if problem:
+            raise InputError(f"{path}: found {problem}; choose another folder")
 
 
 def config_hash(config: Config | None) -> str:
-    """Hash of a configuration; the autoencoder has none of its options open."""
+    """Hash of a configuration; of the autoencoder, which has no options, a word."""
     return config.hash() if config else "official"
 
 
@@ -215,8 +209,7 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
     return tuple(m.train for m in machines if m.name != machine.name)
 
 
-def result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
-    """Where a result is."""
+def _result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
     return out / machine.name / "results" / f"{name}-{seed}.json"
 
 
@@ -226,7 +219,7 @@ def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, on
     for machine in machines:
         others = other_clips(machine, machines) if pooled else ()
         wanted = [(seed, name) for seed in sorted(set(seeds)) for name in chosen]
-        missing = [(seed, name) for seed, name in wanted if not result_path(out, machine, name, seed).exists()]
+        missing = [(seed, name) for seed, name in wanted if not _result_path(out, machine, name, seed).exists()]
         shares = [missing] if one_process else [[m for m in missing if m[0] == s] for s in dict(missing)]
         for share in filter(None, shares):
             yield partial(run_machine, machine, chosen, out, quick, decide, one_process, others, missing=share)
@@ -239,7 +232,7 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
     cache = Cache()
     for seed, tasks in groupby(sorted(missing, key=lambda task: task[0]), key=lambda task: task[0]):
         for _, name in tasks:
-            path, config = result_path(out, machine, name, seed), chosen[name]
+            path, config = _result_path(out, machine, name, seed), chosen[name]
             if path.exists():  # written by a worker that was killed before it was done
                 continue
             start, removed = perf_counter(), 0.0
@@ -286,7 +279,7 @@ def score_autoencoder(machine: Machine, name: str, seed: int, cache: Cache, epoc
 
     def both_scores():
         near = [read_spectra(clip, plain)["near"] for clip in (*machine.train, *machine.test)]
-        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs, progress=False)
+        model = baseline.fit(near[: len(machine.train)], [c.domain for c in machine.train], seed, epochs)
         return np.array([model.score(x) for x in near])
 
     scores = cache(("autoencoder", seed, epochs), both_scores)[:, AUTOENCODER.index(name)]

@@ -1,11 +1,8 @@
 """How far an embedding moves under a fault, against how far it moves under nuisance: the mechanism of the invariance trap.
 
 Simulated scenes have counterfactual twins: the same clip with a fault, the same clip in other noise, another normal clip at
-another speed or load. They are rendered once and embedded by any number of systems. Everything here knows where the faults
-are: it explains systems, and must not choose or tune one.
+another speed or load. Everything here knows where the faults are: it explains systems, and must not choose or tune one.
 
-Legend
-------
 twins : DataFrame, a row per rendered clip: scene (number), change ("none", "fault", "noise" or "clip"), fault ("" without),
     severity (0 without).
 embeddings : list of (n_windows, dim), one per row of the twins. Twins have as many windows, at the same times.
@@ -32,7 +29,6 @@ from asdkit.simulate.datasets import CONDITION_SPAN
 from asdkit.simulate.machines import KINDS
 from asdkit.simulate.scenes import operation
 from asdkit.space import Scaler
-from asdkit.spectrogram import cut_windows, window_starts
 
 Describe = Callable[[Spectra], torch.Tensor]  # spectra of a clip -> (n_windows, dim)
 NUISANCES = ("noise", "clip")
@@ -50,16 +46,16 @@ class Counterfactuals:
 
 def render_counterfactuals(
     machine: str, n_scenes=20, faults: Sequence[str] | None = None, severities: Sequence[float] = SEVERITIES, seconds=10.0,
-    seed=0, domain="source", config: Config | None = None, **surroundings: float,
+    seed=0, config: Config | None = None, **surroundings: float,
 ) -> Counterfactuals:  # fmt: skip
-    """Render normal scenes of one simulated machine, and every twin of each.
+    """Render normal scenes of one simulated machine, in no data set, and every twin of each.
 
-    `faults` are all that the machine can have by default, `severities` from 0 to 1. `seed` is the specimen, as in
-    `asdkit.simulate.simulate`, but the scenes are in no data set. `surroundings` are options of a `Scene`, such as `snr`.
+    `faults` are all that the machine can have by default, `severities` from 0 to 1, `seed` the specimen, and `surroundings`
+    other options of a `Scene`, such as `snr`.
     """
     rows = []
     for i in range(n_scenes):
-        scene = Scene(machine, seed, FIRST + i, domain, seconds=seconds, **surroundings)
+        scene = Scene(machine, seed, FIRST + i, seconds=seconds, **surroundings)
         rows += [(i, *row) for row in twins_of(scene, list(KINDS[machine].faults) if faults is None else faults, severities)]
     table = pd.DataFrame([row[:4] for row in rows], columns=["scene", "change", "fault", "severity"])
     return Counterfactuals(table, tuple(extract(render(row[4]), config or Config()) for row in rows))
@@ -79,19 +75,6 @@ def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -
 def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None = None) -> Describe:
     """One block of a fitted front end, raw; windows `hop` frames apart, as in the bank by default."""
     return lambda spectra: front.describe(spectra, hop or front.config.train_hop, [block])[block]
-
-
-def describe_windows(
-    function: Callable[[torch.Tensor], torch.Tensor], whitening: BandWhitening, width=80, hop=40, channel="conditioned"
-) -> Describe:
-    """A function of whitened windows, (n_windows, 128, width) -> (n_windows, dim)."""
-
-    def describe(spectra):
-        frames = whitening(spectra[channel])
-        with torch.no_grad():
-            return function(cut_windows(frames, window_starts(frames.shape[1], width, hop), width))
-
-    return describe
 
 
 def embed(counterfactuals: Counterfactuals, describe: Describe, whiten: bool = True) -> list[np.ndarray]:
@@ -116,9 +99,8 @@ def embeddings_over_training(
 ) -> tuple[list[float], dict[int, list[np.ndarray]]]:  # fmt: skip
     """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
 
-    `machines` and `whitenings` are those of `asdkit.blocks.make_examples`: the machine of the counterfactuals and, for the
-    objectives that tell machines apart, others after it. Returns the loss of every step, and {step: embeddings as of `embed`}
-    at `n_points` moments, evenly spaced from the untrained encoder to the trained one.
+    `machines` (that of the counterfactuals first) and `whitenings` are those of `asdkit.blocks.make_examples`. Returns the loss
+    of every step, and {step: embeddings as of `embed`} at `n_points` moments from the untrained encoder to the trained one.
     """
     moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
 
@@ -146,11 +128,8 @@ def displacements(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.D
 def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Mean displacement under each fault over the mean displacement under each nuisance, from a table of `displacements`.
 
-    Returns
-    -------
-    table : DataFrame
-        nuisance, fault, severity, sensitivity, lo, hi (95 % interval over resampled scenes). Where fault is "all" and severity
-        NaN, the mean is over all faults and severities. NaN where the nuisance moves nothing.
+    Columns: nuisance, fault, severity, sensitivity, lo, hi (95 % interval over resampled scenes). Where fault is "all" and
+    severity NaN, the mean is over all faults and severities. NaN where the nuisance moves nothing.
     """
     samples = sensitivity_samples(table, n_boot, seed)
     rows = [(*key, values[0], *(interval(values[1:]) if n_boot else (np.nan, np.nan))) for key, values in samples.items()]
@@ -173,29 +152,25 @@ def sensitivity_samples(table: pd.DataFrame, n_boot: int = 1000, seed=0) -> dict
 
 
 def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray], n_folds: int = 5, strength=0.1) -> pd.DataFrame:
-    """Whether a fault can be read linearly from the embedding by someone who is told the labels. No part of a detector.
+    """Whether a fault can be read linearly from the embedding by someone who knows the labels. It belongs to no detector.
 
     Logistic regression (`strength` is ``C`` of scikit-learn) on clips, mean over windows and z-scored: each fault and severity
     against all normal clips. Scenes are held out with all their twins, in `n_folds` folds or as many as there are scenes.
-    Returns fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
+    Columns: fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
     """
-    clips, scenes = np.stack([z.mean(0) for z in embeddings]), twins["scene"].to_numpy()
-    normal, rows = (twins["change"] != "fault").to_numpy(), []
-    for (fault, severity), group in twins.reset_index(drop=True)[~normal].groupby(["fault", "severity"], sort=False):
-        chosen = normal.copy()
-        chosen[group.index] = True
-        aucs = _probe(clips[chosen], ~normal[chosen], scenes[chosen], n_folds, strength)
-        rows.append((fault, severity, np.mean(aucs), np.std(aucs), True))
-    return pd.DataFrame(rows, columns=["fault", "severity", "auc", "std", "uses_labels"])
-
-
-def _probe(x: np.ndarray, faulty: np.ndarray, scenes: np.ndarray, n_folds: int, strength: float) -> np.ndarray:
-    """AUC of each held-out fold of scenes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    clips, scenes = np.stack([z.mean(0) for z in embeddings]), twins["scene"].to_numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000))
     folds = GroupKFold(min(n_folds, len(np.unique(scenes))))
-    return cross_val_score(model, x, faulty, groups=scenes, cv=folds, scoring="roc_auc")
+    normal, rows = (twins["change"] != "fault").to_numpy(), []
+    for (fault, severity), group in twins.reset_index(drop=True)[~normal].groupby(["fault", "severity"], sort=False):
+        chosen = normal.copy()
+        chosen[group.index] = True
+        known = dict(groups=scenes[chosen], cv=folds, scoring="roc_auc")
+        aucs = cross_val_score(model, clips[chosen], ~normal[chosen], **known)
+        rows.append((fault, severity, np.mean(aucs), np.std(aucs), True))
+    return pd.DataFrame(rows, columns=["fault", "severity", "auc", "std", "uses_labels"])

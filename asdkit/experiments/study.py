@@ -8,8 +8,7 @@
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
 `clips`     100 to 1,000 training clips of the masked model
 
-The simulated specimens (seed 21) are in no data set that an option was chosen on. Three seeds of the networks. What
-`--out` holds is not computed again.
+The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
@@ -58,27 +57,27 @@ class Studies:
     """The levels of each study, on simulated machines in `data` and on those in `real`."""
 
     def __init__(self, data: Path, real: Path | None, jobs: int):
-        self.data, self.jobs = data, jobs
+        self.data, self.jobs, self.systems = data, jobs, systems(Config())
         self.real = ablation.gather([real]) if real else []
 
-    def simulated(self, folder: str, machines=MACHINES, n_source=190, n_target=10, n_test=25, **surroundings) -> list[Machine]:
+    def simulated(self, folder: str, machines=MACHINES, n_source=190, **surroundings) -> list[Machine]:
         """Machines that are there already, or are simulated now."""
-        sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test)
+        sizes = dict(n_source=n_source, n_target=10, n_test=25)
         simulate(self.data / folder, machines, **sizes, seed=SEED, jobs=self.jobs, **surroundings)
         return ablation.gather([self.data / folder])
 
+    def recorded(self, chosen: dict[str, Config | None], seeds=SEEDS) -> Iterator[Level]:
+        """One level, of all machines."""
+        yield Level("as recorded", self.simulated("machines") + self.real, chosen, seeds)
+
     def machines(self) -> Iterator[Level]:
-        """Every system."""
-        yield Level("as recorded", self.simulated("machines") + self.real, systems(Config()))
+        return self.recorded(self.systems)
 
     def autoencoder(self) -> Iterator[Level]:
-        """The default beside both scores of the official baseline."""
-        chosen = {"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}
-        yield Level("as recorded", self.simulated("machines") + self.real, chosen, SEEDS[:1])
+        return self.recorded({"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}, SEEDS[:1])
 
     def alarms(self) -> Iterator[Level]:
-        """The default, with recordings held out."""
-        yield Level("as recorded", self.simulated("machines") + self.real, {"asdkit": Config()})
+        return self.recorded({"asdkit": Config()})
 
     def noise(self) -> Iterator[Level]:
         """Levels in dB of the machine over noise from one place."""
@@ -89,8 +88,8 @@ class Studies:
 
     def clips(self) -> Iterator[Level]:
         """Levels in source clips, of the untrained encoder, the masked model, and the floor."""
-        machines, known = self.simulated("clips", ("fan", "valve"), 1000), systems(Config())
-        chosen = {"untrained": known["msm-untrained"], "MSM": known["msm"], "log-mel, whitened": known["log-mel-whitened"]}
+        names = {"untrained": "msm-untrained", "MSM": "msm", "log-mel, whitened": "log-mel-whitened"}
+        chosen, machines = {k: self.systems[v] for k, v in names.items()}, self.simulated("clips", ("fan", "valve"), 1000)
         for n in (100, 300, 1000):
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
 
@@ -121,11 +120,10 @@ def compared(study: str, level: Level, evaluation: Evaluation) -> pd.DataFrame:
     names = list(dict.fromkeys(system for _, system, _ in evaluation.results))
     families = {study: sorted(names, key=[*level.systems, claims.BETTER].index)}
     families |= {"msm": ["msm", "msm-untrained", "log-mel"]} if study == "machines" else {}
-    rows = [
-        SimpleNamespace(base="asdkit", family=family, variant=name, reference=names[0], systems=(name, names[0]))
-        for family, names in families.items()
-        for name in names
-    ]
+    rows = []
+    for family, (reference, *others) in families.items():
+        head = dict(base="asdkit", family=family, reference=reference)
+        rows += [SimpleNamespace(**head, variant=name, systems=(name, reference)) for name in (reference, *others)]
     return ablation.ablation_differences(evaluation, rows, level.machines, level.seeds, METRICS).assign(level=level.name)
 
 
@@ -170,34 +168,34 @@ def alarm_rates(evaluation: Evaluation, machine: str, seeds, label: int, request
 
 def alarms_markdown(table: pd.DataFrame) -> str:
     """Per cent of clips that alarm, two columns a requested rate: each machine, and the mean over machines by domain."""
-    columns, rows = [(rate, clips) for rate in sorted(set(table["requested"])) for clips in ("normal", "anomalous")], []
-    for (data, machine, domain), group in table.groupby(["data", "machine", "domain"], sort=False):
-        if machine == "mean" or domain == "all":
-            per_cent = 100 * group.set_index(["requested", "clips"])[["rate", "lo", "hi"]]
-            cells = {column: f"{rate:.1f} [{lo:.1f}, {hi:.1f}]" for column, rate, lo, hi in per_cent.itertuples()}
-            where = f"{machine}, {data}" + ("" if domain == "all" else f", {domain} alone")
-            rows.append([where, *(cells.get(column, "") for column in columns)])
-    heads = [f"asked {100 * rate:g} %" if clips == "normal" else "faults heard" for rate, clips in columns]
-    return claims.markdown(["test clips of", *heads], rows)
+    cells = {}
+    shown = table[(table["machine"] == "mean") | (table["domain"] == "all")].sort_values("requested", kind="stable")
+    for r in shown.to_dict("records"):
+        where = f"{r['machine']}, {r['data']}" + ("" if r["domain"] == "all" else f", {r['domain']} alone")
+        asked = f"asked {100 * r['requested']:g} %"
+        column = asked, asked if r["clips"] == "normal" else "faults heard"
+        cells[where, column] = f"{100 * r['rate']:.1f} [{100 * r['lo']:.1f}, {100 * r['hi']:.1f}]"
+    return claims.markdown("test clips of", cells)
 
 
 def speed_markdown(table: pd.DataFrame) -> str:
     """Time and memory of one full-size machine, stage by stage."""
-    return claims.markdown(table, [["" if pd.isna(v) else str(v) for v in row] for row in table.to_numpy()], " --- |")
+    first, *others = table
+    cells = {(r[first], name): "" if pd.isna(r[name]) else str(r[name]) for r in table.to_dict("records") for name in others}
+    return claims.markdown(first, cells, " --- |")
 
 
 def systems_markdown(table: pd.DataFrame) -> str:
     """Omega of every system on every machine of the study "machines", its mean, and the default minus it."""
-    t, rows = claims.select(table, family="machines", metric="omega"), []
-    columns = list(dict.fromkeys(zip(t["data"], t["machine"])))
-    for system, group in t.groupby("variant", sort=False):
-        group = group.set_index(["data", "machine"])
-        cells = [f"{100 * group.loc[c, 'value']:.1f}" for c in columns]
-        value, hi, lo = (-100 * group.loc[columns[-1], c] for c in ("difference", "lo", "hi"))
-        minus = "" if system == "asdkit" else f"{value:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
-        rows.append([f"`{system}`", *cells, minus])
-    heads = [f"{m}, {d}" for d, m in columns]
-    return claims.markdown(["system", *heads, f"`asdkit` minus it, {columns[-1][0]}"], rows)
+    t, cells = claims.select(table, family="machines", metric="omega"), {}
+    for r in t.to_dict("records"):
+        cells[f"`{r['variant']}`", f"{r['machine']}, {r['data']}"] = f"{100 * r['value']:.1f}"
+    last = t["data"].iloc[-1]
+    for r in claims.select(t, data=last, machine="mean").to_dict("records"):
+        difference, hi, lo = (-100 * r[name] for name in ("difference", "lo", "hi"))
+        minus = "" if r["variant"] == "asdkit" else f"{difference:+z.1f} [{lo:+z.1f}, {hi:+z.1f}]"
+        cells[f"`{r['variant']}`", f"`asdkit` minus it, {last}"] = minus
+    return claims.markdown("system", cells)
 
 
 def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:

@@ -15,13 +15,7 @@ TEXT = dict.fromkeys(("variant", "reference", "fault", "level"), str)  # columns
 
 
 def read_tables(folder: str | Path) -> dict:
-    """Every table of a folder, {name: DataFrame}, and "about": what they were made of.
-
-    Raises
-    ------
-    InputError
-        Where there are none.
-    """
+    """Every table of a folder, {name: DataFrame}, and "about": what they were made of. An InputError where there are none."""
     folder = Path(folder)
     if not (folder / "about.json").is_file() or not (folder / "differences.csv").is_file():
         raise InputError(f"{folder}: found no tables, expected those of an ablation; run `make ablate` first")

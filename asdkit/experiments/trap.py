@@ -1,10 +1,8 @@
 """The mechanism of the invariance trap on simulated machines, objective by objective, in results that are computed once.
 
-A result is one machine, embedding and seed, whatever scores the embedding: how far each counterfactual twin moves before,
-during and after training, and the linear probe. It is made for every row of an ablation's family "objective".
+A result is one machine, embedding and seed of an ablation's family "objective": how far each counterfactual twin moves before,
+during and after training, and the linear probe.
 
-Legend
-------
 sensitivity, nuisance, twins : as in `asdkit.experiments.sensitivity`. variant : of the ablation's family.
 ratio : sensitivity over that of a reference; 1 where both are alike. Means over seeds and machines are geometric.
 """
@@ -39,8 +37,7 @@ REFERENCES = ("start", "untrained", "msm")  # of an objective: itself before tra
 N_BOOT = 1000
 
 
-def embedding_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows whose embedding is measured."""
+def _embedding_rows(rows: Sequence[Row]) -> list[Row]:
     return [r for r in rows if r.family == "objective"]
 
 
@@ -55,7 +52,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
     Returns {(machine, hash of the embedding, family, seed): result}.
     """
     simulated = [m for m in machines if simulation(m)]
-    wanted = {(r.family, embedding_hash(r.config)): r.config for r in embedding_rows(rows)}
+    wanted = {(r.family, embedding_hash(r.config)): r.config for r in _embedding_rows(rows)}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
     each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
     bar = tqdm(each, "mechanism, by machine", len(tasks), disable=not tasks)
@@ -68,8 +65,8 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
         for (family, name), config in wanted.items():
-            settings = [family, name, seed, n_scenes, n_points, runs.fingerprint(machine)]
-            settings.append(runs.others_fingerprint(config, others))
+            data = runs.fingerprint(machine), runs.others_fingerprint(config, others)
+            settings = [family, name, seed, n_scenes, n_points, *data]
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
@@ -106,7 +103,7 @@ def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> 
     """``trap-sensitivity``, ``trap-curves``, ``trap-probe`` and ``trap-ratios``; none without simulated machines."""
     machines = list(dict.fromkeys(key[0] for key in results))
     frames = {name: [] for name in ("trap-sensitivity", "trap-curves", "trap-probe")}
-    for row, machine, seed in [(row, m, seed) for row in embedding_rows(rows) for m in machines for seed in sorted(seeds)]:
+    for row, machine, seed in [(row, m, seed) for row in _embedding_rows(rows) for m in machines for seed in sorted(seeds)]:
         result = results[machine, embedding_hash(row.config), row.family, seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
         for moment in result["curve"]:
@@ -115,8 +112,8 @@ def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> 
             frames["trap-curves"].append(_headed(at_step, moved[moved["fault"] == "all"]))
         frames["trap-sensitivity"].append(_headed(head, moved))
         frames["trap-probe"].append(_headed(head, pd.DataFrame(result["probe"])))
-    found = {name: pd.concat(some, ignore_index=True).round(ROUND) for name, some in frames.items() if some}
-    return found | ({"trap-ratios": ratios(results, rows, machines, seeds)} if found else {})
+    whole = {name: pd.concat(some, ignore_index=True).round(ROUND) for name, some in frames.items() if some}
+    return whole | ({"trap-ratios": ratios(results, rows, machines, seeds)} if whole else {})
 
 
 def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +123,7 @@ def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
 
 def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
     """Sensitivity to all faults over that of each of `REFERENCES`, paired by scene: per machine, and the mean over machines."""
-    names, found = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
+    names, table = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
 
     @cache
     def logs(machine, name, family, moment, nuisance):
@@ -135,7 +132,7 @@ def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[s
         sampled = [measure.sensitivity_samples(t, N_BOOT, crc32(machine.encode())) for t in moved]
         return np.mean([next(np.log(v) for k, v in s.items() if k[:2] == (nuisance, "all")) for s in sampled], axis=0)
 
-    for row in embedding_rows(rows):
+    for row in _embedding_rows(rows):
         for reference in REFERENCES:
             below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
             for nuisance in measure.NUISANCES if below else ():
@@ -143,6 +140,6 @@ def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[s
                 each = {m.split("-", 1)[1]: np.subtract(*(logs(m, *key, nuisance) for key in pair)) for m in machines}
                 each["mean"] = np.mean(list(each.values()), axis=0)
                 head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))
-                found += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
+                table += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
     columns = ["base", "family", "variant", "reference", "nuisance", "seeds", "machine", "ratio", "lo", "hi"]
-    return pd.DataFrame(found, columns=columns).round(ROUND)
+    return pd.DataFrame(table, columns=columns).round(ROUND)

@@ -1,11 +1,8 @@
 """Tuning the scalar: Omega at every alpha on development machines, and the rules that choose an alpha.
 
-`tune` makes the grid, `choose` applies the rules, `write_choice` writes what was chosen. Three rules, side by side:
-
 in-sample               best mean Omega of the machines it is quoted on: optimistic
 leave-one-machine-out   for each machine the alpha best for the others: what a new machine can expect
-label-free              separates held-out normal training clips from the same clips with simulated faults in them; reads no
-                        test clip
+label-free              separates held-out normal training clips from the same clips with simulated faults in them
 
 An alpha is fixed for evaluation machines: they are refused. Indices of alphas are positions in `ALPHAS`.
 """
@@ -16,6 +13,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +26,12 @@ from asdkit.experiments.cache import CachedDescriber
 from asdkit.experiments.maps import principal_axes
 from asdkit.experiments.results import evaluate_clips
 from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
-from asdkit.recordings import InputError, Machine, TrainingSet
+from asdkit.recordings import DATASETS, InputError, Machine, TrainingSet
 from asdkit.recordings.files import write
-from asdkit.simulate.injection import GENERIC, inject
+from asdkit.simulate import GENERIC, inject
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near
-EVALUATION = ("BlowerDustCollector", "Sander", "SewingMachine", "ToothBrush", "ToyDrone")  # of DCASE 2026
 RULES = ("in-sample", "leave-one-machine-out", "label-free")
 
 
@@ -79,11 +76,9 @@ class Grid:
         """One row a machine and alpha: the metric with its interval, and the separation (DataFrame)."""
         import pandas as pd
 
-        rows = [
-            (name, alpha, *m.points[i], *self.quote({name: i})[name], m.separation[i])
-            for name, m in self.machines.items()
-            for i, alpha in enumerate(ALPHAS)
-        ]
+        rows = []
+        for (name, m), (i, alpha) in product(self.machines.items(), enumerate(ALPHAS)):
+            rows.append((name, alpha, *m.points[i], *self.quote({name: i})[name], m.separation[i]))
         columns = [*metrics.METRICS, "omega", "omega_lo", "omega_hi", "separation"]
         return pd.DataFrame(rows, columns=["machine", "alpha", *columns])
 
@@ -119,21 +114,18 @@ def write_choice(path: str | Path, config: Config, alpha: float) -> Path:
     return write(path, json.dumps(options, indent=1) + "\n")
 
 
-def refusal(machine: Machine) -> str | None:
-    """Why a machine cannot be tuned on; None where it can."""
-    rule = "alpha is chosen on development machines and stays as it is for evaluation machines"
-    if machine.name in EVALUATION:
-        return f"{machine.folder}: found an evaluation machine of DCASE 2026, expected a development machine: {rule}"
-    if any(c.label is None for c in machine.test):
-        return f"{machine.folder}: found test clips without labels, expected a development machine: {rule}"
-    if {c.label for c in machine.test} != {0, 1}:
-        return f"{machine.folder}: found no test clips of both labels, expected normals and anomalies to tune on"
-    return None
-
-
 def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]:
     """The machines that can be tuned on, and why the others cannot, by name."""
-    refused = {m.name: reason for m in machines if (reason := refusal(m))}
+    rule = "expected a development machine: alpha is chosen on development machines and stays as it is for evaluation machines"
+    refused = {}
+    for machine in machines:
+        labels = {c.label for c in machine.test}
+        if machine.name in DATASETS["evaluation"].archives:
+            refused[machine.name] = f"{machine.folder}: found an evaluation machine of DCASE 2026, {rule}"
+        elif None in labels:
+            refused[machine.name] = f"{machine.folder}: found test clips without labels, {rule}"
+        elif labels != {0, 1}:
+            refused[machine.name] = f"{machine.folder}: found no test clips of both labels, expected them to tune on"
     return [m for m in machines if m.name not in refused], refused
 
 
@@ -142,12 +134,8 @@ def tune(
 ) -> Grid:
     """Score every test clip of development machines at each alpha of the grid; the alpha of `config` is not read.
 
-    With a `folder`, each machine's grid is kept there, and those that are there are not computed again.
-
-    Raises
-    ------
-    InputError
-        For an evaluation machine or one without labels, or a configuration in which alpha does not act on the input.
+    With a `folder`, each machine's grid is kept there, and those that are there are not computed again. An InputError for an
+    evaluation machine or one without labels, or a configuration in which alpha does not act on the input.
     """
     from tqdm.auto import tqdm
 

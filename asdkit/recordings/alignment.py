@@ -1,7 +1,5 @@
 """Near and far against each other: the lag between two recorders, the drift of their clocks, which channel hears first.
 
-Legend
-------
 near, far : (n_samples,) float32 at 16 kHz, of any two lengths.
 lag : seconds that far is late: far(t + lag) goes with near(t).
 strength : height of the peak of their generalised cross-correlation (GCC-PHAT) over the robust standard deviation of its
@@ -43,13 +41,9 @@ class Alignment:
 def align(near: Path, reading: Reading) -> Alignment:
     """Lag, drift and coherence of a pair of mono files.
 
-    The lag is found in the first minute, and once more in the first and in the last half (of at most 10 s) of what both
-    recorded; drift is the difference over the time between.
-
-    Raises
-    ------
-    InputError
-        Where no peak of these correlations is above chance, or the common segment is shorter than a second.
+    The lag is measured in the first minute, and once more in the first and in the last half (of at most 10 s) of what both
+    recorded; drift is the difference over the time between. An InputError where no peak of these correlations is above chance,
+    or what they have in common is shorter than a second.
     """
     far, lengths = far_of(near), (duration(near, reading), duration(far_of(near), reading))
     lag, strength = find_lag(*(read_channels(path, reading, (0.0, SEARCH_S))[0] for path in (near, far)))

@@ -1,7 +1,5 @@
 """Recordings: find them, read their names, tell which belong together.
 
-Legend
-------
 clip : one WAV file, two channels, 0 near (at the machine), 1 far (in the room); or a pair of files, or a segment of either.
 recording : the session a clip was cut from. Clips of one recording are siblings, and whatever is left out, is left out by
     recording. Without ``recordings_00.csv`` each clip is its own recording.
@@ -75,10 +73,7 @@ class Machine:
 def parse_name(path: str | Path) -> Clip:
     """Read section, domain, split, label and attributes from a DCASE file name; the file is not opened.
 
-    Raises
-    ------
-    InputError
-        When the name is outside the grammar of the DCASE 2021-2026 data.
+    An InputError when the name is outside the grammar of the DCASE 2021-2026 data.
     """
     path = Path(path)
     if m := _LABELLED.fullmatch(path.name):
@@ -116,8 +111,11 @@ def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
     """Some columns of a CSV table, row by row; no rows without a table. An InputError where columns or cells are missing."""
     if not table.is_file():
         return []
-    with table.open(newline="", encoding="utf-8-sig") as f:
-        rows, names = list(csv.DictReader(f)), columns.split(",")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as f:
+            rows, names = list(csv.DictReader(f)), columns.split(",")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not readable ({error}); expected a CSV table") from None
     if rows and not set(names) <= rows[0].keys():
         raise InputError(f"{table}: found columns {', '.join(map(str, rows[0]))}; expected {columns}")
     if any(row[name] is None for row in rows for name in names):
@@ -128,10 +126,7 @@ def read_table(table: Path, columns: str) -> list[tuple[str, ...]]:
 def index_machine(folder: str | Path) -> Machine:
     """List the training and test clips of ``<machine>/{train,test}``. No audio file is opened.
 
-    Raises
-    ------
-    InputError
-        Without training clips, with a name outside the grammar, or with an anomaly among the training clips.
+    An InputError without training clips, with a name outside the grammar, or with an anomaly among the training clips.
     """
     folder = Path(folder)
     return Machine(folder.name, folder, training_clips(folder), _named_clips(folder, "test"))
@@ -160,10 +155,7 @@ def _named_clips(folder: Path, split: str) -> tuple[Clip, ...]:
 def index_data(root: str | Path, machines: list[str] | None = None) -> list[Machine]:
     """All machines below a folder, or only those named, in order of name: see `machine_folders` and `index_machine`.
 
-    Raises
-    ------
-    InputError
-        When the folder does not exist, holds no machine, one without training clips or two of one name, or lacks one named.
+    An InputError when the folder does not exist, holds no machine or two of one name, or lacks one named.
     """
     folders = machine_folders(root)
     if missing := set(machines or []) - {p.name for p in folders}:

@@ -1,4 +1,4 @@
-"""Downloads that continue where they broke, and archives that are unpacked with suspicion; the rest is pooch's.
+"""Downloads that continue where they broke, and archives that are unpacked whole or not at all; the rest is pooch's.
 
 What has arrived of an archive lies beside it in ``<archive>.part``, and the version that it is of in ``<archive>.etag``.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-import stat
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from asdkit.recordings.files import InputError
 
@@ -23,16 +20,8 @@ MAX_FILES = 20_000
 # Zenodo refuses clients without a name; byte ranges of a compressed transfer would count other bytes.
 HEADERS = {"User-Agent": "asdkit", "Accept-Encoding": "identity"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, FileExistsError, NotADirectoryError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 log = logging.getLogger("asdkit")
-
-
-class Broken(Exception):
-    """A download that stopped before its end and may be continued."""
-
-
-class BadArchive(InputError):
-    """An archive that is damaged, or that cannot be trusted."""
 
 
 @dataclass(frozen=True)
@@ -47,35 +36,26 @@ class Resume:
     wait: float = 2.0  # s before the next attempt; doubles with each failure, at most a minute
 
     def __call__(self, url: str, output_file: str, pooch=None) -> None:
-        """Download the archive at `url`; an InputError where the server refuses or sends no archive, or the disk is full."""
-        partial = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
-        try:
-            self._insist(url, partial)
-            partial.with_suffix(".etag").unlink(missing_ok=True)
-            if not zipfile.is_zipfile(partial):
-                with partial.open("rb") as file:
-                    begin = file.read(20)
-                partial.unlink()
-                raise InputError(f"{url}: found a file that begins {begin!r}, expected a zip archive; it was removed")
-            partial.replace(output_file)
-        except OSError as error:
-            raise InputError(f"{partial}: not writable ({error.strerror or error}); expected room for the archive") from None
-
-    def _insist(self, url: str, partial: Path) -> None:
-        """Continue until all is there, or nothing new comes any more."""
+        """Download the file at `url`; an InputError where the server refuses or gives nothing new, or the disk is full."""
         from requests import RequestException
 
+        partial = Path(output_file).with_name(url.rsplit("/", 1)[-1] + ".part")
         failures, most = 0, _size(partial)
-        while True:
+        while failures < self.attempts:
             try:
-                return _continue(url, partial, self.timeout)
-            except (RequestException, Broken) as error:
+                _continue(url, partial, self.timeout)
+                partial.with_suffix(".etag").unlink(missing_ok=True)
+                partial.replace(output_file)
+                return
+            except RequestException as error:
                 failures = 0 if _size(partial) > most else failures + 1
-                most = max(most, _size(partial))
-                if failures >= self.attempts:
-                    raise InputError(f"{url}: broke off {failures} times ({error}); run it again to continue") from None
-                log.info("%s: %s; trying again", partial.stem, error)
-                time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60))
+                most, problem = max(most, _size(partial)), error
+                if failures < self.attempts:
+                    log.info("%s: %s; trying again", partial.stem, error)
+                    time.sleep(min(self.wait * 2 ** max(failures - 1, 0), 60))
+            except OSError as error:
+                raise InputError(f"{partial}: not writable ({error.strerror or error}); expected room for it") from None
+        raise InputError(f"{url}: broke off {failures} times ({problem}); run it again to continue")
 
 
 def _size(partial: Path) -> int:
@@ -92,7 +72,7 @@ def _continue(url: str, partial: Path, timeout: float) -> None:
     with requests.get(url, headers=HEADERS | wanted, stream=True, timeout=timeout) as response:
         code, headers = response.status_code, response.headers
         if code in TRY_AGAIN:
-            raise Broken(f"HTTP {code}")
+            raise requests.RequestException(f"HTTP {code}")
         is_page = headers.get("Content-Type", "").startswith("text/html")
         if code not in (200, 206, 416) or is_page:
             sent = "a web page" if code in (200, 206, 416) else f"HTTP {code} ({response.reason})"
@@ -103,24 +83,25 @@ def _continue(url: str, partial: Path, timeout: float) -> None:
         if code != 206 or not span.startswith(f"bytes {start}-") or etag not in ("", headers.get("ETag", etag)):
             partial.unlink(missing_ok=True)
             if code != 200:
-                raise Broken("the server sent other bytes than it was asked for")
-        _receive(response, partial, etag_file)
+                raise requests.RequestException("the server sent other bytes than it was asked for")
+        etag = headers.get("ETag", "")
+        etag_file.write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
+        _append(response, partial)
 
 
-def _receive(response, partial: Path, etag_file: Path) -> None:
+def _append(response, partial: Path) -> None:
     """Write the body behind what has arrived."""
+    from requests import RequestException
     from tqdm.auto import tqdm
 
-    start, etag, length = _size(partial), response.headers.get("ETag", ""), int(response.headers.get("Content-Length", 0))
+    start, length = _size(partial), int(response.headers.get("Content-Length", 0))
     check_room(partial.parent, length, partial.stem)
-    etag_file.write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
     bar = tqdm(desc=partial.stem, initial=start, total=start + length if length else None, unit="B", unit_scale=True)
     with partial.open("ab") as file, bar:
         for chunk in response.iter_content(1 << 15):
-            file.write(chunk)
-            bar.update(len(chunk))
+            bar.update(file.write(chunk))
     if length and _size(partial) != start + length:
-        raise Broken(f"found {_size(partial)} bytes, expected {start + length}")
+        raise RequestException(f"found {_size(partial)} bytes, expected {start + length}")
 
 
 def check_room(folder: Path, n_bytes: float, what: str) -> None:
@@ -129,44 +110,41 @@ def check_room(folder: Path, n_bytes: float, what: str) -> None:
         raise InputError(f"{folder}: found {free / 1e9:.3g} GB free, expected at least {n_bytes / 1e9:.3g} GB for {what}")
 
 
-@contextmanager
-def unpacked(archive: Path, max_bytes: float = MAX_BYTES) -> Iterator[Path]:
-    """A temporary folder beside a zip archive that holds all of its files; nothing is written anywhere else.
+def unpack(archive: Path, wanted: tuple[str, ...], folder: Path, max_bytes: float = MAX_BYTES) -> None:
+    """Move what a zip archive holds for the machine `folder` there: files first, then the folders `wanted`.
 
-    An InputError on a full disk; a BadArchive for a path that leads outside, a link, a file that comes twice, damage, or more
-    than `max_bytes` in all, as the archive declares them. No file becomes larger than declared.
+    What is there is left alone, and nothing is written outside of `folder` and of a draft beside the archive: `zipfile` drops
+    what leads outside from a path, and makes no links. An InputError on a full disk, or for an archive that is damaged, lacks
+    what is wanted or declares more than `max_bytes`; such an archive is removed. No file becomes larger than declared.
     """
+    draft = archive.with_name(f".{archive.name}-unpacking")
+    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    try:
+        _extract(archive, draft, [f"{folder.name}/{name}/" for name in wanted], max_bytes)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted((draft / folder.name).iterdir(), key=lambda p: p.name in wanted):
+            if not (folder / path.name).exists():
+                path.replace(folder / path.name)
+    except DAMAGE as error:
+        archive.unlink()
+        raise InputError(f"{archive}: {error}; expected a whole zip archive of one machine; it was removed") from None
+    except OSError as error:
+        raise InputError(f"{draft}: not writable ({error.strerror or error}); expected room for the files") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _extract(archive: Path, draft: Path, wanted: list[str], max_bytes: float) -> None:
+    """Unpack all of it, once its list of files is checked."""
     from tqdm.auto import tqdm
 
-    folder = archive.with_name(f".{archive.name}-unpacking")
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    try:
-        try:
-            with zipfile.ZipFile(archive) as z:
-                _check_members(archive, z.infolist(), max_bytes)
-                folder.mkdir()
-                check_room(folder, sum(m.file_size for m in z.infolist()), f"the files of {archive.name}")
-                for member in tqdm(z.infolist(), f"{archive.name}: unpacking", unit="file"):
-                    z.extract(member, folder)  # reads no more than the member declares, then compares the checksum
-        except DAMAGE as error:
-            raise BadArchive(f"{archive}: damaged ({error}); expected a zip archive") from None
-        except OSError as error:
-            raise InputError(f"{folder}: not writable ({error.strerror or error}); expected room for the files") from None
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_members(archive: Path, members: list[zipfile.ZipInfo], max_bytes: float) -> None:
-    """All of it before anything is written."""
-    for member in members:
-        path = PureWindowsPath(member.filename)  # knows both slashes and drives
-        if path.anchor or ".." in path.parts:
-            raise BadArchive(f"{archive}: found the path {member.filename!r}, expected none that leads outside")
-        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise BadArchive(f"{archive}: found {member.filename!r}, which is a link or a device, expected files")
-    if len({m.filename for m in members}) < len(members):
-        raise BadArchive(f"{archive}: found a file twice, expected each once")
-    if (total := sum(m.file_size for m in members)) > max_bytes or len(members) > MAX_FILES:
-        found, most = f"{len(members)} files of {total / 1e9:.3g} GB", f"{MAX_FILES} of {max_bytes / 1e9:.3g} GB"
-        raise BadArchive(f"{archive}: found {found}, expected at most {most}")
+    with zipfile.ZipFile(archive) as z:
+        members, total = z.infolist(), sum(m.file_size for m in z.infolist())
+        if total > max_bytes or len(members) > MAX_FILES:
+            most = f"{MAX_FILES} of {max_bytes / 1e9:.3g} GB"
+            raise zipfile.BadZipFile(f"found {len(members)} files of {total / 1e9:.3g} GB, expected at most {most}")
+        if missing := [name for name in wanted if not any(m.filename.startswith(name) for m in members)]:
+            raise zipfile.BadZipFile(f"found no {missing[0]} in it")
+        check_room(archive.parent, total, f"the files of {archive.name}")
+        for member in tqdm(members, f"{archive.name}: unpacking", unit="file"):
+            z.extract(member, draft)  # reads no more than the member declares, then compares the checksum

@@ -1,7 +1,5 @@
 """From a person's files to clips: pairs are found and aligned, long recordings cut, swapped channels noticed.
 
-Legend
-------
 recording : a file of two channels, a pair of mono files, or with `Reading.near_only` a mono file; its path is the near one's.
 clip : a recording, or a segment of 10 to 20 s of one; the segments of one recording are siblings.
 """
@@ -38,14 +36,11 @@ def read_folder(where, reading: Reading | None = None, domain: str = "source") -
         that holds ``train`` is a machine in the layout of the challenge: its training clips are read, with the domains of
         their names where all of these follow the grammar. Siblings come from ``recordings_00.csv`` beside the recordings.
     reading : Reading, optional
-        Two channels unless told otherwise, and pairs where a file is named ``NAME_far.wav``.
+        Two channels by default, and pairs where a file is named ``NAME_far.wav``.
     domain : str
         "source" or "target", of recordings whose names are not read.
 
-    Raises
-    ------
-    InputError
-        Nothing there, unusable recordings, a file without its partner, or a pair with no sound in common.
+    Nothing there, unusable recordings, a file without its partner, or a pair with no sound in common are an InputError.
     """
     if isinstance(where, str | Path) and Path(where).is_dir():
         clips, given = _clips_of_folder(Path(where), domain), ()
@@ -62,7 +57,7 @@ def read_folder(where, reading: Reading | None = None, domain: str = "source") -
 
 def _clips_of_folder(folder: Path, domain: str) -> tuple[Clip, ...]:
     folder, train = folder.resolve(), folder.resolve() / "train"
-    if train.is_dir() and not _holds_recordings(folder):
+    if train.is_dir() and not any(p.suffix.lower() == ".wav" for p in folder.glob("[!.]*")):
         named = all(follows_grammar(p) for p in train.glob("[!.]*") if p.suffix.lower() == ".wav")
         domains = "domains from the names" if named else f"all {domain}, names that are not the challenge's"
         log.info("%s: holds no recordings but the folder train, which is read (%s)", folder, domains)
@@ -72,10 +67,6 @@ def _clips_of_folder(folder: Path, domain: str) -> tuple[Clip, ...]:
     if not (files := wav_files(folder)):
         raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
     return _clips_of_files(files, domain)
-
-
-def _holds_recordings(folder: Path) -> bool:
-    return any(p.suffix.lower() == ".wav" for p in folder.glob("[!.]*"))
 
 
 def _with_partners(paths: list[Path]) -> list[Path]:
@@ -132,10 +123,7 @@ def _near_ones(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
 def segments(clip: Clip, alignment: Alignment | None = None) -> tuple[Clip, ...]:
     """The clips of one recording: itself or, from 20 s on, equal segments of 10 to 20 s. The files of a pair are aligned.
 
-    Raises
-    ------
-    InputError
-        What the headers are enough to refuse, or a pair with no sound in common.
+    An InputError for what the headers are enough to refuse, or a pair with no sound in common.
     """
     if len(clip.files) == 2:
         alignment = alignment or align(clip.path, clip.reading)

@@ -2,8 +2,6 @@
 
 Whatever a header claims is checked against the size of the file before a sample is read.
 
-Legend
-------
 samples : (2, n_samples) float32 in [-1, 1] at 16 kHz, 0 near, 1 far.
 segment : (start, stop) in seconds of the near file. lag : seconds that the far file is late: far(t + lag) goes with near(t).
 pair : two mono files side by side, ``NAME_near.wav`` and ``NAME_far.wav``, known by the path of the near one.
@@ -77,12 +75,8 @@ def read_clip(
 
     `path` is that of a file of two channels, of the near file of a pair (far is `lag` seconds late), or with
     `reading.near_only` of a file whose other channel does not matter: far is silence then. A channel of digital silence is a
-    warning: the clip is still scored, but one microphone was not recording.
-
-    Raises
-    ------
-    InputError
-        Unreadable, empty or truncated file, other channels or rates than `reading` says, or samples that are no sound.
+    warning: the clip is still scored, but one microphone was not recording. An InputError for an unreadable, empty or truncated
+    file, other channels or rates than `reading` says, or samples that are no sound.
     """
     path = Path(path)
     if reading.pairs and not reading.near_only:

@@ -8,14 +8,12 @@ in a room, and `inject` adds a fault to any recording. One clip, and pairs of cl
 import sys
 from types import ModuleType
 
-from .datasets import CONDITION_SPAN, scenes, simulate
-from .faults import FAULTS
-from .injection import FAR_DB, GENERIC, inject
+from .datasets import CONDITION_SPAN, RECORD, scenes, simulate
+from .faults import FAR_DB, FAULTS, GENERIC, inject
 from .machines import KINDS, rms
 from .mono import read_mono, render_recordings
 from .rooms import LAYOUTS, factory_noise, impulse_responses
 from .scenes import MACHINES, VERSION, Mix, Scene, mix, operation, render, specimen
-from .writing import RECORD
 
 __all__ = [
     "CONDITION_SPAN", "FAR_DB", "FAULTS", "GENERIC", "KINDS", "LAYOUTS", "MACHINES", "RECORD", "VERSION", "Mix", "Scene",

@@ -1,15 +1,25 @@
-"""Data sets of simulated machines in the DCASE 2026 layout."""
+"""Data sets of simulated machines in the DCASE 2026 layout, a machine's folder all of it or nothing.
+
+A folder `<machine>/` holds `train/`, `test/`, `attributes_00.csv` and, beside what the challenge gives, `simulation.csv` (the
+truth about every file, for analysis only) and `simulation.json` (version and parameters).
+"""
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from ..recordings import SAMPLE_RATE, InputError
 from .machines import KINDS
 from .scenes import MACHINES, VERSION, Scene, mix
-from .writing import is_complete, new_machine, write_clip, write_table
 
+RECORD = "simulation.json"
 SEVERITIES = (0.25, 0.5, 0.75, 1.0)  # of the test anomalies
 CONDITION_SPAN = 1_000_000  # clip indices set aside for each condition
 
@@ -25,20 +35,13 @@ def simulate(
     Parameters
     ----------
     machines : sequence of str
-        Of `MACHINES`.
+        Of `MACHINES`. Another, a clip of less than a second, or a folder of other parameters, is an InputError.
     n_source, n_target, n_test : int
         Normal training clips of each domain; test clips for each of {source, target} x {normal, anomaly}.
-    seconds : float
-        Length of a clip, at least 1.
     seed, jobs : int
         Which specimens, rooms and clips, 0 or more; processes, on which the files do not depend.
     surroundings
         `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machines' own.
-
-    Raises
-    ------
-    InputError
-        An unknown machine, a clip too short, or a folder that holds another version or other parameters.
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)
@@ -54,7 +57,7 @@ def scenes(
 ) -> Iterator[tuple[str, Scene]]:
     """Yield the conditions (`source_train_normal` ...) and scenes of one machine's data set.
 
-    Each condition counts clips in a range of its own, so that a small data set is a part of a large one. Test anomalies
+    Each condition counts clips in a range of its own, so that a large data set holds the clips of a small one. Test anomalies
     take the machine's faults in turn and then the `SEVERITIES` in turn, alike in both domains.
     """
     sizes = {"source_train_normal": n_source, "target_train_normal": n_target}
@@ -77,9 +80,7 @@ def _write(folder: Path, plan: list[tuple[str, Scene]], jobs: int) -> None:
 
     rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(_write_scene)(folder, *each) for each in plan)
     truth = list(tqdm(rows, folder.name, len(plan), unit="clip"))
-    attributes = [
-        dict(file_name=row["file_name"], d1p="spd", d1v=row["speed"], d2p="load", d2v=row["load"]) for row in truth
-    ]
+    attributes = [dict(file_name=row["file_name"], d1p="spd", d1v=row["speed"], d2p="load", d2v=row["load"]) for row in truth]
     write_table(folder / "attributes_00.csv", attributes)
     write_table(folder / "simulation.csv", truth)
 
@@ -93,3 +94,49 @@ def _write_scene(folder: Path, condition: str, scene: Scene) -> dict:
         index=scene.index, fault=scene.fault or "", severity=scene.severity, speed=speed, load=load,
         near_snr_db=round(mixed.near_snr_db, 2), noise=mixed.noise_kind, gain_db=round(mixed.gain_db, 2),
     )  # fmt: skip
+
+
+def is_complete(folder: Path, parameters: dict) -> bool:
+    """Whether `folder` was written with `parameters`; a folder of anything else is an InputError."""
+    if not folder.exists():
+        return False
+    if not (folder / RECORD).is_file():
+        raise InputError(f"{folder}: holds no {RECORD}; expected a folder that does not exist or one written by asdkit")
+    known = json.loads((folder / RECORD).read_text())
+    keys = [key for key in {**parameters, **known} if known.get(key) != parameters.get(key)]
+    if keys:
+        was, want = (", ".join(f"{key} {each.get(key)}" for key in keys) for each in (known, parameters))
+        raise InputError(f"{folder}: found {was}; expected {want}; remove the folder or choose another")
+    return True
+
+
+@contextmanager
+def new_machine(folder: Path, parameters: dict) -> Iterator[Path]:
+    """A temporary folder of the same name that becomes `folder` when the block ends; nothing is left if it fails.
+
+    A folder that is there by then, as another process was quicker, is an OSError: it may be in use and is not replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".asdkit-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+        draft = Path(temporary) / folder.name
+        for split in ("train", "test"):
+            (draft / split).mkdir(parents=True)
+        yield draft
+        (draft / RECORD).write_text(json.dumps(parameters, indent=2) + "\n")
+        draft.replace(folder)
+
+
+def write_clip(folder: Path, condition: str, number: int, attributes: str, clip: np.ndarray) -> str:
+    """Write a clip (2, n_samples) of ``<domain>_<split>_<label>`` as PCM-16; return ``<machine>/<split>/<file>``."""
+    import soundfile as sf
+
+    name = f"{condition.split('_')[1]}/section_00_{condition}_{number:04d}_{attributes}.wav"
+    sf.write(folder / name, np.clip(clip, -1, 1).T, SAMPLE_RATE, subtype="PCM_16")
+    return f"{folder.name}/{name}"
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Write rows as CSV, in the order of the file names."""
+    import pandas as pd
+
+    pd.DataFrame(rows).sort_values("file_name").to_csv(path, index=False, lineterminator="\n")

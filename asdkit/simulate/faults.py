@@ -1,7 +1,7 @@
-"""Faults: each is a function of a healthy run and returns the waveform that the fault adds to it.
+"""Faults: each is a function of a healthy run and returns the waveform that it adds; `inject` adds one to a recording.
 
-`fault(run, rng)` gives (n,) of unit RMS; how loud it gets is told by `asdkit.simulate.machines.KINDS` for each machine, and by
-the severity (`asdkit.simulate.scenes`). Which machine can have which fault is told in `asdkit.simulate.machines`.
+`fault(run, rng)` gives (n,) of unit RMS. Which machine can have which fault, and how loud it is at severity 1, stands in
+`asdkit.simulate.machines.KINDS`. What is injected into recordings is what a choice without labels is judged by.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy import signal
 
-from .machines import SAMPLE_RATE, Run, crossings, impacts, periodic, resonances, shaped_noise, unit, wander
+from ..recordings import SAMPLE_RATE, InputError
+from .machines import Run, crossings, draw_anatomy, impacts, periodic, resonances, rms, shaft, shaped_noise, unit, wander
+
+GENERIC = ("outer_race", "looseness", "squeal")  # to inject: an impact train that rings, irregular bursts, a wandering tone
+SPEEDS = (600.0, 3000.0)  # rpm, of the shaft that an injected fault belongs to
+FAR_DB = -15.0  # of an injected fault at the far microphone, relative to near
+FAR_DELAY = 0.006  # s; 2 m of air
 
 
 def imbalance(run: Run, rng: np.random.Generator) -> np.ndarray:
@@ -24,7 +30,7 @@ def imbalance(run: Run, rng: np.random.Generator) -> np.ndarray:
 def misalignment(run: Run, rng: np.random.Generator) -> np.ndarray:
     """Shafts at an angle: even harmonics of the shaft, and twice the mesh with sidebands."""
     even = periodic(2 * run.phase, 1 / np.arange(1, 13) ** 0.5, rng)
-    mesh = periodic(2 * run.anatomy.parts * run.phase, 1 / np.arange(1, 9), rng)
+    mesh = periodic(2 * run.anatomy.elements * run.phase, 1 / np.arange(1, 9), rng)
     return unit(unit(even) + mesh * (1 + 0.7 * periodic(2 * run.phase, np.ones(1), rng)))
 
 
@@ -36,7 +42,7 @@ def chipped_tooth(run: Run, rng: np.random.Generator) -> np.ndarray:
 
 def outer_race(run: Run, rng: np.random.Generator) -> np.ndarray:
     """A pit in the outer race: a blow for each ball that passes, 0.4 balls per revolution, slipping by 2 %."""
-    where = crossings(0.4 * run.anatomy.parts * run.phase)
+    where = crossings(0.4 * run.anatomy.elements * run.phase)
     where = where + rng.normal(0, 0.02 * np.median(np.diff(where)), len(where)).astype(int)
     return unit(impacts(len(run.phase), where, np.exp(0.3 * rng.standard_normal(len(where))), run.anatomy.ring))
 
@@ -89,3 +95,22 @@ def chatter(run: Run, rng: np.random.Generator) -> np.ndarray:
 FAULTS: dict[str, Callable[[Run, np.random.Generator], np.ndarray]] = {
     f.__name__: f for f in (imbalance, misalignment, chipped_tooth, outer_race, looseness, squeal, leak, belt_slip, chatter)
 }
+
+
+def inject(samples: np.ndarray, fault: str, level_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Add the fault of a generic machine to a healthy recording: loud at the near microphone, faint and late at the far one.
+
+    Shape: (2, n_samples) float -> (2, n_samples) float32, near and far at 16 kHz. The fault, one of `GENERIC` (another is an
+    InputError), has an RMS of `level_db` dB relative to that of the near channel.
+
+    >>> inject(np.ones((2, 16000)), "squeal", -10.0, np.random.default_rng(0)).shape
+    (2, 16000)
+    """
+    if fault not in GENERIC:
+        raise InputError(f"fault: found {fault!r}, expected {', '.join(GENERIC)}")
+    n = samples.shape[1]
+    phase = shaft(n, rng.uniform(*SPEEDS), rng)
+    run = Run(draw_anatomy(rng), phase, np.ones(n), np.array([], int), unit(samples[0]))
+    near = FAULTS[fault](run, rng) * rms(samples[0]) * 10 ** (level_db / 20)
+    late = np.pad(near, (round(FAR_DELAY * SAMPLE_RATE), 0))[:n]
+    return (samples + np.stack([near, late * 10 ** (FAR_DB / 20)])).astype(np.float32)

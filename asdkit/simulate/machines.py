@@ -1,11 +1,8 @@
 """Procedural machines: what a fan, gearbox, bearing, slider or valve sounds like, healthy and faulty.
 
-A machine has an *anatomy* (blades, teeth, balls, resonances), drawn once per seed, and an *operation* (speed, load),
-drawn once per clip. Both give a `Run`: how the shaft turned and the healthy sound of it. A fault is a function of that
-run and returns the waveform that it adds (`asdkit.simulate.faults`): a clip with and without a fault differ in nothing else.
+A machine has an *anatomy*, drawn once per seed, and an *operation* (speed, load), drawn once per clip. Both give a `Run`: how
+the shaft turned and the healthy sound of it, to which a fault (`asdkit.simulate.faults`) adds a waveform.
 
-Legend
-------
 n : samples in a clip, at 16 kHz. phase : (n,) revolutions of the shaft. activity : (n,) 0..1, how hard it works.
 Sounds are (n,) of unit RMS; level is a matter of the microphones, see `asdkit.simulate.scenes`.
 """
@@ -33,7 +30,7 @@ class Operation:
 class Anatomy:
     """What is built into one machine and shared by all its clips."""
 
-    parts: int  # blades, teeth or balls
+    elements: int  # blades, teeth or balls
     lines: np.ndarray  # (8,) amplitudes of the harmonics
     modes: np.ndarray  # (5,) Hz, resonances of the body
     ring: float  # Hz, where an impact rings
@@ -55,9 +52,6 @@ def draw_anatomy(rng: np.random.Generator) -> Anatomy:
     lines = np.exp(0.5 * rng.standard_normal(8)) / np.arange(1, 9)
     modes = np.geomspace(300, 6000, 5) * rng.uniform(0.8, 1.25, 5)
     return Anatomy(int(rng.integers(7, 13)), lines, modes, float(rng.uniform(2400, 3600)))
-
-
-# building blocks
 
 
 def rms(x: np.ndarray) -> float:
@@ -120,9 +114,6 @@ def shaft(n: int, speed: float, rng: np.random.Generator, jitter: float = 0.004)
     return rng.random() + np.cumsum(rate) / SAMPLE_RATE
 
 
-# machines
-
-
 def body_noise(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator) -> np.ndarray:
     """Broad noise coloured by the body: its slope follows the load, its tilt differs a little between clips."""
     slope = 0.75 - 0.1 * operation.load + 0.05 * rng.standard_normal()
@@ -132,8 +123,8 @@ def body_noise(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Ge
 def fan(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator) -> Run:
     """Blade tones, and turbulence that breathes with the blades."""
     phase = shaft(n, operation.speed, rng)
-    blades = periodic(phase * anatomy.parts, anatomy.lines, rng) * (1 + 0.15 * wander(n, 3, rng))
-    breath = 1 + 0.3 * periodic(phase * anatomy.parts, anatomy.lines[:2], rng)
+    blades = periodic(phase * anatomy.elements, anatomy.lines, rng) * (1 + 0.15 * wander(n, 3, rng))
+    breath = 1 + 0.3 * periodic(phase * anatomy.elements, anatomy.lines[:2], rng)
     air = body_noise(anatomy, operation, n, rng) * breath
     sound = unit(unit(blades) * (0.5 + 0.1 * operation.load) + air)
     return Run(anatomy, phase, np.ones(n), np.array([], int), sound)
@@ -142,7 +133,7 @@ def fan(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator
 def gearbox(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator) -> Run:
     """Mesh tones, modulated once per revolution, over rolling noise."""
     phase = shaft(n, operation.speed, rng)
-    teeth = 2 * anatomy.parts + 7
+    teeth = 2 * anatomy.elements + 7
     sidebands = 1 + 0.3 * periodic(phase, anatomy.lines[:3], rng)
     mesh = periodic(phase * teeth, anatomy.lines, rng) * sidebands * (1 + 0.2 * wander(n, 5, rng))
     second = periodic(phase * (teeth * 0.37), anatomy.lines[::-1], rng)
@@ -154,7 +145,7 @@ def gearbox(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Gener
 def bearing(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generator) -> Run:
     """Rolling noise in the resonances, faint shaft lines, modulated as the balls pass the loaded zone."""
     phase = shaft(n, operation.speed, rng)
-    loaded = 1 + 0.1 * operation.load * periodic(phase * 0.4 * anatomy.parts, anatomy.lines[:3], rng)
+    loaded = 1 + 0.1 * operation.load * periodic(phase * 0.4 * anatomy.elements, anatomy.lines[:3], rng)
     rolling = body_noise(anatomy, operation, n, rng) * loaded * (1 + 0.1 * wander(n, 8, rng))
     lines = unit(periodic(phase * 2, anatomy.lines, rng))
     return Run(anatomy, phase, np.ones(n), np.array([], int), unit(rolling + 0.4 * lines))
@@ -173,7 +164,7 @@ def slider(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Genera
     stroke = np.interp(np.arange(n), beats, np.arange(len(beats))) % 1
     pace = np.clip(np.minimum(stroke, 0.8 - stroke) / 0.12, 0, 1)
     phase = np.cumsum(pace * 20 * (operation.speed / 40)) / SAMPLE_RATE
-    motor = unit(periodic(phase * anatomy.parts, anatomy.lines, rng))
+    motor = unit(periodic(phase * anatomy.elements, anatomy.lines, rng))
     rail = body_noise(anatomy, operation, n, rng)
     force = (0.6 + 0.2 * operation.load) * np.exp(0.2 * rng.standard_normal(len(beats)))
     stops = impacts(n, beats, 12 * force, anatomy.ring / 3, 0.012)
@@ -197,9 +188,6 @@ def valve(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generat
     return Run(anatomy, np.arange(n) * (25 / SAMPLE_RATE), gate, beats, sound)
 
 
-# the kinds of machine
-
-
 @dataclass(frozen=True)
 class Kind:
     """A kind of machine: how it sounds, what it is asked to do in each domain, what can break and how loudly."""
@@ -217,24 +205,13 @@ def by_domain(source: tuple, target: tuple) -> dict[str, tuple]:
 LOADS = by_domain((1, 2), (3,))
 # The levels are set so that log-mel statistics with a kNN find most, not all, of the faults.
 KINDS: dict[str, Kind] = {
-    "fan": Kind(
-        fan, by_domain((1080, 1200, 1320), (960, 1440)),
-        dict(imbalance=2, outer_race=0, looseness=-9, squeal=-8, leak=1),
-    ),
-    "gearbox": Kind(
-        gearbox, by_domain((1500, 1650, 1800), (1350, 1950)),
-        dict(chipped_tooth=-1, misalignment=1, outer_race=-2, looseness=-7, squeal=-11),
-    ),
-    "bearing": Kind(
-        bearing, by_domain((1200, 1500, 1800), (1000, 2000)),
-        dict(outer_race=-7, imbalance=-4, misalignment=-4, looseness=-10, squeal=-14),
-    ),
-    "slider": Kind(
-        slider, by_domain((30, 36, 42), (26, 48)),
-        dict(belt_slip=-6, looseness=-6, squeal=-10, chipped_tooth=-6, outer_race=-7),
-    ),
-    "valve": Kind(
-        valve, by_domain((90, 105, 120), (84, 126)),
-        dict(leak=-8, chatter=-3, looseness=-4, squeal=-4),
-    ),
+    "fan": Kind(fan, by_domain((1080, 1200, 1320), (960, 1440)),
+                dict(imbalance=2, outer_race=0, looseness=-9, squeal=-8, leak=1)),
+    "gearbox": Kind(gearbox, by_domain((1500, 1650, 1800), (1350, 1950)),
+                    dict(chipped_tooth=-1, misalignment=1, outer_race=-2, looseness=-7, squeal=-11)),
+    "bearing": Kind(bearing, by_domain((1200, 1500, 1800), (1000, 2000)),
+                    dict(outer_race=-7, imbalance=-4, misalignment=-4, looseness=-10, squeal=-14)),
+    "slider": Kind(slider, by_domain((30, 36, 42), (26, 48)),
+                   dict(belt_slip=-6, looseness=-6, squeal=-10, chipped_tooth=-6, outer_race=-7)),
+    "valve": Kind(valve, by_domain((90, 105, 120), (84, 126)), dict(leak=-8, chatter=-3, looseness=-4, squeal=-4)),
 }  # fmt: skip

@@ -1,14 +1,9 @@
 """Other people's mono recordings, played in a room with a near and a far microphone, in the DCASE 2026 layout.
 
-Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only; the normal ones are split between
-training and test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the
-source domain, and some of them, evenly spaced, in the target domain too; `recordings_00.csv` tells which clips are
-siblings. The domains differ in the noise files (first and second half of the names) and in the level of the noise.
-Other rates are resampled to 16 kHz; of several channels the first is used, with a warning.
-
-Legend
-------
-recording : one file of the sources. clip : a piece of it; clips of one recording are siblings.
+Recordings (wav, flac, ogg, aiff) with `anomaly` in their names are tested only; the normal ones are split between training and
+test as wholes. Test recordings are rendered once in each domain. All training clips are rendered in the source domain, and some
+of them, evenly spaced, in the target domain too; `recordings_00.csv` says which clips are of one recording. The domains differ
+in the noise files (first and second half of the names) and in the level of the noise.
 """
 
 from __future__ import annotations
@@ -18,20 +13,20 @@ import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from ..recordings import InputError
+from .datasets import is_complete, new_machine, write_clip, write_table
 from .machines import SAMPLE_RATE, rms
 from .rooms import Layout, Room, draw_room, impulse_responses, play
 from .scenes import NEAR_LEVEL, VERSION, stream
-from .writing import is_complete, new_machine, write_clip, write_table
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".aif", ".aiff"}
 LAYOUT = Layout(far_distance=2.5, reverberation=0.25, loudspeakers=2)
-
-log = logging.getLogger(__name__)
+log = logging.getLogger("asdkit")
 
 
 def render_recordings(
@@ -41,27 +36,23 @@ def render_recordings(
 ) -> None:  # fmt: skip
     """Render mono recordings of a machine, and of noise, to near and far: `<out>/<machine>`, settled by `seed`.
 
+    What is there of the same recordings and parameters is left alone; anything else there is an InputError, and so is a folder
+    without audio or with fewer than two normal recordings.
+
     Parameters
     ----------
-    sources, noise : path
-        Folders of recordings. If `<out>/<machine>` is there with the same ones and parameters, it is left alone.
     seconds : float
         Longer recordings are cut into clips of this length (a shorter rest is dropped); shorter ones are kept whole.
     n_target, test_share : int, float
         Training clips of the target domain, at most; share of the normal recordings kept for testing, 0..1.
     snr_source, snr_target : pair of float
         Range of a typical normal recording over the noise at the near microphone, dB.
-
-    Raises
-    ------
-    InputError
-        No audio in a folder, fewer than two normal recordings, or `<out>/<machine>` holds something else.
     """
     recordings, noises = audio_files(sources), audio_files(noise)
-    settings = dict(seconds=float(seconds), n_target=n_target, test_share=test_share, seed=seed)
-    settings |= dict(snr_source=list(snr_source), snr_target=list(snr_target))
-    contents = dict(sources=_digest(recordings), noise=_digest(noises))
-    parameters = dict(version=VERSION, made_by="render_recordings", **settings, **contents)
+    parameters = dict(
+        version=VERSION, made_by="render_recordings", seconds=float(seconds), n_target=n_target, test_share=test_share,
+        seed=seed, snr_source=list(snr_source), snr_target=list(snr_target), sources=_digest(recordings), noise=_digest(noises),
+    )  # fmt: skip
     if not is_complete(Path(out) / machine, parameters):
         train, test = _split(recordings, test_share, stream(seed, machine, 1))
         plan = list(_plan(train, test, seconds, n_target))
@@ -93,29 +84,24 @@ class Stage:
 
 def _stages(train: list[Path], noises: list[Path], snr_source, snr_target, rng: np.random.Generator) -> dict[str, Stage]:
     """One room; the first half of the noises for the source domain, the second for the target."""
-    room = draw_room(LAYOUT, rng)
-    level, half = _level(room, train), len(noises) // 2  # a single noise file serves both domains
+    room, half = draw_room(LAYOUT, rng), len(noises) // 2  # a single noise file serves both domains
+    typical = float(np.median([rms(read_mono(path, warn=False)) for path in train]))
+    if typical == 0:
+        raise InputError(f"{train[0].parent}: most normal recordings are silent; expected sound")
+    level = NEAR_LEVEL / typical / float(np.linalg.norm(impulse_responses(room)[0, 0]))
     return {
         "source": Stage(room, tuple(noises[: len(noises) - half]), tuple(snr_source), level),
         "target": Stage(room, tuple(noises[-half:]), tuple(snr_target), level),
     }
 
 
-def _level(room: Room, recordings: list[Path]) -> float:
-    typical = float(np.median([rms(read_mono(path, warn=False)) for path in recordings]))
-    if typical == 0:
-        raise InputError(f"{recordings[0].parent}: most normal recordings are silent; expected sound")
-    return NEAR_LEVEL / typical / float(np.linalg.norm(impulse_responses(room)[0, 0]))
-
-
 def audio_files(folder: str | Path) -> list[Path]:
     """Audio files of a folder, by name."""
-    if not Path(folder).is_dir():
-        raise InputError(f"{folder}: found no such folder; expected one of recordings")
-    found = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise InputError(f"{folder}: found no audio files; expected {', '.join(sorted(SUFFIXES))}")
-    return found
+    files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        what = "audio files" if Path(folder).is_dir() else "such folder"
+        raise InputError(f"{folder}: found no {what}; expected {', '.join(sorted(SUFFIXES))}")
+    return files
 
 
 def read_mono(path: Path, warn: bool = True) -> np.ndarray:
@@ -139,18 +125,14 @@ def _digest(paths: list[Path]) -> str:
     return f"{len(paths)} files, sha256 {digest.hexdigest()[:16]}"
 
 
-def _is_anomaly(path: Path) -> bool:
-    return "anomaly" in path.name.lower()
-
-
 def _split(recordings: list[Path], test_share: float, rng: np.random.Generator) -> tuple[list[Path], list[Path]]:
     """Normal recordings to train on; the rest of the normal ones, and all anomalies, to test on."""
-    normal = [path for path in recordings if not _is_anomaly(path)]
+    normal = [path for path in recordings if _label(path) == "normal"]
     if len(normal) < 2:
         raise InputError(f"{recordings[0].parent}: found {len(normal)} normal recordings; expected 2 or more")
     n_test = min(max(1, round(test_share * len(normal))), len(normal) - 1)
     kept = {normal[i] for i in rng.permutation(len(normal))[:n_test]}
-    return [path for path in normal if path not in kept], [p for p in recordings if p in kept or _is_anomaly(p)]
+    return [path for path in normal if path not in kept], [p for p in recordings if p in kept or p not in normal]
 
 
 Piece = tuple[str, Path, int, int]  # condition, recording, first sample, number of samples
@@ -164,10 +146,12 @@ def _plan(train: list[Path], test: list[Path], seconds: float, n_target: int) ->
     yield from (("source_train_normal", *piece) for piece in pieces)
     chosen = np.unique(np.linspace(0, len(pieces) - 1, min(n_target, len(pieces))).round().astype(int))
     yield from (("target_train_normal", *pieces[i]) for i in chosen)
-    for domain in ("source", "target"):
-        for path in test:
-            label = "anomaly" if _is_anomaly(path) else "normal"
-            yield from ((f"{domain}_test_{label}", *piece) for piece in _pieces(path, seconds))
+    for domain, path in product(("source", "target"), test):
+        yield from ((f"{domain}_test_{_label(path)}", *piece) for piece in _pieces(path, seconds))
+
+
+def _label(path: Path) -> str:
+    return "anomaly" if "anomaly" in path.name.lower() else "normal"
 
 
 def _pieces(path: Path, seconds: float) -> list[tuple[Path, int, int]]:

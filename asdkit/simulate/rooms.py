@@ -11,10 +11,6 @@ How well the far channel serves as a reference for the noise depends on the room
 | slider | 2 m away | two loudspeakers, -5..4 dB | nearly useless: two noises, more echo |
 | bearing | 0.6 m away | two loudspeakers, -6..3 dB | harmful if subtracted: it hears the machine |
 | valve | 0.8 m away, live room | two loudspeakers, -6..1 dB | harmful if subtracted: it hears the machine |
-
-Legend
-------
-responses : (n_sources, 2, n_taps) impulse responses, source 0 is the machine, microphone 0 near and 1 far.
 """
 
 from __future__ import annotations
@@ -67,20 +63,14 @@ def draw_room(layout: Layout, rng: np.random.Generator) -> Room:
     size = rng.uniform((6.0, 5.0, 2.8), (8.0, 6.5, 3.5))
     machine = np.array([*(size[:2] * rng.uniform(0.42, 0.58, 2)), 1.0])
     angle = rng.uniform(0, 2 * np.pi)
-    toward_near = np.array([np.cos(angle), np.sin(angle), 0.0])
-    toward_far = _turn(toward_near, rng.uniform(-0.5, 0.5))
+    turned = angle + rng.uniform(-0.5, 0.5)
+    toward_near, toward_far = (np.array([np.cos(a), np.sin(a), 0.0]) for a in (angle, turned))
     far = np.clip(machine + layout.far_distance * toward_far + (0, 0, 0.3), 0.3, size - 0.3)
     corners = [(x, y, 1.5) for x in (0.4, size[0] - 0.4) for y in (0.4, size[1] - 0.4)]
     chosen = rng.permutation(4)[: layout.loudspeakers]
     points = [machine, machine + NEAR_DISTANCE * toward_near, far, *(corners[i] for i in chosen)]
     machine, near, far, *loudspeakers = (tuple(float(round(c, 3)) for c in point) for point in points)
     return Room(tuple(float(round(c, 3)) for c in size), layout.reverberation, machine, near, far, tuple(loudspeakers))
-
-
-def _turn(direction: np.ndarray, angle: float) -> np.ndarray:
-    """Turn a horizontal direction by `angle` radians."""
-    x, y, z = direction
-    return np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle), z])
 
 
 @lru_cache(maxsize=32)
@@ -121,9 +111,6 @@ def play(room: Room, sounds: np.ndarray, first: int = 0) -> np.ndarray:
     transfer = _transfer(room, size)[first : first + len(sounds)]
     spectra = fft.rfft(np.asarray(sounds, np.float32), size)
     return fft.irfft(np.einsum("sf,smf->mf", spectra, transfer), size)[:, :n]
-
-
-# the neighbours
 
 
 @dataclass(frozen=True)

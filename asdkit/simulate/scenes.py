@@ -11,7 +11,7 @@ stream of its own, derived from the scene, so that changing one ingredient leave
 (2, 16000)
 
 A machine (one seed) has one room and one anatomy for all its clips. Source and target domain differ in speed and load
-and in the kind and level of the noise; which rooms make the far channel useful is told in `asdkit.simulate.rooms`.
+and in the kind and level of the noise.
 """
 
 from __future__ import annotations
@@ -51,21 +51,19 @@ class Scene:
     far_distance: float | None = None  # m from the machine to the far microphone; None: the machine's own distance
 
     def __post_init__(self):
-        if self.machine not in KINDS:
-            raise InputError(f"machine {self.machine!r} is unknown; expected one of {', '.join(MACHINES)}")
-        if self.domain not in ("source", "target"):
-            raise InputError(f"domain {self.domain!r} is unknown; expected source or target")
-        if self.fault is not None and self.fault not in KINDS[self.machine].faults:
-            known = ", ".join(KINDS[self.machine].faults)
-            raise InputError(f"a {self.machine} has no fault {self.fault!r}; expected one of {known}")
-        if not 0 <= self.severity <= 1:
-            raise InputError(f"severity is {self.severity}; expected 0..1")
-        if self.seconds < 1:
-            raise InputError(f"a clip of {self.seconds} s is too short; expected 1 s or more")
-        if self.loudspeakers not in (None, 1, 2, 3, 4):
-            raise InputError(f"found {self.loudspeakers} loudspeakers; expected 1 to 4")
-        if self.far_distance is not None and not 0 < self.far_distance <= 3:
-            raise InputError(f"found far {self.far_distance} m from the machine; expected more than 0 and at most 3")
+        name, fault, distance = self.machine, self.fault, self.far_distance
+        faults = KINDS[name].faults if name in KINDS else ()
+        rules = [
+            (name in KINDS, f"machine {name!r} is unknown; expected one of {', '.join(MACHINES)}"),
+            (self.domain in ("source", "target"), f"domain {self.domain!r} is unknown; expected source or target"),
+            (fault in (None, *faults), f"a {name} has no fault {fault!r}; expected one of {', '.join(faults)}"),
+            (0 <= self.severity <= 1, f"severity is {self.severity}; expected 0..1"),
+            (self.seconds >= 1, f"a clip of {self.seconds} s is too short; expected 1 s or more"),
+            (self.loudspeakers in (None, 1, 2, 3, 4), f"found {self.loudspeakers} loudspeakers; expected 1 to 4"),
+            (distance is None or 0 < distance <= 3, f"found far {distance} m from the machine; expected over 0 and at most 3"),
+        ]  # fmt: skip
+        if problems := [problem for is_good, problem in rules if not is_good]:
+            raise InputError(problems[0])
 
     @property
     def layout(self) -> Layout:
@@ -101,15 +99,9 @@ def operation(scene: Scene) -> Operation:
     return Operation(int(rng.choice(kind.speeds[scene.domain])), int(rng.choice(LOADS[scene.domain])))
 
 
-def healthy_run(scene: Scene) -> Run:
-    """The machine at work in a clip, before any fault."""
-    anatomy, _ = specimen(scene.machine, scene.seed)
-    return KINDS[scene.machine].run(anatomy, operation(scene), scene.n_samples, scene.rng("texture"))
-
-
 @dataclass(frozen=True)
 class Mix:
-    """The parts of a clip as both microphones hear them, and the truth about them."""
+    """Machine and noise of a clip as both microphones hear them, and the truth about them."""
 
     machine: np.ndarray  # (2, n_samples) with the fault, if any
     noise: np.ndarray  # (2, n_samples)
@@ -120,10 +112,10 @@ class Mix:
 
 
 def mix(scene: Scene) -> Mix:
-    """Render the parts of a clip; `render` adds them up."""
-    _, room = specimen(scene.machine, scene.seed, scene.loudspeakers, scene.far_distance)
-    layout = scene.layout
-    run = healthy_run(scene)
+    """Render machine and noise of a clip; `render` adds them up."""
+    anatomy, room = specimen(scene.machine, scene.seed, scene.loudspeakers, scene.far_distance)
+    layout, asked = scene.layout, operation(scene)
+    run = KINDS[scene.machine].run(anatomy, asked, scene.n_samples, scene.rng("texture"))
     healthy = play(room, run.sound[None])
     gain_db = scene.rng("gain").uniform(*GAIN_RANGE)
     loudest = 10 ** (-min(low for low, _ in layout.snr.values()) / 20)
@@ -135,7 +127,7 @@ def mix(scene: Scene) -> Mix:
     machine = np.float32(level) * healthy
     if scene.fault is not None and scene.severity > 0:
         machine = machine + np.float32(level) * play(room, fault_sound(scene, run)[None])
-    return Mix(machine, noise, operation(scene), noise_kind, snr, gain_db)
+    return Mix(machine, noise, asked, noise_kind, snr, gain_db)
 
 
 def fault_sound(scene: Scene, run: Run) -> np.ndarray:

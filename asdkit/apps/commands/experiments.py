@@ -66,11 +66,10 @@ def run(args) -> None:
 
 def submit(args) -> int:
     """Write a run as a submission to DCASE 2026 Task 2 and check it; uploads nothing."""
-    from asdkit.experiments import submission
-    from asdkit.recordings import check_submission
+    from asdkit import experiments
 
-    folder = submission.submit(args.run, args.label, args.out, args.system, args.seed, args.meta)
-    problems = check_submission(folder)
+    folder = experiments.submit(args.run, args.label, args.out, args.system, args.seed, args.meta)
+    problems = experiments.check_submission(folder)
     print(f"submission: {folder} ({len(list(folder.glob('anomaly_score_*')))} machines); nothing was uploaded")
     print(f"check: {len(problems) or 'no'} finding(s)")
     for problem in problems:
