@@ -1,4 +1,4 @@
-"""The decision: a threshold with a promised false-alarm rate, from recordings held out of everything that is fitted."""
+"""The decision: a threshold with a promised false-alarm rate, from scores of recordings that were held out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ import numpy as np
 
 from asdkit.recordings import InputError, TrainingSet
 
-ENOUGH = 100  # recordings in a fold that is held out alone: they promise 1 %
-ROTATED = 3  # folds that are held out in turn where one holds fewer
+FOLDS = 10  # of the recordings, held out in turn
+MANY = 200  # recordings of the source that are scored at least, where there are as many
 FEWEST = 3  # recordings of the source that any rate needs
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores of normal clips that nothing was fitted on, and where there is a target as many again that stand for it."""
+    """Scores of normal clips that were held out, and where there is a target as many again that stand for it."""
 
     scores: np.ndarray  # (n_clips,)
     recordings: np.ndarray  # (n_clips,) int, what each was cut from
@@ -47,27 +47,28 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def hold_out(training: TrainingSet, share: float, n_0: float, score: Callable, score_target: Callable) -> HeldOut | None:
-    """Score recordings that were held out of everything: encoder, ridge and bank are fitted again without a fold of them.
+def hold_out(training: TrainingSet, n_0: float, score: Callable) -> HeldOut | None:
+    """Score each tenth of the recordings without it: ``score(held, clips)`` gives the scores of clips, by their indices, with
+    whitening, balance and bank made again without the clips of the mask `held`.
 
-    One fold of `share` is held out if it has a hundred recordings of the source; otherwise each of three in turn. Target
-    recordings are too few for a tail: `like_target` makes of their mean and spread as many scores as there are of the source.
-    ``score(rest, held)`` fits on the clips of `rest` and gives the scores of the clips with indices `held`, ``score_target()``
-    those of the target clips. None where the source has fewer than three recordings.
+    The network is not trained again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would
+    find every clip farther from them than a new one is. Target recordings are too few for a tail: `like_target` makes of their
+    mean and spread as many scores as there are of the source. None where the source has fewer than three recordings.
     """
-    n, n_folds = _n_source(training), round(1 / share)
-    if n < FEWEST:
+    if (n := _n_source(training)) < FEWEST:
         return None
-    n_folds, n_rounds = (n_folds, 1) if n // n_folds >= ENOUGH else (ROTATED, ROTATED)
-    rounds = [~training.is_target & (training.folds(n_folds) == i) for i in range(n_rounds)]
-    scores = np.array([s for held in rounds for s in score(training.without(held), np.flatnonzero(held))])
-    recordings = np.concatenate([training.recordings[held] for held in rounds])
+    chosen, folds = training.is_target | (training.folds(max(1, n // MANY)) == 0), training.folds(FOLDS)
+    scores = np.zeros(len(folds))
+    for fold in np.unique(folds[chosen]):
+        clips = np.flatnonzero(chosen & (folds == fold))
+        scores[clips] = score(folds == fold, clips)
+    source, target = (np.flatnonzero(chosen & (training.is_target == domain)) for domain in (False, True))
+    own, recordings = scores[source], training.recordings[source]
     n_source = len(np.unique(recordings))
-    if training.is_target.any():
-        target = score_target(), training.recordings[training.is_target]
-        scores = np.append(scores, like_target(scores, recordings, *target, n_0))
+    if len(target):
+        own = np.append(own, like_target(own, recordings, scores[target], training.recordings[target], n_0))
         recordings = np.append(recordings, recordings + recordings.max() + 1)
-    return HeldOut(scores, recordings, n_source)
+    return HeldOut(own, recordings, n_source)
 
 
 def like_target(source, source_recordings, target, target_recordings, n_0: float) -> np.ndarray:

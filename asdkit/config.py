@@ -67,7 +67,6 @@ class Config:
     top: float = option(0.1, "share of the windows that aggregate top averages", 1e-9, 1)
     # decision
     false_alarm: float = option(0.1, "requested rate of false alarms on normal recordings", 1e-9, 1)
-    holdout: float = option(0.2, "share of source recordings held out to calibrate", 0.01, 0.5)
     # computing
     threads: int = option(1, "threads of torch; floating-point sums depend on it. Machines run in parallel (`jobs`)", 1, 1024)
 
@@ -123,7 +122,7 @@ _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge", "modulation"), conditioning="subspace", alpha=0.5, rank=8,
     control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=32, learning_rate=2e-3,
     ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, msm_weight=1.0, backend="domain", k=3, n_0=10.0,
-    aggregate="top", top=0.1, false_alarm=0.1, holdout=0.2, threads=1,
+    aggregate="top", top=0.1, false_alarm=0.1, threads=1,
 )  # fmt: skip
 
 

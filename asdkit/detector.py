@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
-from asdkit.calibration import ROTATED, HeldOut, check_rate, hold_out
+from asdkit.calibration import HeldOut, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.describer import Describer, check
@@ -57,8 +57,8 @@ def fit_detector(training: TrainingSet, describer: Describer, decide: bool = Tru
         check_rate(training, config.false_alarm)
     except InputError as error:
         log.warning("%s; there will be no decisions at this rate", error)
-    scores = partial(score_held_out, training, describer), partial(score_target, training, describer, fitted)
-    return replace(fitted.detector, held_out=hold_out(training, config.holdout, config.n_0, *scores))
+    score = partial(score_held_out, training, describer, fitted)
+    return replace(fitted.detector, held_out=hold_out(training, config.n_0, score))
 
 
 class Fitted(NamedTuple):
@@ -80,28 +80,13 @@ def _fit(training: TrainingSet, describer: Describer) -> Fitted:
     return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
 
 
-def score_held_out(training: TrainingSet, describer: Describer, rest: TrainingSet, held: np.ndarray) -> Iterator[float]:
-    """Scores of the clips that were held out, by a fit on the rest."""
-    detector = _fit(rest, describer).detector
-    for i in describer.bar(held, "calibrate"):
-        yield detector.scorer(describer.blocks(detector.extractor, training.clips[i], describer.config.test_hop))
-
-
-def score_target(training: TrainingSet, describer: Describer, fitted: Fitted) -> np.ndarray:
-    """Scores of the target clips, each fold of their recordings held out of whitening and bank.
-
-    A clip that the whitening has seen looks more normal than a new one would, the more so where recordings are few. The network
-    is not trained again: a few target clips among all others hardly move it.
-    """
-    scores, config = np.zeros(len(training.clips)), describer.config
-    folds = np.where(training.is_target, training.folds(ROTATED), -1)
-    for fold in range(ROTATED):
-        kept = np.flatnonzero(folds != fold)
-        blocks, far = ([each[i] for i in kept] if each else None for each in (fitted.blocks, fitted.far))
-        scorer = fit_scorer(blocks, training.without(folds == fold), config, far, describer.seed)
-        for i in np.flatnonzero(folds == fold):
-            scores[i] = scorer(describer.blocks(fitted.own[i], training.clips[i], config.test_hop))
-    return scores[training.is_target]
+def score_held_out(training: TrainingSet, describer: Describer, fitted: Fitted, held: np.ndarray, clips) -> list[float]:
+    """Scores of `clips`, by their indices, where the clips of the mask `held` are left out of whitening, balance and bank."""
+    kept, config = np.flatnonzero(~held), describer.config
+    blocks, far = ([each[i] for i in kept] if each else None for each in (fitted.blocks, fitted.far))
+    scorer = fit_scorer(blocks, training.without(held), config, far, describer.seed)
+    bar = describer.bar(clips, "calibrate")
+    return [scorer(describer.blocks(fitted.own[i], training.clips[i], config.test_hop)) for i in bar]
 
 
 @dataclass(frozen=True)
@@ -243,7 +228,7 @@ def fit(
     seed : int
         Of the networks' weights, the crops and the masks.
     decide : bool
-        Calibrate the decision, which takes one to three more fits.
+        Calibrate the decision.
     """
     clips = read_folder(recordings, reading)
     clips += read_folder(target, reading, "target") if target is not None else ()

@@ -9,6 +9,7 @@ one process, once for each number of threads. Run it with half the clips to see 
 import argparse
 import resource
 import tempfile
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -19,7 +20,7 @@ from asdkit import Config, stft
 from asdkit.blocks import extract
 from asdkit.calibration import hold_out
 from asdkit.describer import Describer
-from asdkit.detector import Detector, Fitted, score_held_out, score_target
+from asdkit.detector import Detector, Fitted, score_held_out
 from asdkit.recordings import TrainingSet, index_machine
 from asdkit.recordings.files import write
 from asdkit.scorer import fit_scorer
@@ -74,12 +75,9 @@ def bench(machine, config: Config, stage: Stages) -> None:
         describer.blocks(e, c, config.train_hop) for e, c in zip(own, training.clips)
     ])  # fmt: skip
     scorer = stage("whiten, balance, bank", lambda: fit_scorer(blocks, training, config))
-    stage("hold out, for the decision", lambda: hold_out(
-        training, config.holdout, config.n_0,
-        lambda rest, held: score_held_out(training, describer, rest, held),
-        lambda: score_target(training, describer, Fitted(Detector(extractor, scorer), own, blocks, None)),
-    ))  # fmt: skip
     detector = Detector(extractor, scorer)
+    score = partial(score_held_out, training, describer, Fitted(detector, own, blocks, None))
+    stage("hold out, for the decision", lambda: hold_out(training, config.n_0, score))
     stage(
         "score the test clips",
         lambda: [detector.score_file(c) for c in machine.test],

@@ -176,7 +176,7 @@ def tune_machine(machine: Machine, config: Config, seed: int, others, bar) -> Ma
 def _at(machine: Machine, config: Config, seed: int, others) -> tuple:
     """Scores of the test clips, separation, and training and test clips on two principal components, at one alpha."""
     describer, training = CachedDescriber(config, seed=seed, others=others), TrainingSet.of(machine.train)
-    held = training.folds(round(1 / config.holdout)) == 0
+    held = training.folds(5) == 0
     separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
     detector = fit_detector(training, describer, decide=False)
     own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
