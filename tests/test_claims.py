@@ -137,8 +137,6 @@ def test_readme_tells_the_claims_of_the_stored_tables():
     assert claims.claims_markdown(table) in (ROOT / "figures" / "claims.md").read_text()
 
 
-# goals
-
 SYSTEMS = ("asdkit", "log-mel", "log-mel-whitened", "msm", "statistics", "texture", "without-msm")
 MEANS = [("simulated", "mean"), ("real", "mean"), ("all", "mean")]
 HEAD = "base family data machine variant reference metric seeds machines level".split()

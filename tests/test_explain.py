@@ -41,9 +41,6 @@ def fit(machine, tiny_config):
     return fitted
 
 
-# bands
-
-
 def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_config):
     config, rng = replace(tiny_config, blocks=("modulation",)), np.random.default_rng(0)
     fast = torch.from_numpy(rng.normal(size=(32, 636)).astype(np.float32))
@@ -73,9 +70,6 @@ def test_statistics_are_dealt_out_by_band(tiny_config, block):
 def test_dimensions_that_are_not_those_of_the_bands_are_refused(tiny_config, block, dim):
     with pytest.raises(InputError, match=f"block {block}: found {dim} dimensions, expected .* over .* bands"):
         block_bands(block, tiny_config, dim)
-
-
-# explanations
 
 
 @pytest.mark.parametrize("aggregate", ["pooled", "mean", "top", "max"])
@@ -171,9 +165,6 @@ def test_every_kind_of_detector_is_explained(fit, clip, options):
     assert ("kHz" in sentence(found)) == bool(found.maps) or "in all bands" in sentence(found)
     np.testing.assert_array_equal(found.near, clip["near"])
     assert len(figures.png(found.plot())) > 5000
-
-
-# peak and sentence
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,6 @@ def detector(tmp_path_factory):
     return asdkit.fit(folder, config, progress=False)
 
 
-# recordings
-
-
 def wav(subtype="PCM_16", n=400, channels=2) -> bytes:
     """A small WAV file, with a chunk before and one after the samples."""
     tag, bits = {"PCM_16": (1, 16), "FLOAT": (3, 32), "PCM_24": (1, 24)}[subtype]
@@ -119,9 +116,6 @@ def test_every_recording_is_scored_or_refused(tmp_path, detector):
         assert "\n" not in result.reason and "failed (" not in result.reason, (result.reason, content)
     assert i > 2500 and 150 < n_scored < i - 500
     assert slowest < 3 and peak() - before < 200_000
-
-
-# models
 
 
 @pytest.fixture

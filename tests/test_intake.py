@@ -39,9 +39,6 @@ def pair(folder, name, seconds=3.0, late=0.2, ppm=0.0):
     return near
 
 
-# pairs
-
-
 @pytest.mark.parametrize("late", [0.2, 0.0, -0.3])
 def test_a_pair_is_aligned_to_the_sample_and_trimmed(tmp_path, late):
     path = pair(tmp_path, "a", late=late)
@@ -108,9 +105,6 @@ def test_a_file_of_no_pair_is_refused(tmp_path):
         read_folder(tmp_path)
 
 
-# cutting, and the order of channels
-
-
 @pytest.mark.parametrize(("seconds", "n"), [(3, 1), (19.9, 1), (20, 2), (35, 3), (45.5, 4)])
 def test_long_recordings_are_cut_and_stay_one_group(tmp_path, seconds, n):
     path = stereo(tmp_path / "a.wav", seconds)
@@ -137,9 +131,6 @@ def test_the_training_record_tells_contents_apart(tmp_path):
     content[-1] ^= 1
     path.write_bytes(content)
     assert first["sha256"] == again["sha256"] != training_record(read_folder(tmp_path))["sha256"]
-
-
-# whatever a person points at
 
 
 def test_a_folder_a_file_and_files_are_read_alike(tmp_path, monkeypatch):

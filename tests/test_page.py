@@ -98,9 +98,6 @@ def write(folder, detector, recordings, failed=(), **options):
     return Page(write_page(recordings / "out" / "scores.html", folder, detector, results, **options)), results
 
 
-# scores
-
-
 def test_the_command_writes_one_file(folder, recordings, capsys):
     (recordings / "bad.wav").write_text("no audio")
     out, files = recordings / "new" / "report.html", [str(recordings / name) for name in (*NASTY[:2], "bad.wav")]

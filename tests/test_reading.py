@@ -27,9 +27,6 @@ def refused(path, message, reading=Reading()):  # noqa: B008
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-# channels, segments, pairs
-
-
 def test_a_segment_is_a_segment(tmp_path):
     path = write(tmp_path / "a.wav")
     np.testing.assert_array_equal(read_clip(path, segment=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
@@ -86,9 +83,6 @@ def test_other_rates_are_refused_or_resampled(tmp_path):
     refused(write(tmp_path / "b.wav", rate=8000), "found 8000 Hz, expected 16000 to", Reading(resample=True))
 
 
-# files that are none
-
-
 def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
@@ -130,9 +124,6 @@ def test_digital_silence_is_read_with_a_warning(tmp_path, channel, name):
     path = write(tmp_path / "a.wav", SOUND * (np.arange(2) != channel))
     with pytest.warns(UserWarning, match=f"a.wav: the {name} channel is digital silence"):
         assert read_clip(path)[1 - channel].any()
-
-
-# headers that promise more than the file holds
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

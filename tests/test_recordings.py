@@ -28,9 +28,6 @@ def machine(tmp_path):
     return tmp_path / "fan"
 
 
-# names
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -61,9 +58,6 @@ def test_names_outside_the_grammar(name):
 def test_attributes_are_kept_as_they_are(attributes, domain, label):
     clip = parse_name(f"section_00_{domain}_test_{label}_0001_{attributes}.wav")
     assert (clip.attributes, clip.domain, clip.label) == (attributes, domain, int(label == "anomaly"))
-
-
-# folders
 
 
 def test_index_opens_no_file_and_sorts_by_name(machine):
@@ -127,9 +121,6 @@ def test_other_files_are_ignored_with_a_warning_and_hidden_ones_without(machine)
     touch(machine / "train" / "notes.txt")
     with pytest.warns(UserWarning, match=r"train: ignored 1 file\(s\) that are not .wav, such as notes.txt"):
         assert len(index_machine(machine).train) == 3
-
-
-# recordings_00.csv
 
 
 @pytest.mark.parametrize("prefix", ["fan/", "", "./"])

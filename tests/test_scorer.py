@@ -28,9 +28,6 @@ def pump(tiny_data):
     return TrainingSet.of(machine.train), machine.test[::3]
 
 
-# synthetic blocks
-
-
 def some_blocks(n, seed, shift=0.0):
     """Two blocks of one clip of n windows."""
     rng = np.random.default_rng(seed)
@@ -95,9 +92,6 @@ def test_a_copy_of_the_bank_contributes_nothing(scorer):
     one = replace(fitted, bank=replace(fitted.bank, k=1))
     dealt = one.contributions(x)
     assert torch.isfinite(dealt).all() and dealt.sum(1).mean().abs() < 1e-6
-
-
-# recordings
 
 
 def z_scored(x, reference=None):

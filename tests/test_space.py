@@ -20,9 +20,6 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
 
 
-# whitening
-
-
 def naive_whitening(z, recordings, is_target):
     """The covariance of each recording is formed, and a root taken of their shrunk sum."""
     x, n, dim = z.astype(float).copy(), len(z), z.shape[1]
@@ -97,9 +94,6 @@ def test_whitening_of_degenerate_blocks_keeps_distances(kind):
         assert torch.equal(scaler(x), torch.zeros(n, dim))
 
 
-# z-scores, balance, the space
-
-
 def test_scaler_equals_scikit_learn():
     from sklearn.preprocessing import StandardScaler
 
@@ -163,9 +157,6 @@ def test_the_msm_block_alone_is_conditioned_and_each_is_balanced():
     assert found[:, 0].abs().max() == 0
     torch.testing.assert_close(found[:, 1:3], scalers["msm"](blocks["msm"])[:, 1:] / 2)
     torch.testing.assert_close(found[:, 3:], scalers["ridge"](blocks["ridge"]) / 4)
-
-
-# file scores
 
 
 def test_pooled_windows_are_the_mean_of_each_clip():

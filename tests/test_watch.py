@@ -45,9 +45,6 @@ def rows(path):
     return found[1:]
 
 
-# the table
-
-
 def test_lines_of_a_table_are_lines(tmp_path):
     name = os.fsdecode(b'a\nb\r\xff,"q".wav')
     assert one_line(name) == 'a\\nb\\r\\xff,"q".wav'
@@ -88,9 +85,6 @@ def test_a_table_that_cannot_be_written(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere" / "t.csv"):
         with pytest.raises(InputError, match="cannot be written"):
             open_table(path)
-
-
-# watching
 
 
 def looks(*steps):
