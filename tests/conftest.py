@@ -77,24 +77,17 @@ def pump_copy(pump, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def brief():
-    """A configuration that fits in a blink: log-mel statistics of short windows."""
-    from asdkit.config import Config
-
-    return Config(blocks=("statistics-near",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)
-
-
-@pytest.fixture(scope="session")
-def brief_detector(brief, tmp_path_factory):
+def brief_detector(tmp_path_factory):
     """Fitted on four seconds of noise; scores in milliseconds."""
     import soundfile
+    from helpers import BRIEF
 
     import asdkit
 
     folder, rng = tmp_path_factory.mktemp("healthy"), np.random.default_rng(0)
     for i in range(4):
         soundfile.write(folder / f"{i}.wav", 0.1 * rng.normal(size=(16000, 2)), 16000)
-    return asdkit.fit(folder, brief, progress=False)
+    return asdkit.fit(folder, BRIEF, progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,14 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
-from asdkit.experiments import results
+from asdkit.config import Config
+from asdkit.experiments import ALPHAS, MachineGrid, results
+
+# Fits in a blink: log-mel statistics of short windows.
+BRIEF = Config(blocks=("statistics-near",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)
 
 
 def contents(out) -> dict:
@@ -35,3 +40,15 @@ def folders_opened(monkeypatch) -> set[str]:
 
     monkeypatch.setattr(soundfile, "SoundFile", Spy)
     return opened
+
+
+def made_up_grid(seed: int, n_clips: int, n_train: int, points: np.ndarray | None = None) -> MachineGrid:
+    """The grid of a machine of any size: random but for the metrics at each alpha, where these are given."""
+    rng, n = np.random.default_rng(seed), len(ALPHAS)
+    points = rng.uniform(0.5, 0.9, (n, 3)) if points is None else points
+    return MachineGrid(
+        labels=np.arange(n_clips) % 2, domains=np.array(["source", "target"] * (n_clips // 2)),
+        scores=rng.normal(size=(n, n_clips)), points=points, separation=rng.uniform(size=n),
+        boots=np.clip(points[:, None] + rng.normal(0, 0.01, (n, 1000, 3)), 0, 1),
+        train_map=rng.normal(size=(n, n_train, 2)), test_map=rng.normal(size=(n, n_clips, 2)),
+    )  # fmt: skip

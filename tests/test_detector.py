@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from helpers import folders_opened, scores_of
+from helpers import BRIEF, folders_opened, scores_of
 from matplotlib.figure import Figure
 
 import asdkit
@@ -16,8 +16,6 @@ from asdkit.config import Config
 from asdkit.detector import Describer, fit_detector
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.recordings import InputError, TrainingSet, index_machine, read_folder
-
-BRIEF = Config(blocks=("statistics-near",), width=8, train_hop=8, test_hop=8, false_alarm=0.25)  # fits in a blink
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +79,6 @@ def test_a_threshold_at_another_rate_is_that_of_a_fit_with_it(pump):
     assert (table["decision"] == (table["score"] > one.threshold(0.1))).all()
 
 
-@pytest.mark.parametrize(("rate", "message"), [(0.05, "found 12 recordings held out, expected at least 19"), (2, "rate of 2")])
-def test_a_rate_that_cannot_be_promised_is_refused(pump_detector, rate, message):
-    with pytest.raises(InputError, match=message):
-        pump_detector.threshold(rate)
-
-
 def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog):
     few = asdkit.fit(sorted((pump / "train").iterdir())[:2], BRIEF, progress=False)
     assert "found 2 recordings, expected at least 3 for a false-alarm rate of 0.25" in caplog.text
@@ -142,21 +134,9 @@ def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(pump_copy, scores
     assert sorted(louder, key=louder.get) == sorted(scores, key=scores.get)
 
 
-def test_a_short_clip_and_a_silent_channel_are_scored_with_a_warning(pump_detector, tmp_path):
-    samples = 0.1 * np.random.default_rng(0).normal(size=(16000, 2))
-    soundfile.write(tmp_path / "short.wav", samples, 16000)
-    soundfile.write(tmp_path / "silent.wav", np.tile(samples * [1, 0], (5, 1)), 16000)
-    with pytest.warns(UserWarning) as warned:
-        table = pump_detector.score(tmp_path, progress=False)
-    assert np.isfinite(table["score"]).all()
-    said = "\n".join(str(w.message) for w in warned)
-    assert "short.wav: found 1.00 s, expected at least a window of 2.53 s; tiled" in said
-    assert "silent.wav: the far channel is digital silence" in said
-
-
-def test_no_target_clips_at_all_is_normal(pump, tiny_config):
+def test_no_target_clips_at_all_is_normal(pump):
     sources = [c for c in index_machine(pump).train if c.domain == "source"]
-    found = asdkit.fit(sources, replace(tiny_config, steps=1), decide=False, progress=False)
+    found = asdkit.fit(sources, BRIEF, decide=False, progress=False)
     assert np.isfinite(list(scores_of(found, pump / "test").values())).all()
 
 
@@ -216,23 +196,18 @@ def test_systems_that_share_a_cache_score_as_each_does_alone(tiny_data, tiny_con
     """Whatever they differ in: modulation that no other has, alpha, its control, the width, an embedding, the seed."""
     base = replace(BRIEF, blocks=("statistics", "ridge"), width=40, train_hop=40, test_hop=40)
     net = replace(tiny_config, blocks=("msm",), steps=1, width=16)
-    systems = [
-        (base, {}),
-        (replace(base, blocks=("statistics", "modulation")), {}),
-        *((replace(base, **{name: value}), {}) for name, value in dict(ridge_penalty=0.9, width=48, context=0).items()),
-        *((replace(base, **{name: value}), {}) for name, value in dict(alpha=0.3, cancel_penalty=0.9).items()),
-        (replace(base, control="scrambled-phase"), {}),
-        *((net, options) for options in ({}, {"seed": 1}, {"embed": lambda x: x.mean(2)}, {"embed": lambda x: x.mean(1)})),
-    ]
-    machine, cache = index_machine(tiny_data / "dev_data/raw/valve"), Cache()
-    training, seen = TrainingSet.of(machine.train), []
+    changes = [{}, {"blocks": ("statistics", "modulation")}, {"ridge_penalty": 0.9}, {"width": 48}, {"context": 0}]
+    changes += [{"alpha": 0.3}, {"cancel_penalty": 0.9}, {"control": "scrambled-phase"}]
+    systems = [(replace(base, **change), {}) for change in changes]
+    systems += [(net, o) for o in ({}, {"seed": 1}, {"embed": lambda x: x.mean(2)}, {"embed": lambda x: x.mean(1)})]
+    machine, cache, seen = index_machine(tiny_data / "dev_data/raw/valve"), Cache(), set()
+    training = TrainingSet.of(machine.train)
     for config, options in systems:
         plain = Describer if config.control == "none" else CachedDescriber  # whose control is seeded by the clip
-        shared, alone = (
-            fit_detector(training, d) for d in (CachedDescriber(config, cache, **options), plain(config, **options))
-        )
+        describers = CachedDescriber(config, cache, **options), plain(config, **options)
+        shared, alone = (fit_detector(training, d) for d in describers)
         assert shared.held_out.scores.tolist() == alone.held_out.scores.tolist()
-        spectra = read_spectra(machine.test[0], config)
-        assert shared.score_spectra([spectra]) == alone.score_spectra([spectra])
-        seen.append(alone.score_spectra([spectra]))
-    assert len(set(seen)) == len(systems)
+        spectra = [read_spectra(machine.test[0], config)]
+        assert shared.score_spectra(spectra) == alone.score_spectra(spectra)
+        seen.add(alone.score_spectra(spectra))
+    assert len(seen) == len(systems)

@@ -39,7 +39,6 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def serial(tiny_data, config, tmp_path_factory):
-    """Contents of a run in this very process."""
     out = tmp_path_factory.mktemp("serial") / "out"
     runs.run(tiny_data, out, config, NAMES, SEEDS)
     assert len(results_in(out)) == N_RESULTS
@@ -63,7 +62,6 @@ def command(tiny_data, config, tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two worker processes of one thread each, and a scheduler on loopback."""
     from distributed import LocalCluster
 
     options = dict(n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0")
@@ -160,24 +158,19 @@ def test_a_run_waits_for_another_and_continues_it_when_that_is_killed(serial, co
 
 
 def test_no_scheduler_no_worker_no_package(tmp_path, monkeypatch):
-    from distributed import Scheduler  # noqa: F401  imported before it is hidden
-
-    monkeypatch.setattr(parallel, "TIMEOUT", 0.5)
-    run = partial(runs.run_systems, [], tmp_path / "out", {})
-    with pytest.raises(InputError, match="expected a scheduler that answers in 0.5 s"):
-        run(scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(InputError, match="expected a scheduler"):
-        run(scheduler="nonsense://here")
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match="expected the extra `dask`"):
-        run(scheduler="tcp://127.0.0.1:9")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_cluster_without_workers_is_refused(tmp_path, monkeypatch):
     from distributed import LocalCluster
 
     monkeypatch.setattr(parallel, "TIMEOUT", 0.5)
-    with LocalCluster(n_workers=0, processes=False, host="127.0.0.1", dashboard_address="127.0.0.1:0", protocol="tcp") as empty:
-        with pytest.raises(InputError, match="found no worker in 0.5 s"):
-            runs.run_systems([], tmp_path / "out", {}, scheduler=empty.scheduler_address)
+    options = dict(host="127.0.0.1", dashboard_address="127.0.0.1:0", protocol="tcp")
+
+    def refused(address, says):
+        with pytest.raises(InputError, match=says):
+            runs.run_systems([], tmp_path / "out", {}, scheduler=address)
+
+    with LocalCluster(n_workers=0, processes=False, **options) as empty:
+        refused(empty.scheduler_address, "found no worker in 0.5 s")
+    refused("tcp://127.0.0.1:9", "expected a scheduler that answers in 0.5 s")
+    refused("nonsense://here", "expected a scheduler")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    refused("tcp://127.0.0.1:9", "expected the extra `dask`")
+    assert not (tmp_path / "out").exists()

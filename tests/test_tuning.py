@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from helpers import made_up_grid
 
 from asdkit import metrics
 from asdkit.config import Config
@@ -15,16 +16,10 @@ from asdkit.recordings import Clip, InputError, TrainingSet, index_data
 N = len(ALPHAS)
 
 
-def planted(peak: int, separation_peak: int, seed: int = 0, n_clips: int = 8) -> MachineGrid:
+def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
     """A machine whose Omega is highest at one alpha, and whose separation at another."""
-    rng = np.random.default_rng(seed)
-    hill = lambda top: 0.9 - 0.02 * np.abs(np.arange(N) - top)  # noqa: E731
-    points = np.repeat(hill(peak)[:, None], 3, axis=1)
-    return MachineGrid(
-        labels=np.arange(n_clips) % 2, domains=np.array(["source", "target"] * (n_clips // 2)),
-        scores=rng.normal(size=(N, n_clips)), points=points, boots=points[:, None] + 0.01 * rng.normal(size=(N, 50, 3)),
-        separation=hill(separation_peak), train_map=rng.normal(size=(N, 5, 2)), test_map=rng.normal(size=(N, n_clips, 2)),
-    )  # fmt: skip
+    hills = [0.9 - 0.02 * np.abs(np.arange(N) - top) for top in (peak, separation_peak)]
+    return replace(made_up_grid(seed, 8, 5, points=np.repeat(hills[0][:, None], 3, axis=1)), separation=hills[1])
 
 
 @pytest.fixture
@@ -56,11 +51,6 @@ def test_quotes_and_the_table_are_the_official_numbers(grid):
     assert grid.official("abc")[3] == pytest.approx(grid.quote(dict.fromkeys("abc", 3))["all"][0])
     row = table.query("machine == 'c' and alpha == 0.9").iloc[0]
     assert len(table) == 3 * N and row[["omega", "separation"]].tolist() == pytest.approx([0.9, 0.88])
-
-
-@pytest.mark.parametrize(("alpha", "i"), [(0, 0), (0.3, 1), (0.7, 3), (0.85, 4), (1.0, 5)])
-def test_position_is_that_of_the_nearest(alpha, i):
-    assert tuning.position(alpha) == i
 
 
 def test_a_choice_is_a_configuration(tmp_path):
