@@ -128,7 +128,6 @@ def test_bands_are_whitened_by_the_frames_of_all_clips_and_a_silent_one_stays_fi
 
 
 def moved(extractor, before, after) -> set[str]:
-    """Names of the blocks that two descriptions differ in."""
     one, two = (FeatureExtractor(CONFIG, extractor.learned).describe(s, 20) for s in (before, after))
     return {name for name in one if not torch.equal(one[name], two[name])}
 
@@ -208,7 +207,6 @@ def test_a_fitter_reads_the_options_that_it_names(name, clips):
 
 @pytest.fixture(scope="module")
 def with_far(spectra):
-    """What the blocks have learned where far is embedded, too."""
     config = replace(CONFIG, conditioning="subspace", blocks=tuple(BLOCKS))
     return fit_extractor(Materials(TRAINING, spectra, config))[0]
 
@@ -224,17 +222,14 @@ def test_a_block_depends_on_the_options_that_it_names(name, with_far, spectra):
         assert set(FITTERS[BLOCKS[name].learned].options) <= set(BLOCKS[name].options)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_what_does_not_fit_together_is_refused():
+    for options, message in (
         ({"blocks": ("msm", "beats")}, "found block beats, expected msm, "),
         ({"backend": "svm"}, "found backend = 'svm', expected domain, pooled"),
         ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
-    ],
-)
-def test_what_does_not_fit_together_is_refused(options, message):
-    with pytest.raises(InputError, match=message):
-        check(replace(Config(), **options))
+    ):
+        with pytest.raises(InputError, match=message):
+            check(replace(Config(), **options))
 
 
 @pytest.mark.parametrize("config", [Config(), Config.report(), CONFIG, replace(CONFIG, blocks=("msm-far", "statistics"))])

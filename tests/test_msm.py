@@ -54,13 +54,6 @@ def test_every_window_hides_as_many_patches_each_its_own_by_seed(rows, columns, 
     assert (many.float().mean(0) - 0.6).abs().max() < 0.06  # no patch is favoured
 
 
-def test_to_cells_equals_a_loop():
-    hidden, cells = torch.rand(2, 3, 4, generator=generator()) < 0.5, torch.empty(2, 48, 32, dtype=torch.bool)
-    for b, mel, frame in np.ndindex(2, 48, 32):
-        cells[b, mel, frame] = hidden[b, mel // 16, frame // 8]
-    assert torch.equal(to_cells(hidden), cells)
-
-
 def test_the_embedding_forgets_when():
     """Mean and spread of the map over time: columns of the map in another order are the same window."""
     model, x = new_model(), windows(3, 80)
@@ -117,15 +110,8 @@ def test_the_error_is_the_gaussian_likelihood_of_the_hidden_cells():
             np.testing.assert_allclose(error[i], terms * 128 / len(counted), rtol=2e-3, atol=1e-3)
 
 
-def test_crops_are_windows_of_the_clips(spectrograms):
-    crops = Crops(spectrograms, SMALL, seed=0)(40)
-    known = {spectrograms[i][:, s : s + 16].numpy().tobytes(): s for i in range(12) for s in range(45)}
-    assert len({known[c.numpy().tobytes()] for c in crops}) > 15  # from anywhere
-
-
 @pytest.fixture(scope="module")
 def trained(spectrograms):
-    """Networks after no and after some steps."""
     config = Config(width=16, batch_size=32)
     return {steps: train_msm(spectrograms, replace(config, steps=steps), seed=0)[0] for steps in (0, 40)}
 
@@ -139,21 +125,3 @@ def test_calibrated_batchnorm_agrees_with_unmasked_windows(spectrograms, trained
         with torch.no_grad():
             scored, batch = read(model.eval(), x), read(model.train(), x)  # and normalised by these very windows
         assert (scored - batch).square().mean().sqrt() < 0.1 * batch.std(0).mean()
-
-
-def test_calibration_averages_batches():
-    model, batches = new_model(), [windows(8, seed=s) for s in range(3)]
-    msm.calibrate_batchnorm(model, batches)
-    first = model.encoder[0]
-    with torch.no_grad():
-        outputs = [first(x[:, None]) for x in batches]
-    expected = torch.stack([o.mean((0, 2, 3)) for o in outputs]).mean(0)
-    torch.testing.assert_close(model.encoder[1].running_mean, expected)
-
-
-def test_training_lowers_the_masked_error(spectrograms, trained):
-    x = Crops(spectrograms, SMALL, seed=9)(128)
-    hidden = random_hidden(128, (8, 2), 0.6, generator(9))
-    with torch.no_grad():
-        before, after = (masked_error(trained[n], x, hidden).mean() for n in (0, 40))
-    assert after < before - 0.2

@@ -92,20 +92,8 @@ def test_twins_differ_in_what_they_say(fan):
     assert len(fan.spectra) == len(fan.twins) == 10 and torch.equal(fan.spectra[5]["conditioned"], expected)
 
 
-@pytest.fixture(scope="module")
-def whitening(fan):
-    return BandWhitening.fit([s["near"] for s in fan.spectra])
-
-
-def test_a_louder_fault_moves_log_mel_further(fan, whitening):
-    """The identity embedding: sensitivity rises with the severity."""
-    describe = sensitivity.describe_windows(lambda x: x.mean(-1), whitening, channel="near")
-    moved = displacements(fan.twins, embed(fan, describe, whiten=False))
-    table = sensitivity.sensitivity(moved, 10).set_index(["nuisance", "severity"])
-    assert table.loc[("noise", 1.0), "sensitivity"].item() > table.loc[("noise", 0.5), "sensitivity"].item() > 0
-
-
-def test_embed_whitens_by_the_unchanged_scenes(fan, whitening):
+def test_embed_whitens_by_the_unchanged_scenes(fan):
+    whitening = BandWhitening.fit([s["near"] for s in fan.spectra])
     function = lambda x: torch.cat([3 * x.mean(-1)[:, :5], torch.ones(len(x), 1)], dim=1)  # noqa: E731
     describe = sensitivity.describe_windows(function, whitening, hop=2, channel="near")
     raw, z = embed(fan, describe, whiten=False), embed(fan, describe)
