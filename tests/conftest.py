@@ -1,6 +1,7 @@
 """What several tests share: the folder of real recordings, and the rule that on CI it and a browser must be there."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +58,54 @@ def tiny_config():
     return Config(steps=2, batch_size=8, test_hop=16, alpha=0.7, false_alarm=0.25)  # pump: one fold held out; valve: each
 
 
+@pytest.fixture(scope="session")
+def pump(tiny_data) -> Path:
+    """The folder of that machine. Not to be written to."""
+    return tiny_data / "dev_data/raw/pump"
+
+
+@pytest.fixture
+def data(tiny_data, tmp_path) -> Path:
+    """A folder of both machines that may be changed."""
+    return Path(shutil.copytree(tiny_data / "dev_data/raw", tmp_path / "data"))
+
+
+@pytest.fixture
+def pump_copy(pump, tmp_path) -> Path:
+    """The folder of that machine alone, to be changed."""
+    return Path(shutil.copytree(pump, tmp_path / "data/pump"))
+
+
+@pytest.fixture(scope="session")
+def brief_detector(tmp_path_factory):
+    """Fitted on four seconds of noise; scores in milliseconds."""
+    import soundfile
+    from helpers import BRIEF
+
+    import asdkit
+
+    folder, rng = tmp_path_factory.mktemp("healthy"), np.random.default_rng(0)
+    for i in range(4):
+        soundfile.write(folder / f"{i}.wav", 0.1 * rng.normal(size=(16000, 2)), 16000)
+    return asdkit.fit(folder, BRIEF, progress=False)
+
+
+@pytest.fixture(scope="session")
+def pump_detector(pump, tiny_config):
+    """Fitted on a machine with a target domain, by every step of the method."""
+    import asdkit
+
+    return asdkit.fit(pump, tiny_config, progress=False)
+
+
 def pytest_collection_modifyitems(items):
-    """Mark `real` whatever asks for the real recordings."""
+    """Mark `real` whatever asks for the real recordings; the loud noise of `tiny_data` makes its channels look swapped."""
     for item in items:
-        if "real_data" in getattr(item, "fixturenames", ()):
+        names = getattr(item, "fixturenames", ())
+        if "real_data" in names:
             item.add_marker("real")
+        if "tiny_data" in names:
+            item.add_marker(pytest.mark.filterwarnings("ignore:.*hear first what both hear"))
 
 
 REQUIRED = {"real": "ASDKIT_REQUIRE_REAL", "browser": "ASDKIT_REQUIRE_BROWSER"}

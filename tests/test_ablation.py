@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import stamps
 
-from asdkit import metrics
 from asdkit.apps.cli import main
 from asdkit.config import Config
 from asdkit.experiments import ablation, maps, results, trap
 from asdkit.experiments.families import REPORT_FAMILIES, Row, families, plan
-from asdkit.recordings import InputError
+from asdkit.recordings import InputError, Machine
 from asdkit.simulate import simulate
 
 ALONE = {"blocks", "objective", "steps"}
@@ -28,9 +28,6 @@ BASES = {"asdkit": Config(), "report": Config.report()}
 
 def differing(a, b):
     return {f.name for f in fields(Config) if getattr(a, f.name) != getattr(b, f.name)}
-
-
-# families
 
 
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES)
@@ -48,67 +45,48 @@ def test_a_variant_is_what_its_name_says():
     found = families(Config())
     for family, option in (("mask", "mask_ratio"), ("steps", "steps"), ("n_0", "n_0"), ("alpha", "alpha")):
         assert all(getattr(config, option) == float(name) for name, config in found[family].items())
-    assert all(config.blocks == ("msm",) for config in found["mask"].values())
-    assert found["control"]["alpha 0"].alpha == 0 and found["control"]["far"] == Config()
+    assert found["control"]["alpha 0"].alpha == 0 == found["subspace"]["none"].alpha and found["control"]["far"] == Config()
     assert all(found["control"][name].control == name for name in ("other-recording", "scrambled-phase"))
-    assert found["subspace"]["none"].alpha == 0 and found["subspace"]["far"].alpha > 0
-    assert all(c.conditioning == "subspace" and c.blocks == ("msm",) for c in found["subspace"].values())
     assert found["objective"]["untrained"].steps == 0 and found["objective"]["machine-id"].objective == "machine-id"
-    assert found["whiten"]["whitened"].whiten and not found["whiten"]["z-scored"].whiten
     for name, config in found["blocks"].items():
         named = name.removeprefix("without ")
         gone = {b for b in Config().blocks if b == named or (named == "DSP" and b != "msm")}
         assert {*Config().blocks} - {*config.blocks} == gone
 
 
-def test_departures_are_taken_back_one_by_one():
-    found = families(Config())["departures"]
-    elsewhere = {"conditioning", "alpha", "rank", "threads"}
-    assert found.keys() - {"asdkit"} == differing(Config(), Config.report()) - elsewhere
-    for name, config in found.items():
-        assert name == "asdkit" or getattr(config, name) == getattr(Config.report(), name)
-    assert "departures" not in families(Config.report())
-
-
 def test_plan():
     rows = plan(BASES)
     assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
     assert all((r.config == r.reference_config) >= (r.variant == r.reference) for r in rows)
+    departures, elsewhere = families(Config())["departures"], {"conditioning", "alpha", "rank", "threads"}
+    assert departures.keys() - {"asdkit"} == differing(Config(), Config.report()) - elsewhere  # taken back one by one
+    for name in departures.keys() - {"asdkit"}:
+        assert getattr(departures[name], name) == getattr(Config.report(), name)
     assert [r.variant for r in plan(BASES, ["k"])] == [*families(Config())["k"]] + [*families(Config.report())["k"]]
     assert max(r.config.steps for r in plan(BASES, quick=True)) <= 10
     with pytest.raises(InputError, match="found beats; expected objective, embedding"):
         plan(BASES, ["k", "beats"])
 
 
-# scores and tables
-
-
 @pytest.fixture(scope="module")
 def fast(tiny_config):
-    """No network: log-mel statistics."""
     return replace(tiny_config, blocks=("statistics",), test_hop=40)
 
 
-@pytest.fixture(scope="module")
-def done(tiny_data, fast, tmp_path_factory):
-    out = tmp_path_factory.mktemp("ablation")
-    ablation.ablate([tiny_data], out, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
-    return out
+def test_nothing_is_computed_twice(tiny_data, fast, tmp_path):
+    def ablate(*more):
+        ablation.ablate([tiny_data], tmp_path, {"asdkit": fast}, ["k", "knn", *more], seeds=(0, 1))
+        return stamps(tmp_path)
 
-
-def stamps(folder):
-    return {p: p.stat().st_mtime_ns for p in folder.rglob("*.json") if p.name != "about.json"}
-
-
-def test_nothing_is_computed_twice(done, tiny_data, fast):
-    before = stamps(done)
+    before = ablate()
     distinct = {c.hash() for family in ("k", "knn") for c in families(fast)[family].values()}
-    assert len(list(done.glob("scores/real-pump/results/*.json"))) == 2 * len(distinct) < 2 * 5  # the reference is in both
-    assert not list(done.rglob("models"))
-    ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn"], seeds=(0, 1))
-    assert stamps(done) == before
-    ablation.ablate([tiny_data], done, {"asdkit": fast}, ["k", "knn", "n_0"], seeds=(0, 1))
-    assert before.items() < stamps(done).items()
+    assert len(list(tmp_path.glob("scores/real-pump/results/*.json"))) == 2 * len(distinct) < 2 * 5  # one reference in both
+    assert not list(tmp_path.rglob("models"))
+    assert ablate() == before
+    assert before.items() < ablate("n_0").items()
+    with pytest.raises(InputError, match="expected each name once"):
+        ablation.ablate([tiny_data, tiny_data], tmp_path / "out", {"asdkit": fast}, ["k"], (0,))
+    assert not (tmp_path / "out" / "tables").exists()
 
 
 def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
@@ -150,37 +128,25 @@ def test_one_scalar_costs_what_leaving_the_machine_out_loses():
     omegas = {"real-a": (0.6, 0.68, 0.5), "real-b": (0.6, 0.7, 0.8), "real-c": (0.6, 0.5, 0.5)}
     evaluation = MadeUp({(m, configs[a].hash()): v for m, row in omegas.items() for a, v in zip(configs, row)})
     rows = [Row("asdkit", "alpha", f"{a:g}", c, "0.5", configs[0.5]) for a, c in configs.items()]
-    machines = [replace(m, name=name) for m, name in zip(_machines(3), omegas)]
+    machines = [Machine(name, Path(), (), ()) for name in omegas]
     table = ablation.one_scalar(evaluation, rows, machines, seeds=(0,)).set_index("machine")
     assert table["alpha"].iloc[:3].tolist() == [1.0, 0.0, 0.5]  # where the other two are best together
     assert table["best"].iloc[:3].tolist() == [0.5, 1.0, 0.0]
     assert table["cost"].tolist() == pytest.approx([0.18, 0.2, 0.1, 0.16], abs=1e-5)
 
 
-def _machines(n):
-    from asdkit.recordings import Machine
-
-    return [Machine(str(i), Path(), (), ()) for i in range(n)]
-
-
-def test_machines_without_labels_have_scores_and_no_metric(fast):
-    evaluation = MadeUp({})
-    evaluation.results = {("real-0", fast.hash(), 0): {"seconds": 1.5}}
-    row, machine = Row("asdkit", "k", "3", fast, "3", fast), replace(_machines(1)[0], name="real-0")
+def test_machines_without_labels_or_of_one_domain(fast):
+    """Scores and no metric; a metric of a domain is over the machines that have it."""
+    key = fast.hash()
+    evaluation = MadeUp({("real-a", key): 0.6, ("real-b", key): 0.8})
+    evaluation.points["real-b", key, 0] = np.array([0.8, np.nan, 0.8])
+    assert evaluation.samples(key, ["real-a", "real-b"], (0,), "auc_target")[0] == pytest.approx(0.6)
+    assert evaluation.samples(key, ["real-b"], (0,), "omega")[0] == pytest.approx(0.8)
+    evaluation.results = {("real-0", key, 0): {"seconds": 1.5}}
+    row, machine = Row("asdkit", "k", "3", fast, "3", fast), Machine("real-0", Path(), (), ())
     table = ablation.ablation_table(evaluation, [row], [machine], (0,))
     assert table["omega"].isna().all() and table["seconds"].tolist() == [1.5]
     assert ablation.ablation_differences(evaluation, [row], [machine], (0,))["difference"].isna().all()
-
-
-def test_a_metric_of_one_domain_skips_machines_without_it():
-    config, evaluation = Config(), MadeUp({("real-a", Config().hash()): 0.6, ("real-b", Config().hash()): 0.8})
-    evaluation.points["real-b", config.hash(), 0] = np.array([0.8, np.nan, 0.8])
-    values = evaluation.samples(config.hash(), ["real-a", "real-b"], (0,), "auc_target")
-    assert values[0] == pytest.approx(0.6)
-    assert evaluation.samples(config.hash(), ["real-b"], (0,), "omega")[0] == pytest.approx(metrics.omega([0.8, 0.8]))
-
-
-# the trap and the map
 
 
 @pytest.fixture(scope="module")
@@ -207,23 +173,21 @@ def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
     before = stamps(tmp_path)
     assert len(parts) == len(before) == 3
     monkeypatch.setattr(trap, "_twins", lambda *_: 1 / 0)
-    assert trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2) == parts and stamps(tmp_path) == before
     again = [r._replace(base="report", config=replace(r.config, k=3, aggregate="top")) for r in rows]
     assert trap.run(machines, tmp_path, rows + again, (0,), n_scenes=2, n_points=2) == parts  # scored otherwise, moved alike
+    assert stamps(tmp_path) == before
     told = trap.tables(parts, rows, (0,))
     assert told.keys() == {f"trap-{n}" for n in ("sensitivity", "curves", "probe", "ratios")}
     moved = told["trap-sensitivity"]
-    assert set(moved["variant"]) == {"untrained", "msm", "log-mel"}
-    assert set(moved["nuisance"]) == {"noise", "clip"}
+    assert set(moved["variant"]) == {"untrained", "msm", "log-mel"} and set(moved["nuisance"]) == {"noise", "clip"}
     curve = told["trap-curves"].query("variant == 'msm' and nuisance == 'noise'")
     assert curve["step"].tolist() == [0, 2] and curve["loss"].notna().all()
-    last = moved.query("variant == 'msm' and nuisance == 'noise' and fault == 'all'")["sensitivity"].item()
-    assert curve["sensitivity"].iloc[1] == last
-    ratio = told["trap-ratios"].query("machine == 'fan' and nuisance == 'noise'").set_index(["variant", "reference"])
-    assert ratio.loc[("msm", "start"), "ratio"] == pytest.approx(last / curve["sensitivity"].iloc[0], rel=1e-3)
-    untrained = moved.query("variant == 'untrained' and nuisance == 'noise' and fault == 'all'")["sensitivity"].item()
-    assert ratio.loc[("msm", "untrained"), "ratio"] == pytest.approx(last / untrained, rel=1e-3)
-    assert untrained == pytest.approx(curve["sensitivity"].iloc[0], rel=0.05)  # one seed is one initial encoder
+    moved = moved.query("nuisance == 'noise' and fault == 'all'").set_index("variant")["sensitivity"]
+    start, last = curve["sensitivity"]
+    assert last == moved["msm"] and moved["untrained"] == pytest.approx(start, rel=0.05)  # one seed is one initial encoder
+    ratio = told["trap-ratios"].query("machine == 'fan' and nuisance == 'noise'").set_index(["variant", "reference"])["ratio"]
+    assert ratio["msm", "start"] == pytest.approx(last / start, rel=1e-3)
+    assert ratio["msm", "untrained"] == pytest.approx(last / moved["untrained"], rel=1e-3)
 
 
 def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
@@ -235,9 +199,6 @@ def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(maps.clip_coordinates([machine], tmp_path, small), table)
 
 
-# the command
-
-
 def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):
     (tmp_path / "c.json").write_text('{"blocks": ["statistics"], "test_hop": 40}')
     run = ["ablate", tiny_data, "--out", tmp_path / "run", "--families", "k", "--bases", "asdkit", "--seeds", 0, "--quick"]
@@ -247,13 +208,6 @@ def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):
     manifest = json.loads((tmp_path / "figures" / "manifest.json").read_text())
     assert set(manifest["figures"]) == {"asdkit-k"} and manifest["figures"]["asdkit-k"]["seeds"] == [0]
     assert "QUICK run" in (tmp_path / "figures" / "claims.md").read_text()
-    capsys.readouterr()
     assert main(["figures", str(tmp_path), "--out", str(tmp_path / "none")]) == 2
     assert "found no tables, expected those of an ablation; run `make ablate` first" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
-
-
-def test_two_machines_of_one_name_are_refused(tiny_data, fast, tmp_path):
-    with pytest.raises(InputError, match="expected each name once"):
-        ablation.ablate([tiny_data, tiny_data], tmp_path / "out", {"asdkit": fast}, ["k"], (0,))
-    assert not (tmp_path / "out" / "tables").exists()

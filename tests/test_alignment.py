@@ -11,24 +11,18 @@ NOISE = RNG.normal(size=40000).astype(np.float32)
 
 
 @pytest.mark.parametrize("shift", [0, 1, 160, 4000, -1, -3000])
-def test_a_delay_is_found_to_the_sample(shift):
+def test_a_delay_is_found_to_the_sample_within_reach(shift):
     lag, strength = find_lag(NOISE[5000:30000], NOISE[5000 - shift : 28000])
     assert round(lag * 16000) == shift and strength > 100
-
-
-def test_only_lags_within_reach_are_looked_at():
     near, far = NOISE[5000:30000], 2 * NOISE[4000:30000] + NOISE[4980:30980]  # 1000 samples late and, weaker, 20
     assert [round(find_lag(near, far, reach)[0] * 16000) for reach in (np.inf, 0.01)] == [1000, 20]
 
 
-def test_silence_and_strangers_have_no_strength():
+def test_silence_and_strangers_have_no_strength_and_no_coherence():
     assert find_lag(NOISE, 0 * NOISE) == (0.0, 0.0)
     strangers = [render(Scene(m, s, 0, seconds=2)) for m, s in (("fan", 0), ("fan", 1), ("valve", 0), ("gearbox", 0))]
     strengths = [find_lag(a[0], b[1])[1] for i, a in enumerate(strangers) for j, b in enumerate(strangers) if i != j]
     assert max(strengths) < MIN_PEAK and min(find_lag(*clip)[1] for clip in strangers) > 2 * MIN_PEAK
-
-
-def test_coherence_of_the_same_and_of_strangers():
     other = RNG.normal(size=40000)
     assert coherence(NOISE, 3 * NOISE) == pytest.approx(1) and coherence(NOISE, 0 * NOISE) == 0
     assert coherence(NOISE, other) < 0.05 and coherence(NOISE, NOISE + other) == pytest.approx(0.5, abs=0.05)

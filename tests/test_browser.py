@@ -21,15 +21,15 @@ from asdkit.experiments import ALPHAS, position
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = "09_tuning_the_scalar.ipynb"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync",
-    "--disable-dev-shm-usage",
-]  # fmt: skip
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-dev-shm-usage"]
 PLAIN = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight are kept in the page
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
+OWN = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
+OWN |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
 STEPS = 3  # of the slider: far enough for a clip to change its bin
 pytestmark = pytest.mark.browser
 
@@ -52,7 +52,7 @@ def quick_copy(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def address(chromium, tmp_path_factory):
-    """Address of the notebook on a JupyterLab of its own; its settings and kernel know nothing of the user's."""
+    """The notebook on a JupyterLab of its own, whose kernel imports this checkout and knows nothing of the user's."""
     folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
     quick_copy(folder)
     for plugin, settings in PLAIN.items():
@@ -62,9 +62,17 @@ def address(chromium, tmp_path_factory):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port, token = s.getsockname()[1], secrets.token_hex(16)
+    options = [
+        f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--ServerApp.open_browser=False",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--expose-app-in-browser", *options]
+    env = (
+        os.environ | {name: str(own / place) for name, place in OWN.items()} | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    )
     base = f"http://127.0.0.1:{port}"
     with (own / "log").open("w") as log:
-        server = subprocess.Popen(command(folder, port, token), env=environment(own), stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for(f"{base}/api?token={token}", server, own / "log")
         yield f"{base}/lab/tree/{NOTEBOOK}?token={token}"
@@ -73,27 +81,7 @@ def address(chromium, tmp_path_factory):
         server.wait(20)
 
 
-def command(folder: Path, port: int, token: str) -> list[str]:
-    """JupyterLab on loopback."""
-    options = [
-        f"--ServerApp.root_dir={folder}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", "--ServerApp.open_browser=False",
-    ]  # fmt: skip
-    return [sys.executable, "-m", "jupyterlab", "--allow-root", "--expose-app-in-browser", *options]
-
-
-def environment(own: Path) -> dict[str, str]:
-    """The kernel imports this checkout; settings, workspaces and runtime files go to a folder of the test."""
-    folders = {
-        "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython",
-        "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-    }  # fmt: skip
-    paths = {name: str(own / folder) for name, folder in folders.items()}
-    return os.environ | paths | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
 def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    """Until the server answers."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -106,7 +94,6 @@ def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture
 def page(chromium, address):
-    """The notebook, open."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

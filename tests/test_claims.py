@@ -1,5 +1,6 @@
 """Claims and goals: every outcome is reachable by the numbers, each reads the rows that it names, and the README shows them."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from asdkit.experiments.families import plan
 
 ROOT = Path(__file__).parents[1]
 BETTER, WORSE, OPEN = (0.05, 0.02, 0.08), (-0.05, -0.08, -0.02), (0.01, -0.02, 0.04)  # variant minus reference: value, lo, hi
-BY_NAME = {c.name: c for c in CLAIMS}
+
 ROWS = plan({"asdkit": Config()})
 
 
@@ -47,19 +48,14 @@ def outcomes(*names, **options):
     return {(c.name, d): outcome(c, g) for (c, d), g in gains.items() if g}
 
 
-CASES = [  # claim, variants that decide it
-    ("msm", "embedding", ["untrained"]),
-    ("embedding", "embedding", ["residual"]),
-    ("dsp", "blocks", ["without DSP"]),
-    ("modulation", "blocks", ["without modulation"]),
+CASES = [  # claim, family, variants that decide it; the first is that of a variant which should be ahead of its reference
+    ("cancel", "control", ["far"]), ("msm", "embedding", ["untrained"]), ("embedding", "embedding", ["residual"]),
+    ("dsp", "blocks", ["without DSP"]), ("modulation", "blocks", ["without modulation"]),
     ("ridge", "blocks", ["without ridge"]),
-    ("msm-adds", "blocks", ["without msm"]),
-    ("subspace", "subspace", ["none", "random", "near-pca", "other-recording"]),
-    ("balance", "balance", ["not balanced"]),
-    ("top", "aggregate", ["mean", "max"]),
-    ("domain", "knn", ["pooled"]),
+    ("msm-adds", "blocks", ["without msm"]), ("subspace", "subspace", ["none", "random", "near-pca", "other-recording"]),
+    ("balance", "balance", ["not balanced"]), ("top", "aggregate", ["mean", "max"]), ("domain", "knn", ["pooled"]),
     ("shrinkage", "n_0", ["0"]),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name, family, variants", CASES, ids=[c[0] for c in CASES])
@@ -67,21 +63,28 @@ def test_every_outcome_of_a_comparison_is_reachable(name, family, variants):
     def found(value):
         return outcomes(name, differences={(family, v): value for v in variants})[name, "real"]
 
-    assert (found(WORSE), found(BETTER), found(OPEN)) == (HOLDS, FAILS, UNDECIDED)
+    ahead, behind = (BETTER, WORSE) if name == "cancel" else (WORSE, BETTER)
+    assert (found(ahead), found(behind), found(OPEN)) == (HOLDS, FAILS, UNDECIDED)
     if len(variants) > 1:  # all are needed, one refutes
         mixed = {(family, v): WORSE for v in variants[1:]}
         assert outcomes(name, differences=mixed)[name, "real"] == UNDECIDED
         assert outcomes(name, differences=mixed | {(family, variants[0]): BETTER})[name, "real"] == FAILS
 
 
-def test_a_variant_that_should_be_ahead_of_its_reference():
-    for value, expected in [(BETTER, HOLDS), (WORSE, FAILS), (OPEN, UNDECIDED)]:
-        assert outcomes("cancel", differences={("control", "far"): value})["cancel", "real"] == expected
+LEVELS = [(0.55, 0.48, 0.61), HOLDS, (0.6, 0.52, 0.68), FAILS, (0.4, 0.3, 0.45), FAILS, (np.nan, np.nan, np.nan), UNDECIDED]
+COSTS = [(0.005, 0, 0.008), HOLDS, (0.03, 0.02, 0.04), FAILS, (0.008, 0, 0.02), UNDECIDED]
 
 
-def test_near_chance_is_an_interval_that_includes_50():
-    for level, expected in [((0.55, 0.48, 0.61), HOLDS), ((0.6, 0.52, 0.68), FAILS), ((0.4, 0.3, 0.45), FAILS)]:
-        assert {v for _, v in outcomes("chance", level=level).items()} == {expected}
+@pytest.mark.parametrize("name, option, values", [("chance", "level", LEVELS), ("scalar", "cost", COSTS)])
+def test_near_chance_includes_50_and_one_scalar_is_within_a_point(name, option, values):
+    for value, expected in zip(values[::2], values[1::2]):
+        assert set(outcomes(name, **{option: value}).values()) == {expected}
+
+
+def test_every_claim_is_measured_and_two_seeds_decide_nothing():
+    found = outcomes("", level=LEVELS[0], seeds=2)
+    assert {name for name, data in found if data == "simulated"} == {c.name for c in CLAIMS}
+    assert set(found.values()) == {UNDECIDED} == {outcome(CLAIMS[0], [])}
 
 
 def test_sensitivity_is_told_of_simulated_machines_only():
@@ -93,41 +96,17 @@ def test_sensitivity_is_told_of_simulated_machines_only():
         assert not any(data == "real" for _, data in found)
 
 
-def test_one_scalar_is_within_a_point():
-    for cost, expected in [((0.005, 0, 0.008), HOLDS), ((0.03, 0.02, 0.04), FAILS), ((0.008, 0, 0.02), UNDECIDED)]:
-        assert outcomes("scalar", cost=cost)["scalar", "real"] == expected
-
-
-def test_two_seeds_decide_nothing():
-    assert set(outcomes("", level=(0.55, 0.48, 0.61), seeds=2).values()) == {UNDECIDED}
-
-
-def test_no_interval_decides_nothing():
-    nan = (np.nan, np.nan, np.nan)
-    assert outcomes("chance", level=nan)["chance-machine-id", "real"] == UNDECIDED
-    assert outcome(BY_NAME["msm"], []) == UNDECIDED
-
-
-@pytest.mark.parametrize("claim", CLAIMS, ids=[c.name for c in CLAIMS])
-def test_every_claim_is_measured(claim):
-    assert (claim.name, "simulated") in outcomes(claim.name)
-
-
-def test_the_weakest_comparison_is_told():
-    table = claims.claims_table(tables(differences={("aggregate", "mean"): WORSE, ("aggregate", "max"): OPEN}))
-    row = table.set_index(["claim", "data"]).loc["top", "real"]
-    assert row[["value", "lo", "hi"]].tolist() == [-1, -4, 2] and row["comparisons"] == 2
-
-
 def test_claims_are_written(tmp_path):
-    table = claims.write_claims(tables(level=(0.55, 0.48, 0.61)), tmp_path)
+    made = tables({("aggregate", "mean"): WORSE, ("aggregate", "max"): OPEN}, level=(0.55, 0.48, 0.61))
+    table = claims.write_claims(made, tmp_path)
+    row = table.set_index(["claim", "data"]).loc["top", "real"]  # the weakest comparison is the one that is told
+    assert row[["value", "lo", "hi"]].tolist() == [-1, -4, 2] and row["comparisons"] == 2
     text = (tmp_path / "claims.md").read_text()
     assert "| machine-ID classification reaches near-chance detection: *Omega of its embedding* |" in text
     assert "real, `asdkit`" in text.splitlines()[0]
     assert "**holds** 55.0 [48.0, 61.0]" in text
     assert "weakest of 4" in text and "3 seed(s)" in text and "QUICK" not in text
-    stored = pd.read_csv(tmp_path / "claims.csv")
-    assert stored["verdict"].tolist() == table["verdict"].tolist()
+    assert pd.read_csv(tmp_path / "claims.csv")["verdict"].tolist() == table["verdict"].tolist()
 
 
 @pytest.mark.skip(reason="the stored tables and the README are made anew together")
@@ -137,15 +116,12 @@ def test_readme_tells_the_claims_of_the_stored_tables():
     assert claims.claims_markdown(table) in (ROOT / "figures" / "claims.md").read_text()
 
 
-# goals
-
 SYSTEMS = ("asdkit", "log-mel", "log-mel-whitened", "msm", "statistics", "texture", "without-msm")
 MEANS = [("simulated", "mean"), ("real", "mean"), ("all", "mean")]
 HEAD = "base family data machine variant reference metric seeds machines level".split()
 
 
 def rows(family, systems, levels=("full",), reference=None, machines=MEANS, metrics=("omega",), **numbers):
-    """Rows of ``study.csv``; numbers are fractions, the same in every row."""
     keys = [
         ("asdkit", family, *m, s, reference or systems[0], metric, 3, 2, level)
         for level in levels for m in machines for s in systems for metric in metrics
@@ -170,15 +146,9 @@ def study_tables():
 
 
 def alarms():
-    key = [
-        ("full", "simulated", m, d, c, r)
-        for m in ("fan", "valve", "mean")
-        for d in ("source", "target", "all")
-        for c in ("normal", "anomalous")
-        for r in (0.01, 0.1)
-    ]
-    table = pd.DataFrame(key, columns="level data machine domain clips requested".split())
-    table = table.assign(seeds=3, rate=0.08, lo=0.02, hi=0.15)
+    sides = product(("fan", "valve", "mean"), ("source", "target", "all"), ("normal", "anomalous"), (0.01, 0.1))
+    table = pd.DataFrame(sides, columns="machine domain clips requested".split())
+    table = table.assign(level="full", data="simulated", seeds=3, rate=0.08, lo=0.02, hi=0.15)
     table.loc[table["clips"] == "anomalous", "rate"] = 0.7
     return table
 
@@ -188,11 +158,8 @@ def goal(margin):
 
 
 @pytest.mark.parametrize("gains, expected", [
-    ([Gain(6, 5.1, 7, 3)], REACHED),
-    ([Gain(6, 4.9, 7, 3)], UNDECIDED),
-    ([Gain(4, 3, 4.9, 3)], MISSED),
-    ([Gain(9, 8, 10, 3), Gain(4, 3, 4.9, 3)], MISSED),
-    ([Gain(9, 8, 10, 3), Gain(6, 4.9, 7, 3)], UNDECIDED),
+    ([Gain(6, 5.1, 7, 3)], REACHED), ([Gain(6, 4.9, 7, 3)], UNDECIDED), ([Gain(4, 3, 4.9, 3)], MISSED),
+    ([Gain(9, 8, 10, 3), Gain(4, 3, 4.9, 3)], MISSED), ([Gain(9, 8, 10, 3), Gain(6, 4.9, 7, 3)], UNDECIDED),
 ])  # fmt: skip
 def test_a_goal_is_reached_where_every_interval_lies_above_its_margin(gains, expected):
     assert outcome(goal(5), gains) == expected and weakest(goal(5), gains) == gains[-1]
@@ -200,44 +167,40 @@ def test_a_goal_is_reached_where_every_interval_lies_above_its_margin(gains, exp
 
 def test_each_goal_reads_its_own_rows(study_tables):
     told = claims.goals_table(study_tables).query("data == 'simulated'").set_index("goal")
-    assert told.loc["asdkit over log-mel statistics, z-scored", ["value", "lo", "hi"]].tolist() == pytest.approx([10, 9, 12])
-    assert told.loc["asdkit over log-mel statistics, z-scored", "verdict"] == UNDECIDED  # of 12 points
-    assert told.loc["asdkit over whitened log-mel statistics", "verdict"] == REACHED  # of -1
-    assert told.loc["trained masked model over its untrained twin, alone", "verdict"] == MISSED  # it is behind by 1 to 3
-    assert told.loc["trained masked model over its untrained twin, alone", "value"] == pytest.approx(-2)
-    assert told.loc["alpha chosen elsewhere over alpha 0", ["value", "verdict"]].tolist() == [pytest.approx(4), REACHED]
-    assert told.loc["alpha's controls over alpha 0 (at most)", ["hi", "verdict"]].tolist() == [pytest.approx(20), UNDECIDED]
-    assert told.loc["target AUC minus source AUC", ["value", "verdict"]].tolist() == [pytest.approx(-5), UNDECIDED]
+    expected = {
+        "asdkit over log-mel statistics, z-scored": (10, UNDECIDED),  # of 12 points
+        "asdkit over whitened log-mel statistics": (10, REACHED),  # of -1
+        "trained masked model over its untrained twin, alone": (-2, MISSED),  # it is behind by 1 to 3
+        "alpha chosen elsewhere over alpha 0": (4, REACHED), "alpha's controls over alpha 0 (at most)": (10, UNDECIDED),
+        "target AUC minus source AUC": (-5, UNDECIDED),
+    }  # fmt: skip
+    for goal, (value, verdict) in expected.items():
+        assert told.loc[goal, ["value", "verdict"]].tolist() == [pytest.approx(value), verdict], goal
+    assert told.loc["asdkit over log-mel statistics, z-scored", ["lo", "hi"]].tolist() == pytest.approx([9, 12])
     assert "asdkit over the official autoencoder's better score on each machine" not in told.index  # not in these tables
     alarms = told.loc["false alarms, doublings or halvings from the rate asked"]  # 8 % [2, 15] for 1 % and for 10 %
     assert alarms[["value", "lo", "hi"]].tolist() == pytest.approx([-3, -np.log2(15), -1]) and alarms["comparisons"] == 2
+    rows = study_tables["study"]  # of the blocks the best on the mean counts
+    best = (rows["family"] == "machines") & (rows["variant"] == "texture")
+    rows.loc[best, ["value", "difference", "lo", "hi"]] = (0.9, 0.02, 0.01, 0.03)
+    table = claims.goals_table(study_tables).set_index(["goal", "data"])
+    told = table.loc[("asdkit over the single block that is best on the mean", "simulated")]
+    assert told["value"] == pytest.approx(-2) and told["verdict"] == MISSED and told["comparisons"] == 1
 
 
-def test_a_rate_that_was_asked_for_reaches_the_goal_and_none_at_all_does_not():
+def test_false_alarms_are_judged_and_told_beside_the_faults_that_are_heard():
+    """A rate that was asked for reaches the goal, and none at all does not."""
     table = alarms().query("machine == 'mean' and domain == 'all' and clips == 'normal' and requested == 0.1")
     kept, silent = (claims.false_alarms({"alarms": table.assign(**rates)}, "asdkit", "simulated") for rates in (
         dict(rate=0.09, lo=0.06, hi=0.15), dict(rate=0.0, lo=0.0, hi=0.0)
     ))  # fmt: skip
     assert kept[0].hi == 0 and outcome(goal(-1), kept) == REACHED
     assert silent[0].lo == pytest.approx(-np.log2(100)) and outcome(goal(-1), silent) == MISSED
-
-
-def test_false_alarms_are_told_beside_the_faults_that_are_heard():
     lines = study.alarms_markdown(alarms()).splitlines()
     assert lines[0] == "| test clips of | asked 1 % | faults heard | asked 10 % | faults heard |"
     assert lines[2] == "| fan, simulated |" + 2 * " 8.0 [2.0, 15.0] | 70.0 [2.0, 15.0] |"
-    assert [line.split(" | ")[0] for line in lines[4:]] == [
-        "| mean, simulated, source alone", "| mean, simulated, target alone", "| mean, simulated"
-    ]  # fmt: skip
-
-
-def test_of_the_blocks_the_best_on_the_mean_counts(study_tables):
-    rows = study_tables["study"]
-    best = (rows["family"] == "machines") & (rows["variant"] == "texture")
-    rows.loc[best, ["value", "difference", "lo", "hi"]] = (0.9, 0.02, 0.01, 0.03)
-    table = claims.goals_table(study_tables).set_index(["goal", "data"])
-    told = table.loc[("asdkit over the single block that is best on the mean", "simulated")]
-    assert told["value"] == pytest.approx(-2) and told["verdict"] == MISSED and told["comparisons"] == 1
+    means = [line.split(" | ")[0] for line in lines[4:]]
+    assert means == ["| mean, simulated, source alone", "| mean, simulated, target alone", "| mean, simulated"]
 
 
 def test_goals_are_written_where_there_is_a_study_and_only_there(study_tables, tmp_path):

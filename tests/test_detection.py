@@ -11,7 +11,6 @@ from asdkit.simulate import KINDS, Scene, render
 
 
 def auc(train, test) -> float:
-    """Of the default configuration, but for a shorter training of its network."""
     detector = asdkit.fit(train, Config().quick(), decide=False, progress=False)
     return roc_auc_score([c.label for c in test], detector.score(test, progress=False)["score"])
 

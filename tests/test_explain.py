@@ -10,7 +10,7 @@ from asdkit import dsp, figures
 from asdkit.blocks import FeatureExtractor, block_bands, extract, mel_centres, read_spectra
 from asdkit.detector import fit_detector
 from asdkit.experiments.cache import Cache, CachedDescriber
-from asdkit.explain import Explanation, run_above_half
+from asdkit.explain import Explanation
 from asdkit.recordings import InputError, TrainingSet, index_data, read_clip
 
 DSP = ("statistics", "ridge", "modulation")
@@ -23,13 +23,11 @@ def machine(tiny_data):
 
 @pytest.fixture(scope="module")
 def clip(machine, tiny_config):
-    """Spectra of a faulty clip."""
     return read_spectra(next(c for c in machine.test if c.label == 1), tiny_config)
 
 
 @pytest.fixture(scope="module")
 def fit(machine, tiny_config):
-    """A detector with some options of its own, each fitted once."""
     training, cache, known = TrainingSet.of(machine.train), Cache(), {}
 
     def fitted(**options):
@@ -39,9 +37,6 @@ def fit(machine, tiny_config):
         return known[key]
 
     return fitted
-
-
-# bands
 
 
 def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_config):
@@ -55,6 +50,8 @@ def test_a_band_that_flutters_moves_the_dimensions_of_that_band_alone(tiny_confi
         loud[band] *= 9
         moved = (extractor.describe(spectra | {"conditioned, fast": loud}, 40)["modulation"] != before).any(0).numpy()
         assert moved.any() and set(bands.index[moved]) == {band}
+    with pytest.raises(InputError, match="block modulation: found 7 dimensions, expected .* over .* bands"):
+        block_bands("modulation", config, 7)
 
 
 @pytest.mark.parametrize("block", ["statistics", "statistics-far", "ridge", "texture"])
@@ -69,20 +66,12 @@ def test_statistics_are_dealt_out_by_band(tiny_config, block):
     assert middle in moved <= {middle, *near}
 
 
-@pytest.mark.parametrize(("block", "dim"), [("statistics", 100), ("modulation", 7)])
-def test_dimensions_that_are_not_those_of_the_bands_are_refused(tiny_config, block, dim):
-    with pytest.raises(InputError, match=f"block {block}: found {dim} dimensions, expected .* over .* bands"):
-        block_bands(block, tiny_config, dim)
-
-
-# explanations
-
-
 @pytest.mark.parametrize("aggregate", ["pooled", "mean", "top", "max"])
-def test_blocks_make_the_score(fit, clip, aggregate):
+def test_blocks_make_the_score_and_bands_the_curves(fit, clip, aggregate):
     """Levels sum to the score; the curve of all blocks averages to it where windows are pooled, and else is their score."""
     detector = fit(blocks=("msm", *DSP), aggregate=aggregate)
-    found = detector.explainer([(0.0, clip)])
+    explainer = detector.explainer
+    found, n = explainer([(0.0, clip)]), len(explainer([(0.0, clip)]).times)
     assert found.score == detector.score_spectra([clip])
     assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4)
     assert list(found.curves) == list(found.levels) == ["msm", *DSP] and list(found.maps) == list(DSP)
@@ -93,25 +82,9 @@ def test_blocks_make_the_score(fit, clip, aggregate):
         x = detector.scorer.space(detector.extractor.describe(clip, detector.config.test_hop))
         np.testing.assert_allclose(found.curve, detector.scorer.bank(x), rtol=1e-3)
     assert 0.5 < found.normal < 2  # in units of the typical healthy distance
-
-
-def test_bands_make_the_curves(fit, clip):
-    """A map times what is usual in a band, summed over bands, is the block's curve."""
-    explainer = fit(blocks=("msm", *DSP)).explainer
-    found = explainer([(0.0, clip)])
-    for block in DSP:
+    for block in DSP:  # a map times what is usual in a band, summed over bands
+        assert found.maps[block].shape == (len(found.bands[block]), n)
         np.testing.assert_allclose(explainer.healthy[block] @ found.maps[block], found.curves[block], rtol=1e-3, atol=1e-4)
-
-
-def test_axes(fit, clip):
-    found = fit(blocks=("msm", *DSP)).explainer([(0.0, clip)])
-    n = len(found.times)
-    assert all(curve.shape == (n,) for curve in found.curves.values())
-    assert all(found.maps[b].shape == (len(found.bands[b]), n) for b in found.maps)
-    assert found.times[0] == pytest.approx(found.window / 2, abs=0.05)
-    assert found.span[1] - found.times[-1] == pytest.approx(found.window / 2, abs=0.05)
-    assert found.edges[0] == 0 and found.edges[-1] == found.span[1] and (np.diff(found.edges) > 0).all()
-    for block in found.maps:
         edges = found.band_edges(block)
         assert edges[0] == 0 and edges[-1] == pytest.approx(8000)
         assert (edges[:-1] < found.bands[block]).all() and (found.bands[block] < edges[1:]).all()
@@ -142,27 +115,25 @@ def test_a_planted_event_is_found(fit, machine):
 def test_segments_lie_one_after_the_other(fit, clip):
     """A long recording is described segment by segment, and each segment where it begins."""
     explainer = fit(blocks=("msm", *DSP)).explainer
-    once = explainer([(0.0, clip)])
-    twice = explainer([(3.0, clip), (9.5, clip)])
-    n = len(once.times)
+    once, twice = explainer([(0.0, clip)]), explainer([(3.0, clip), (9.5, clip)])
+    assert [once.times[0], once.span[1] - once.times[-1]] == pytest.approx([once.window / 2] * 2, abs=0.05)
+    assert once.edges[0] == 0 and once.edges[-1] == once.span[1]
     assert twice.span == (3.0, 9.5 + once.span[1]) and (np.diff(twice.edges) > 0).all()
     np.testing.assert_allclose(twice.times, [*(3.0 + once.times), *(9.5 + once.times)])
     for block in once.curves:
         np.testing.assert_allclose(twice.curves[block], np.tile(once.curves[block], 2), rtol=1e-3, atol=1e-4)
-    assert twice.maps["modulation"].shape[1] == 2 * n and twice.near.shape[1] == 2 * once.near.shape[1]
+    assert twice.maps["modulation"].shape[1] == 2 * len(once.times) and twice.near.shape[1] == 2 * once.near.shape[1]
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        {"blocks": ("statistics-near",), "whiten": False},
-        {"blocks": ("msm",)},
-        {"blocks": ("texture",), "aggregate": "top"},
-        {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
+        {"blocks": ("statistics-near",), "whiten": False}, {"blocks": ("msm",)},
+        {"blocks": ("texture",), "aggregate": "top"}, {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
         {"blocks": ("msm", "modulation"), "conditioning": "subspace", "aggregate": "max"},
     ],
     ids=lambda options: "+".join(options["blocks"]),
-)
+)  # fmt: skip
 def test_every_kind_of_detector_is_explained(fit, clip, options):
     found = fit(**options).explainer([(0.0, clip)])
     assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4)
@@ -171,24 +142,6 @@ def test_every_kind_of_detector_is_explained(fit, clip, options):
     assert ("kHz" in str(found)) == bool(found.maps) or "in all bands" in str(found)
     np.testing.assert_array_equal(found.near, clip["near"])
     assert len(figures.png(found.plot())) > 5000
-
-
-# peak and sentence
-
-
-@pytest.mark.parametrize(
-    "values, floor, expected",
-    [
-        ([0, 0, 4, 5, 3, 0, 9, 0], 0.0, (6, 7)),
-        ([0, 5, 9, 5, 0, 6], 0.0, (1, 4)),
-        ([5, 5, 5], 0.0, (0, 3)),
-        ([10, 10, 12, 10], 8.0, (0, 4)),
-        ([10, 9.9, 12, 10], 8.0, (2, 4)),
-        ([-5, -1, -5], 0.0, (1, 2)),
-    ],
-)
-def test_run_above_half(values, floor, expected):
-    assert run_above_half(np.array(values, dtype=float), floor) == expected
 
 
 def explanation(curve, band_map=None, threshold=1.0, block="statistics"):
@@ -218,8 +171,5 @@ def test_sentences():
     assert str(explanation(-1 - curve, tone)).startswith("Nothing stands out")
     one_window = explanation(np.arange(41) == 20).peak
     assert one_window.end - one_window.start == pytest.approx(2.56)  # no finer than a window
-
-
-def test_bands_without_a_block_of_their_own_are_named():
     both = replace(explanation(np.ones(9), np.ones((128, 9)), threshold=0.5), levels={"msm": 3.0, "statistics": 1.0})
     assert str(both) == "Most anomalous throughout, in msm; statistics departs in all bands."

@@ -15,7 +15,6 @@ SIZES = dict(kind="valve", train=4, target=2, test=4, seconds=3.0)
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A clone of nothing, and a current folder in it."""
     monkeypatch.setattr(lessons, "home", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
@@ -32,11 +31,14 @@ def valve(tmp_path_factory):
 def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
     first = lessons.machine(**SIZES)
     assert first.folder.is_relative_to(elsewhere / "data" / "lessons") and len(first.train) == 6 and len(first.test) == 16
+    (first.folder.parent / ".asdkit-1" / "valve" / "train").mkdir(parents=True)  # the draft of another process
     monkeypatch.setattr("asdkit.simulate.datasets._write", lambda *args: 1 / 0)
     assert lessons.machine(**SIZES) == first
-    other = SIZES | {"train": 5}
+    sizes = {name: value for name, value in SIZES.items() if name != "kind"}
+    (made,) = lessons.machines("", ["valve"], **sizes)
+    assert made.name == "simulated-valve" and made.train == first.train
     with pytest.raises(ZeroDivisionError):
-        lessons.machine(**other)  # beside it, not in its place
+        lessons.machine(**SIZES | {"train": 5})  # beside it, not in its place
 
 
 def test_another_process_may_be_quicker(elsewhere, monkeypatch):
@@ -52,31 +54,21 @@ def test_another_process_may_be_quicker(elsewhere, monkeypatch):
     assert len(lessons.machine(**SIZES).train) == 6
 
 
-def test_a_draft_of_another_process_is_not_a_second_machine(elsewhere):
-    folder = lessons.machine(**SIZES).folder
-    (folder.parent / ".asdkit-1" / "valve" / "train").mkdir(parents=True)
-    assert lessons.machine(**SIZES).folder == folder
-
-
-def test_a_folder_is_found_from_the_notebooks_folder_too(elsewhere, tiny_data):
-    (elsewhere / "data").mkdir()
-    (elsewhere / "data" / "mine").symlink_to(tiny_data / "dev_data" / "raw" / "pump")
-    assert lessons.machine("data/mine").train == lessons.machine(tiny_data / "dev_data" / "raw" / "pump").train
+def test_a_folder_is_found_from_the_notebooks_folder_too(elsewhere, tiny_data, pump):
+    for name, target in (("mine", pump), ("unlabelled/train", pump / "train")):
+        link = elsewhere / "data" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(target)
+    assert lessons.machine("data/mine").train == lessons.machine(pump).train
+    assert [m.name for m in lessons.machines(tiny_data)] == ["real-pump", "real-valve"]
     with pytest.raises(InputError, match=r"data/yours: no such folder; expected"):
         lessons.machine("data/yours")
     with pytest.raises(InputError, match=r"found pump, valve; expected the folder of one machine, such as .*pump"):
         lessons.machine(tiny_data)
-
-
-def test_several_machines_are_simulated_or_found(elsewhere, tiny_data):
-    sizes = {name: value for name, value in SIZES.items() if name != "kind"}
-    (made,) = lessons.machines("", ["valve"], **sizes)
-    assert made.name == "simulated-valve" and made.train == lessons.machine(**SIZES).train
-    assert [m.name for m in lessons.machines(tiny_data)] == ["real-pump", "real-valve"]
-    (elsewhere / "data" / "mine").mkdir()
-    (elsewhere / "data" / "mine" / "train").symlink_to(tiny_data / "dev_data" / "raw" / "pump" / "train")
-    with pytest.raises(InputError, match="found 0 test clips without both labels"):
-        lessons.machines("data/mine")
+    assert lessons.machine("data/unlabelled", labelled=False).test == ()
+    for read in (lessons.machine, lessons.machines):  # labels are asked for where they are needed
+        with pytest.raises(InputError, match="found 0 test clips without both labels, expected normal and anomalous ones"):
+            read("data/unlabelled")
 
 
 def test_tables_are_read_from_the_clone_or_made_of_tokens(elsewhere):
@@ -93,19 +85,12 @@ def test_tables_are_read_from_the_clone_or_made_of_tokens(elsewhere):
     assert stored["about"] == {"quick": False} and stored["differences"].equals(tables["differences"])
 
 
-def test_labels_are_asked_for_where_they_are_needed(tmp_path, tiny_data):
-    (tmp_path / "train").symlink_to(tiny_data / "dev_data" / "raw" / "pump" / "train")
-    assert lessons.machine(tmp_path, labelled=False).test == ()
-    with pytest.raises(InputError, match="found 0 test clips without both labels, expected normal and anomalous ones"):
-        lessons.machine(tmp_path)
-
-
-def test_truth_is_in_the_order_of_the_clips(valve, tiny_data):
+def test_truth_is_in_the_order_of_the_clips(valve, pump):
     table = lessons.truth(valve.test[::-1])
     assert table["file"].tolist() == [c.name for c in valve.test[::-1]] and lessons.is_simulated(valve)
     assert ((table["fault"] != "") == (table["label"] == 1)).all() and (table["severity"] > 0).sum() == 8
     assert {int(name.split("_load_")[1][:-4]) for name in table["file"]} == set(table["load"])
-    real = index_machine(tiny_data / "dev_data" / "raw" / "pump")
+    real = index_machine(pump)
     assert not lessons.is_simulated(real)
     assert lessons.truth(real.test)["fault"].tolist() == ["any fault" if c.label else "" for c in real.test]
 
@@ -119,13 +104,6 @@ def test_systems_are_compared_in_pairs(valve):
     by = lessons.by_fault(valve, scores).set_index(["fault", "system"])
     assert (by.xs("good", level="system")["value"] == 1).all() and len(by) == 3 * 4
     assert by["clips"].unique().tolist() == [2] and (by["lo"] <= by["value"]).all() and (by["value"] <= by["hi"]).all()
-
-
-def test_scoring_shares_what_systems_have_in_common(valve):
-    base, cache = replace(Config(), blocks=("statistics",)), Cache()
-    detectors, scores = lessons.score_systems(valve, {"a": base, "b": replace(base, k=2)}, cache=cache, bars=False)
-    assert list(scores) == list(detectors) == ["a", "b"] and all(s.shape == (16,) for s in scores.values())
-    assert sum(key[0] == "spectra" for key in cache.values) == len(valve.train) + len(valve.test)
 
 
 def test_subspaces_of_one_embedding_share_its_network(valve):

@@ -1,7 +1,6 @@
 """The metric against scikit-learn, golden values, and the properties it must have whatever the scores."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +15,18 @@ GOLDEN = json.loads((Path(__file__).parent / "golden_metrics.json").read_text())
 quick = settings(max_examples=30, deadline=None)
 
 
-def reference(scores, labels, domains, weights=None):
+def reference(scores, labels, domains):
     """What `golden_metrics.json` was generated with: scikit-learn, and the harmonic mean written out.
 
     The file holds the cases ``{"scores", "labels", "domains"}`` of `random_clips` (seeds 0 to 4; levels 0, 0, 3, 7, 40)
     and ``expected = reference(...)``, written with ``json.dumps``.
     """
     scores, labels, domains = np.array(scores), np.array(labels), np.array(domains)
-    weights = np.ones(len(scores)) if weights is None else weights
-    source, target = (labels == 1) | (domains == "source"), (labels == 1) | (domains == "target")
-    values = {
-        "auc_source": roc_auc_score(labels[source], scores[source], sample_weight=weights[source]),
-        "auc_target": roc_auc_score(labels[target], scores[target], sample_weight=weights[target]),
-        "pauc": roc_auc_score(labels, scores, max_fpr=0.1, sample_weight=weights),
-    }
-    worst = min(values.values())
-    return values | {"omega": 3 / sum(1 / v for v in values.values()) if worst else 0.0}
+    values = {"pauc": roc_auc_score(labels, scores, max_fpr=0.1)}
+    for domain in metrics.DOMAINS:
+        counted = (labels == 1) | (domains == domain)
+        values[f"auc_{domain}"] = roc_auc_score(labels[counted], scores[counted])
+    return values | {"omega": 3 / sum(1 / v for v in values.values()) if min(values.values()) else 0.0}
 
 
 def random_clips(seed, n=60, levels=0):
@@ -59,25 +54,22 @@ def test_golden_values(case):
 
 
 @quick
-@given(clips())
-def test_equals_scikit_learn_with_ties(case):
-    assert metrics.evaluate(*case) == pytest.approx(reference(*case), rel=0, abs=1e-12)
-
-
-@quick
 @given(clips(), st.sampled_from([0.01, 0.05, 0.1, 0.25, 0.5, 1.0]))
-def test_pauc_equals_scikit_learn_at_other_limits(case, max_fpr):
+def test_equals_scikit_learn_with_ties_and_at_other_limits(case, max_fpr):
+    assert metrics.evaluate(*case) == pytest.approx(reference(*case), rel=0, abs=1e-12)
     expected = roc_auc_score(case[1], case[0], max_fpr=max_fpr)
     assert metrics.pauc(*case, max_fpr=max_fpr) == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-def test_perfect_inverted_and_constant_scores():
+def test_perfect_inverted_and_constant_scores_and_rates():
     _, labels, domains = random_clips(0)
-    assert metrics.evaluate(labels, labels, domains) == dict.fromkeys((*metrics.METRICS, "omega"), 1.0)
-    constant = metrics.evaluate(np.zeros(60), labels, domains)
-    assert constant == pytest.approx(dict.fromkeys((*metrics.METRICS, "omega"), 0.5))
+    for scores, expected in ((labels, 1.0), (np.zeros(60), 0.5)):
+        found = metrics.evaluate(scores, labels, domains)
+        assert found == pytest.approx(dict.fromkeys((*metrics.METRICS, "omega"), expected))
     inverted = metrics.evaluate(-labels, labels, domains)
     assert (inverted["auc_source"], inverted["omega"]) == (0, 0)
+    assert metrics.false_alarm_rate([1, 0, 0, 0, 1], [0, 0, 0, 0, 1]) == 0.25
+    assert metrics.false_alarm_rate(np.array([True, False]), np.array([0, 0])) == 0.5
 
 
 def test_a_domain_without_normals_is_nan_and_skipped():
@@ -95,12 +87,9 @@ def test_a_domain_without_normals_is_nan_and_skipped():
         ([1, 2, 3], [0, 1], ["source", "source"], "shapes"),
         ([[1, 2]], [[0, 1]], [["source", "source"]], "shapes"),
         ([1, np.nan], [0, 1], ["source", "source"], "1 of 2 scores that are not finite"),
-        ([1, np.inf], [0, 1], ["source", "source"], "not finite"),
         ([1, 2], [0, 2], ["source", "source"], "labels 0, 2"),
         ([1, 2], [0, None], ["source", "source"], "labels 0, None"),
-        ([1, 2], ["normal", "anomaly"], ["source", "source"], "labels anomaly, normal"),
         ([1, 2], [0, 1], ["source", "near"], "domains near, source"),
-        ([1, 2], [0, 1], ["source", None], "domains None, source"),
         ([1, 2], [0, 0], ["source", "source"], "at least one normal and one anomaly"),
         ([], [], [], "at least one normal and one anomaly"),
     ],
@@ -111,17 +100,22 @@ def test_bad_input_is_named(scores, labels, domains, message):
 
 
 @pytest.mark.parametrize(
-    ("call", "options", "message"),
+    ("call", "arguments", "options", "message"),
     [
-        (metrics.pauc, dict(max_fpr=0), "max_fpr 0"),
-        (metrics.pauc, dict(weights=np.ones(3)), "shape"),
-        (metrics.pauc, dict(weights=-np.ones(60)), "negative"),
-        (metrics.bootstrap, dict(recordings=[1, 2]), "recordings"),
+        (metrics.pauc, random_clips(0), dict(max_fpr=0), "max_fpr 0"),
+        (metrics.pauc, random_clips(0), dict(weights=np.ones(3)), "shape"),
+        (metrics.pauc, random_clips(0), dict(weights=-np.ones(60)), "negative"),
+        (metrics.bootstrap, random_clips(0), dict(recordings=[1, 2]), "recordings"),
+        (metrics.omega, ([-0.1, 0.5],), {}, "-0.1"),
+        (metrics.interval, ([0.1, 0.2],), dict(level=95), "level"),
+        (metrics.false_alarm_rate, ([1], [0, 1]), {}, "shapes"),
+        (metrics.false_alarm_rate, ([0.5], [0]), {}, "decisions 0.5"),
+        (metrics.false_alarm_rate, ([1, 1], [1, 1]), {}, "no normal clip"),
     ],
 )
-def test_bad_options_are_named(call, options, message):
+def test_bad_arguments_are_named(call, arguments, options, message):
     with pytest.raises(ValueError, match=message):
-        call(*random_clips(0), **options)
+        call(*arguments, **options)
 
 
 def test_omega():
@@ -130,8 +124,8 @@ def test_omega():
     assert metrics.omega([0.5, 0, np.nan]) == 0
     assert np.isnan(metrics.omega([np.nan, np.nan]))
     np.testing.assert_allclose(metrics.omega([[0.5, 1], [0, 1], [0.3, 0.3]], axis=1), [2 / 3, 0, 0.3])
-    with pytest.raises(ValueError, match="-0.1"):
-        metrics.omega([-0.1, 0.5])
+    boots = [metrics.bootstrap(*random_clips(seed), np.arange(60), n_resamples=10, seed=seed) for seed in (0, 1)]
+    np.testing.assert_allclose(metrics.omega_samples(boots), [metrics.omega([*a, *b]) for a, b in zip(*boots)])
 
 
 def test_bootstrap_draws_whole_recordings_within_label_and_domain():
@@ -149,25 +143,12 @@ def test_bootstrap_draws_whole_recordings_within_label_and_domain():
 
 def test_bootstrap_equals_the_metric_of_repeated_clips():
     case, recordings = random_clips(5, levels=12), np.arange(60) // 3
-    boots = metrics.bootstrap(*case, recordings, n_resamples=7, seed=3)
+    boots, other = (metrics.bootstrap(*case, recordings, n_resamples=7, seed=seed) for seed in (3, (0, 1)))
     weights = metrics.resample_recordings(case[1], case[2], recordings, n_resamples=7, seed=3)
+    assert (boots != other).any()
     for row, w in zip(boots, weights):
         found = metrics.evaluate(*(np.repeat(x, w) for x in case))
         np.testing.assert_allclose(row, [found[name] for name in metrics.METRICS], rtol=0, atol=1e-12)
-
-
-def test_bootstrap_is_paired_and_depends_on_the_seed():
-    scores, labels, domains = random_clips(2)
-    boot = metrics.bootstrap(scores, labels, domains, np.arange(60), n_resamples=100, seed=(0, 1))
-    same_order = metrics.bootstrap(np.exp(scores), labels, domains, np.arange(60), n_resamples=100, seed=(0, 1))
-    np.testing.assert_array_equal(boot, same_order)
-    assert (boot != metrics.bootstrap(scores, labels, domains, np.arange(60), n_resamples=100, seed=(0, 2))).any()
-
-
-def test_omega_samples_is_the_official_omega_of_each_resample():
-    boots = [metrics.bootstrap(*random_clips(seed), np.arange(60), n_resamples=10, seed=seed) for seed in (0, 1)]
-    expected = [metrics.omega([*a, *b]) for a, b in zip(*boots)]
-    np.testing.assert_allclose(metrics.omega_samples(boots), expected)
 
 
 def test_interval_covers_the_truth():
@@ -183,21 +164,3 @@ def test_interval_covers_the_truth():
         covered += lo <= norm.cdf(np.sqrt(0.5)) <= hi
     assert 0.85 <= covered / n_trials < 1
     assert metrics.interval(np.arange(101), level=0.9) == pytest.approx((5, 95))
-    with pytest.raises(ValueError, match="level"):
-        metrics.interval([0.1, 0.2], level=95)
-
-
-def test_a_thousand_resamples_are_fast():
-    case = random_clips(0, n=200)
-    start = time.process_time()
-    metrics.bootstrap(*case, np.arange(200))
-    assert time.process_time() - start < 1  # about 0.05 s
-
-
-def test_false_alarm_rate():
-    assert metrics.false_alarm_rate([1, 0, 0, 0, 1], [0, 0, 0, 0, 1]) == 0.25
-    assert metrics.false_alarm_rate(np.array([True, False]), np.array([0, 0])) == 0.5
-    refused = (([1], [0, 1], "shapes"), ([0.5], [0], "decisions 0.5"), ([1, 1], [1, 1], "no normal clip"))
-    for decisions, labels, message in refused:
-        with pytest.raises(ValueError, match=message):
-            metrics.false_alarm_rate(decisions, labels)

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from asdkit import msm
 from asdkit.config import Config
 from asdkit.msm import MSM, masked_error, random_hidden, to_cells
-from asdkit.recordings import InputError
-from asdkit.storage import load_tree, save_tree
 from asdkit.training import Crops, train_msm
 
 SMALL = Config(width=16, batch_size=16, steps=3)
@@ -46,25 +44,14 @@ def spectrograms():
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 9), st.integers(1, 10), st.floats(0, 0.99), st.integers(0, 99))
-def test_every_window_hides_the_same_number_of_patches(rows, columns, ratio, seed):
+def test_every_window_hides_as_many_patches_each_its_own_by_seed(rows, columns, ratio, seed):
     hidden = random_hidden(4, (rows, columns), ratio, generator(seed))
     assert hidden.shape == (4, rows, columns)
     assert hidden.sum((1, 2)).tolist() == [round(ratio * rows * columns)] * 4
-
-
-def test_masks_differ_by_window_and_repeat_by_seed():
-    hidden = random_hidden(8, (8, 10), 0.6, generator())
-    assert len(torch.unique(hidden.flatten(1), dim=0)) == 8
-    assert torch.equal(hidden, random_hidden(8, (8, 10), 0.6, generator()))
-    share = random_hidden(2000, (8, 10), 0.6, generator()).float().mean(0)
-    assert (share - 0.6).abs().max() < 0.05  # no patch is favoured
-
-
-def test_to_cells_equals_a_loop():
-    hidden, cells = torch.rand(2, 3, 4, generator=generator()) < 0.5, torch.empty(2, 48, 32, dtype=torch.bool)
-    for b, mel, frame in np.ndindex(2, 48, 32):
-        cells[b, mel, frame] = hidden[b, mel // 16, frame // 8]
-    assert torch.equal(to_cells(hidden), cells)
+    assert torch.equal(hidden, random_hidden(4, (rows, columns), ratio, generator(seed)))
+    many = random_hidden(2000, (8, 10), 0.6, generator(seed))
+    assert len(torch.unique(many[:8].flatten(1), dim=0)) == 8
+    assert (many.float().mean(0) - 0.6).abs().max() < 0.06  # no patch is favoured
 
 
 def test_the_embedding_forgets_when():
@@ -76,15 +63,10 @@ def test_the_embedding_forgets_when():
         shuffled = features[..., torch.randperm(10, generator=generator())]
         expected = torch.cat([shuffled.mean(-1), shuffled.std(-1, correction=0)], dim=1).flatten(1)
         torch.testing.assert_close(model.embed(x), expected, atol=1e-3, rtol=1e-3)
+        assert model.embed(windows(2, 160)).shape == (2, 512)  # windows of any width have one embedding
         model.encode = lambda _: shuffled
         torch.testing.assert_close(model.embed(x), expected, atol=1e-3, rtol=1e-3)
         assert not torch.allclose(features, shuffled)
-
-
-def test_windows_of_any_width_have_one_embedding():
-    """A net fitted at one width reads another; only the patches have to fit."""
-    model = new_model()
-    assert model.embed(windows(2, 16)).shape == model.embed(windows(2, 160)).shape and model.grid(160) == (8, 20)
 
 
 def test_hidden_cells_do_not_leak_into_the_prediction():
@@ -116,6 +98,7 @@ def test_the_error_is_the_gaussian_likelihood_of_the_hidden_cells():
     with torch.no_grad():
         mean, log_variance = model.decode(model.embed(masked))
         found, restored = masked_error(model, x, hidden), masked_error(model, x, hidden, target)
+        assert model.decode(1e6 * torch.randn(4, model.dim))[1].abs().max() <= msm.LOG_VARIANCE  # no cell decides alone
     for y, error in ((x, found), (target, restored)):
         for i in range(3):
             counted = [c for c in np.ndindex(128, 16) if cells[i][c] or i == 2]
@@ -127,47 +110,8 @@ def test_the_error_is_the_gaussian_likelihood_of_the_hidden_cells():
             np.testing.assert_allclose(error[i], terms * 128 / len(counted), rtol=2e-3, atol=1e-3)
 
 
-def test_a_predicted_variance_stays_within_bounds():
-    model = new_model()
-    mean, log_variance = model.decode(1e6 * torch.randn(4, model.dim, generator=generator()))
-    assert log_variance.abs().max() == msm.LOG_VARIANCE and mean.abs().max() > 100
-
-
-def test_stored_and_loaded_it_embeds_the_same(tmp_path):
-    model, x = new_model(), windows(3)
-    with torch.no_grad():
-        expected = model.embed(x)
-        loaded, _ = load_tree(save_tree(tmp_path / "net", {"net": model}), [MSM])
-        assert torch.equal(loaded["net"].embed(x), expected) and not loaded["net"].training
-        other = MSM().eval()
-        assert not torch.equal(other.embed(x), expected)
-        other.load_state_dict(model.state_dict())
-        assert torch.equal(other.embed(x), expected)
-    with pytest.raises(InputError, match="net: damaged"):
-        load_tree(tmp_path / "net", [Config])
-
-
-def test_crops_are_windows_of_the_clips(spectrograms):
-    crops = Crops(spectrograms, SMALL, seed=0)(40)
-    known = {spectrograms[i][:, s : s + 16].numpy().tobytes(): s for i in range(12) for s in range(45)}
-    assert len({known[c.numpy().tobytes()] for c in crops}) > 15  # from anywhere
-
-
-def last_map(model, x):
-    return model.encoder(x[:, None]).mean(-1).flatten(1)
-
-
-def disagreement(model, x, read):
-    """RMS distance of what is read from the scored model and from one normalised by these very windows, in its spread."""
-    with torch.no_grad():
-        scored = read(model.eval(), x)
-        batch = read(model.train(), x)
-    return ((scored - batch).square().mean().sqrt() / batch.std(0).mean()).item()
-
-
 @pytest.fixture(scope="module")
 def trained(spectrograms):
-    """Networks after no and after some steps."""
     config = Config(width=16, batch_size=32)
     return {steps: train_msm(spectrograms, replace(config, steps=steps), seed=0)[0] for steps in (0, 40)}
 
@@ -175,44 +119,9 @@ def trained(spectrograms):
 @pytest.mark.parametrize("steps", [0, 40])
 def test_calibrated_batchnorm_agrees_with_unmasked_windows(spectrograms, trained, steps):
     """Training sees windows with holes, scoring whole ones: running statistics have to be those of whole ones."""
-    model, crops = trained[steps], Crops(spectrograms, SMALL, seed=1)(512)
+    model, x = copy.deepcopy(trained[steps]), Crops(spectrograms, SMALL, seed=1)(512)
     assert not model.training
-    for read in (MSM.embed, last_map):
-        assert disagreement(copy.deepcopy(model), crops, read) < 0.1
-
-
-def test_calibration_averages_batches():
-    model, batches = new_model(), [windows(8, seed=s) for s in range(3)]
-    msm.calibrate_batchnorm(model, batches)
-    first = model.encoder[0]
-    with torch.no_grad():
-        outputs = [first(x[:, None]) for x in batches]
-    expected = torch.stack([o.mean((0, 2, 3)) for o in outputs]).mean(0)
-    torch.testing.assert_close(model.encoder[1].running_mean, expected)
-
-
-def test_training_repeats_by_seed_and_leaves_the_global_generator_alone(spectrograms):
-    torch.manual_seed(5)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    one, losses = train_msm(spectrograms, SMALL, seed=3)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == numpy_before).all()
-    torch.manual_seed(6)
-    two, again = train_msm(spectrograms, SMALL, seed=3)
-    other, _ = train_msm(spectrograms, SMALL, seed=4)
-    assert losses == again and len(losses) == 3
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values()))
-    assert not torch.equal(one.decoder[0].weight, other.decoder[0].weight)
-
-
-def test_training_lowers_the_masked_error(spectrograms, trained):
-    x = Crops(spectrograms, SMALL, seed=9)(128)
-    hidden = random_hidden(128, (8, 2), 0.6, generator(9))
-    with torch.no_grad():
-        before, after = (masked_error(trained[n], x, hidden).mean() for n in (0, 40))
-    assert after < before - 0.2
-
-
-def test_the_untrained_twin_has_the_initial_weights(spectrograms):
-    model, losses = train_msm(spectrograms, replace(SMALL, steps=0), seed=0)
-    assert losses == [] and all(torch.equal(a, b) for a, b in zip(model.parameters(), new_model().parameters()))
+    for read in (MSM.embed, lambda model, x: model.encoder(x[:, None]).mean(-1).flatten(1)):
+        with torch.no_grad():
+            scored, batch = read(model.eval(), x), read(model.train(), x)  # and normalised by these very windows
+        assert (scored - batch).square().mean().sqrt() < 0.1 * batch.std(0).mean()

@@ -21,24 +21,15 @@ def test_the_index_names_every_notebook():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_outputs_are_stripped_and_code_is_short(path):
-    cells = code_cells(path)
+def test_a_notebook_is_stripped_and_short_and_names_what_exists(path):
+    """Its quick profile literals of its own: a mock of any other name would pass silently; its last cell files."""
+    cells, last = code_cells(path), "".join(json.loads(path.read_text())["cells"][-1]["source"])
     assert all(not c["outputs"] and c["execution_count"] is None for c in cells)
     assert sum(line.strip() != "" for c in cells for line in c["source"]) < 150
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_the_quick_profile_replaces_literals_that_exist(path):
-    """A mock of a name that no longer exists would pass silently."""
-    (cell,) = [c for c in code_cells(path) if "parameters" in c["metadata"].get("tags", [])]
+    (cell,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     assigned = {n.targets[0].id: ast.literal_eval(n.value) for n in ast.parse("".join(cell["source"])).body}
     mock = cell["metadata"]["nbmake"]["mock"]
     assert mock and mock.keys() <= assigned.keys()
     assert all(type(value) is type(assigned[name]) for name, value in mock.items())
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_it_leads_on_to_files_that_exist(path):
-    last = json.loads(path.read_text())["cells"][-1]
-    links = re.findall(r"\]\(([^)]+)\)", "".join(last["source"]))
-    assert "".join(last["source"]).startswith("**Next:**") and links and all((FOLDER / link).is_file() for link in links)
+    links = re.findall(r"\]\(([^)]+)\)", last)
+    assert last.startswith("**Next:**") and links and all((FOLDER / link).is_file() for link in links)

@@ -21,19 +21,10 @@ def write(path, samples=SOUND, rate=16000, subtype="FLOAT", format="WAV"):
     return path
 
 
-def refused(path, message, reading=Reading()):  # noqa: B008
+def refused(path, message, reading=Reading(), name=None):  # noqa: B008
     with pytest.raises(InputError, match=message) as error:
         read_clip(path, reading)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
-
-
-# channels, segments, pairs
-
-
-def test_a_segment_is_a_segment(tmp_path):
-    path = write(tmp_path / "a.wav")
-    np.testing.assert_array_equal(read_clip(path, segment=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
-    assert duration(path, Reading()) == 0.5
+    assert (name or str(path)) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_near_alone_is_near_with_far_silent_and_no_warning(tmp_path):
@@ -42,31 +33,20 @@ def test_near_alone_is_near_with_far_silent_and_no_warning(tmp_path):
         near, far = read_clip(path, reading)
         np.testing.assert_allclose(near, SOUND[:, channel], atol=1e-7)
         assert not far.any()
-    with pytest.warns(UserWarning, match="the near channel is digital silence"):
-        read_clip(write(tmp_path / "c.wav", 0 * SOUND[:, 0]), NEAR_ONLY)
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.05, -0.05])
-def test_a_pair_is_laid_side_by_side(tmp_path, lag):
-    shift = round(lag * 16000)
-    sound = SOUND[:, 0]
+def test_a_pair_of_mono_files_is_laid_side_by_side(tmp_path, lag):
+    shift, sound, pairs = round(lag * 16000), SOUND[:, 0], Reading(pairs=True)
     near = write(tmp_path / "a_near.wav", sound)
-    far = np.r_[np.zeros(shift), sound] if shift > 0 else sound[-shift:]
-    write(tmp_path / "a_far.wav", far)
-    samples = read_clip(near, Reading(pairs=True), lag=lag)
+    refused(near, "a_far.wav: not readable as audio", pairs, "a_far.wav")
+    write(tmp_path / "a_far.wav")
+    refused(near, r"a_far.wav: found 2 channel\(s\), expected 1, in each of a pair", pairs, "a_far.wav")
+    write(tmp_path / "a_far.wav", np.r_[np.zeros(shift), sound] if shift > 0 else sound[-shift:])
+    samples = read_clip(near, pairs, lag=lag)
     assert samples.shape[1] == 8000 - max(0, -shift)
     np.testing.assert_array_equal(samples[0], samples[1])
-    np.testing.assert_array_equal(read_clip(near, Reading(pairs=True), (0.1, 0.2), lag)[1], sound[1600:3200].astype("f4"))
-
-
-def test_a_pair_wants_mono_files_and_both_of_them(tmp_path):
-    pairs = Reading(pairs=True)
-    near = write(tmp_path / "a_near.wav", SOUND[:, 0])
-    with pytest.raises(InputError, match="a_far.wav: not readable as audio"):
-        read_clip(near, pairs)
-    write(tmp_path / "a_far.wav")
-    with pytest.raises(InputError, match=r"a_far.wav: found 2 channel\(s\), expected 1, in each of a pair"):
-        read_clip(near, pairs)
+    np.testing.assert_array_equal(read_clip(near, pairs, (0.1, 0.2), lag)[1], sound[1600:3200].astype("f4"))
 
 
 def test_readings_that_mean_nothing():
@@ -86,9 +66,6 @@ def test_other_rates_are_refused_or_resampled(tmp_path):
     refused(write(tmp_path / "b.wav", rate=8000), "found 8000 Hz, expected 16000 to", Reading(resample=True))
 
 
-# files that are none
-
-
 def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
@@ -99,12 +76,6 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     refused(Path("/dev/zero"), "not readable as audio")
     (tmp_path / "a.wav").write_text("no sound")
     refused(tmp_path / "a.wav", r"a.wav: not readable as audio \(Format not recognised.\); expected a 16 kHz two-channel WAV")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_refused(tmp_path):
-    write(tmp_path / "a.wav").chmod(0)
-    refused(tmp_path / "a.wav", "not readable as audio")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +101,8 @@ def test_digital_silence_is_read_with_a_warning(tmp_path, channel, name):
     path = write(tmp_path / "a.wav", SOUND * (np.arange(2) != channel))
     with pytest.warns(UserWarning, match=f"a.wav: the {name} channel is digital silence"):
         assert read_clip(path)[1 - channel].any()
-
-
-# headers that promise more than the file holds
+    with pytest.warns(UserWarning, match="the near channel is digital silence"):
+        read_clip(write(tmp_path / "c.wav", 0 * SOUND[:, 0]), NEAR_ONLY)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
@@ -146,15 +116,18 @@ def test_truncated_files_are_refused(tmp_path, subtype, format, lost):
     refused(path, f"truncated; found {n_bytes - lost} bytes of audio, expected {n_bytes}")
 
 
-def test_big_endian_files_and_chunks_before_the_samples_are_read(tmp_path):
-    soundfile.write(tmp_path / "a.wav", SOUND, 16000, subtype="PCM_16", endian="BIG")
-    np.testing.assert_allclose(read_clip(tmp_path / "a.wav"), SOUND.T, atol=1e-4)
+def test_big_endian_files_chunks_before_the_samples_and_segments_are_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SOUND, 16000, subtype="PCM_16", endian="BIG")
+    np.testing.assert_allclose(read_clip(path), SOUND.T, atol=1e-4)
     content = write(tmp_path / "b.wav", subtype="PCM_16").read_bytes()
     chunk = b"junk" + struct.pack("<I", 9) + b"some data" + b"\0"
     (tmp_path / "b.wav").write_bytes(content[:12] + chunk + content[12:])
     np.testing.assert_allclose(read_clip(tmp_path / "b.wav"), SOUND.T, atol=1e-4)
     (tmp_path / "b.wav").write_bytes(content[:12] + chunk + content[12:-7])
     refused(tmp_path / "b.wav", "truncated; found 31993 bytes of audio, expected 32000")
+    np.testing.assert_array_equal(read_clip(path, segment=(0.1, 0.3)), read_clip(path)[:, 1600:4800])
+    assert duration(path, Reading()) == 0.5
 
 
 def test_a_header_of_billions_of_frames_takes_no_memory(tmp_path, monkeypatch):

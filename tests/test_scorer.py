@@ -12,36 +12,31 @@ from asdkit.conditioning import fit_conditioner
 from asdkit.config import Config
 from asdkit.detector import fit
 from asdkit.knn import fit_knn
-from asdkit.recordings import TrainingSet, index_data
+from asdkit.recordings import TrainingSet, index_machine
 from asdkit.scorer import fit_scorer
 from asdkit.spectrogram import cut_windows, window_starts
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*hear first what both hear")  # the noise of tiny_data is loud
 PLAIN = Config(whiten=False, steps=2, batch_size=8, ridge_folds=100, width=40, train_hop=20, aggregate="mean")
 SUBSPACE = replace(PLAIN, blocks=("msm",), conditioning="subspace", alpha=0.7, rank=3)
 
 
 @pytest.fixture(scope="module")
-def pump(tiny_data):
+def clips(pump):
     """Training clips in the order of a fit, each its own recording, and test clips."""
-    (machine,) = index_data(tiny_data, ["pump"])
+    machine = index_machine(pump)
     return TrainingSet.of(machine.train), machine.test[::3]
 
 
-# synthetic blocks
-
-
 def some_blocks(n, seed, shift=0.0):
-    """Two blocks of one clip of n windows."""
     rng = np.random.default_rng(seed)
     return {name: torch.from_numpy(shift + rng.normal(size=(n, dim))) for name, dim in (("statistics", 4), ("texture", 3))}
 
 
 @pytest.fixture(scope="module", params=["pooled", "mean"])
-def scorer(request, pump):
+def scorer(request, clips):
     """A bank of both domains, the target's clips 5 further out."""
     config = Config(blocks=("statistics", "texture"), aggregate=request.param, k=2)
-    training = pump[0]
+    training = clips[0]
     blocks = [some_blocks(3 + i % 3, i, 5.0 * target) for i, target in enumerate(training.is_target)]
     assert 0 < training.is_target.sum() < len(blocks)
     return fit_scorer(blocks, training, config), blocks, training
@@ -78,26 +73,11 @@ def test_contributions_add_up_to_the_score(scorer, shift, left_out):
         torch.testing.assert_close(dealt.sum(1), fitted.bank(x, recording))
     nearest, _ = fitted.bank.neighbours(fitted.bank.distances(fitted.units(x), None))
     assert fitted.bank.is_target[nearest[:, 0]].all() == (shift == 5.0 if left_out is None else left_out == -1)
-
-
-def test_a_dimension_that_departs_gets_the_contribution(scorer):
-    fitted, _, _ = scorer
-    x = fitted.space(some_blocks(6, 99))
-    x[2, 3] += 50.0
+    x[2, 3] += 50.0  # a dimension that departs gets the contribution, and a copy of the bank none
     dealt = fitted.contributions(x)
     assert dealt.sum(1).argmax() == 2 and dealt.sum(0).argmax() == 3
-
-
-def test_a_copy_of_the_bank_contributes_nothing(scorer):
-    fitted, blocks, _ = scorer
-    x = fitted.space(blocks[0])
-    assert fitted(blocks[0]) == pytest.approx(0.0, abs=1e-6) or fitted.config.k > 1
-    one = replace(fitted, bank=replace(fitted.bank, k=1))
-    dealt = one.contributions(x)
-    assert torch.isfinite(dealt).all() and dealt.sum(1).mean().abs() < 1e-6
-
-
-# recordings
+    copied = replace(fitted, bank=replace(fitted.bank, k=1)).contributions(fitted.space(blocks[0]))
+    assert torch.isfinite(copied).all() and copied.sum(1).mean().abs() < 1e-6
 
 
 def z_scored(x, reference=None):
@@ -106,15 +86,14 @@ def z_scored(x, reference=None):
 
 
 def bank_of(training, bank, config):
-    """The domain kNN over a bank of one tensor a clip."""
     counts = [len(x) for x in bank]
     ids, target = np.repeat(training.recordings, counts), np.repeat(training.is_target, counts)
     return fit_knn(torch.cat(bank), ids, target, config.k, config.n_0)
 
 
 @pytest.mark.parametrize("control", ["none", "random", "near-pca", "other-recording"])
-def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(pump, control):
-    training, test = pump
+def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(clips, control):
+    training, test = clips
     config = replace(SUBSPACE, control=control)
     detector = fit(training.clips, config, decide=False, progress=False)
 
@@ -129,8 +108,8 @@ def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(pump, contr
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)
 
 
-def test_a_training_clip_meets_the_ridge_of_the_other_recordings(pump):
-    training, test = pump
+def test_a_training_clip_meets_the_ridge_of_the_other_recordings(clips):
+    training, test = clips
     config = replace(PLAIN, blocks=("ridge",))
     logmels = {c: [read_spectra(c, config)[channel] for channel in ("near", "far")] for c in (*training.clips, *test)}
 

@@ -15,7 +15,6 @@ spans = st.tuples(st.integers(0, 1000), st.integers(1, 120), st.integers(1, 100)
 
 @pytest.fixture(scope="module")
 def samples():
-    """(2, n_samples) noise, the second channel quieter and ending in digital silence."""
     x = np.random.default_rng(0).normal(size=(2, 20000)) * [[0.1], [1e-3]]
     x[1, 15000:] = 0
     return x.astype(np.float32)
@@ -37,21 +36,6 @@ def test_equals_librosa(samples):
     np.testing.assert_allclose(mel_to_hz(spectrogram.hz_to_mel(hz)), hz, rtol=1e-12, atol=1e-9)
 
 
-@pytest.mark.parametrize("hz", [200, 1000, 3000, 7000])
-def test_a_tone_lands_in_its_band(hz):
-    tone = np.sin(2 * np.pi * hz * np.arange(16000) / 16000).astype(np.float32)
-    loudest = log_mel(stft(torch.from_numpy(tone)))[:, 5:-5].mean(1).argmax()
-    centres = mel_to_hz(np.linspace(0, spectrogram.hz_to_mel(8000), 130))[1:-1]
-    assert abs(loudest.item() - np.abs(centres - hz).argmin()) <= 1
-
-
-def test_leading_dimensions_are_kept(samples):
-    x = torch.from_numpy(samples)
-    together = stft(x.reshape(2, 1, -1))
-    assert together.shape == (2, 1, 513, 40)
-    torch.testing.assert_close(together[1, 0], stft(x[1]))
-
-
 @settings(deadline=None)
 @given(spans)
 def test_windows_begin_at_the_start_and_end_at_the_end(span):
@@ -66,17 +50,9 @@ def test_windows_begin_at_the_start_and_end_at_the_end(span):
         assert abs(steps.mean() - hop) <= hop / 2
 
 
-def test_a_clip_of_ten_seconds_has_thirty_windows_at_the_test_hop():
-    assert len(window_starts(1 + 160000 // 512, 80, 8)) == 30
-
-
-def test_a_clip_shorter_than_a_window_is_refused():
-    with pytest.raises(ValueError, match="79 frames is shorter than a window of 80"):
-        window_starts(79, 80, 8)
-
-
-def test_cut_windows_equals_slices():
+def test_cut_windows_equals_slices_and_a_clip_shorter_than_a_window_is_refused():
     frames = torch.randn(5, 33, generator=torch.Generator().manual_seed(0))
     starts = window_starts(33, 8, 3)
-    naive = torch.stack([frames[:, s : s + 8] for s in starts])
-    assert torch.equal(cut_windows(frames, starts, 8), naive)
+    assert torch.equal(cut_windows(frames, starts, 8), torch.stack([frames[:, s : s + 8] for s in starts]))
+    with pytest.raises(ValueError, match="79 frames is shorter than a window of 80"):
+        window_starts(79, 80, 8)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from helpers import made_up_grid
 
 from asdkit import metrics
 from asdkit.config import Config
@@ -16,16 +17,10 @@ from asdkit.recordings import Clip, InputError, TrainingSet, index_data
 N = len(ALPHAS)
 
 
-def planted(peak: int, separation_peak: int, seed: int = 0, n_clips: int = 8) -> MachineGrid:
+def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
     """A machine whose Omega is highest at one alpha, and whose separation at another."""
-    rng = np.random.default_rng(seed)
-    hill = lambda top: 0.9 - 0.02 * np.abs(np.arange(N) - top)  # noqa: E731
-    points = np.repeat(hill(peak)[:, None], 3, axis=1)
-    return MachineGrid(
-        labels=np.arange(n_clips) % 2, domains=np.array(["source", "target"] * (n_clips // 2)),
-        scores=rng.normal(size=(N, n_clips)), points=points, boots=points[:, None] + 0.01 * rng.normal(size=(N, 50, 3)),
-        separation=hill(separation_peak), train_map=rng.normal(size=(N, 5, 2)), test_map=rng.normal(size=(N, n_clips, 2)),
-    )  # fmt: skip
+    hills = [0.9 - 0.02 * np.abs(np.arange(N) - top) for top in (peak, separation_peak)]
+    return replace(made_up_grid(seed, 8, 5, points=np.repeat(hills[0][:, None], 3, axis=1)), separation=hills[1])
 
 
 @pytest.fixture
@@ -34,65 +29,29 @@ def grid():
     return Grid(Config(), {name: planted(*peak, seed) for seed, (name, peak) in enumerate(peaks.items())})
 
 
-# the rules
-
-
 def test_rules_pick_what_they_say(grid):
-    chosen = tuning.choose(grid, grid.machines)
+    chosen, curves = tuning.choose(grid, grid.machines), grid.omegas("abc")
     assert tuple(chosen) == tuning.RULES
-    assert chosen["label-free"] == dict.fromkeys("abc", 3)
-    curves = grid.omegas("abc")
+    assert chosen["label-free"] == dict.fromkeys("abc", 3) and chosen["in-sample"] == dict.fromkeys("abc", 1)
     for name, i in chosen["leave-one-machine-out"].items():
         others = [k for k, other in enumerate("abc") if other != name]
-        assert i == np.argmax(curves[others].mean(0).round(9))
-    assert chosen["in-sample"] == dict.fromkeys("abc", 1)
-    assert chosen["leave-one-machine-out"]["c"] == 1  # its own peak, 4, is not seen
-
-
-def test_a_machine_does_not_vote_on_its_own_alpha(grid):
-    before = tuning.choose(grid, "abc")["leave-one-machine-out"]
-    other = Grid(grid.config, grid.machines | {"a": planted(5, 3)})
-    assert tuning.choose(other, "abc")["leave-one-machine-out"]["a"] == before["a"]
-
-
-def test_the_label_free_rule_reads_no_test_clip(grid):
+        assert i == np.argmax(curves[others].mean(0).round(9))  # "c" does not see its own peak
+    assert tuple(tuning.choose(grid, ["a"])) == ("in-sample", "label-free")  # one machine cannot be left out
     blind = {name: replace(m, points=1 - m.points, scores=-m.scores) for name, m in grid.machines.items()}
-    chosen = [tuning.choose(g, "abc")["label-free"] for g in (grid, Grid(grid.config, blind))]
-    assert chosen[0] == chosen[1]
-
-
-def test_one_machine_cannot_be_left_out(grid):
-    assert tuple(tuning.choose(grid, ["a"])) == ("in-sample", "label-free")
-
-
-def test_of_equal_alphas_the_smallest(grid):
+    assert tuning.choose(Grid(grid.config, blind), "abc")["label-free"] == chosen["label-free"]
     flat = Grid(grid.config, {"a": replace(grid.machines["a"], points=np.full((N, 3), 0.6))})
-    assert tuning.choose(flat, "a")["in-sample"]["a"] == 0
+    assert tuning.choose(flat, "a")["in-sample"]["a"] == 0  # of equal alphas the smallest
 
 
-def test_quotes_are_the_official_numbers(grid):
+def test_quotes_and_the_table_are_the_official_numbers(grid):
     picks = dict(a=3, b=3, c=5)
-    quote = grid.quote(picks)
+    quote, table = grid.quote(picks), grid.table()
     points = [grid.machines[name].points[i] for name, i in picks.items()]
     assert quote["c"][0] == pytest.approx(metrics.omega(points[2])) and quote["all"][0] == pytest.approx(metrics.omega(points))
-    for omega, low, high in quote.values():
-        assert low < omega < high
+    assert all(low < omega < high for omega, low, high in quote.values())
     assert grid.official("abc")[3] == pytest.approx(grid.quote(dict.fromkeys("abc", 3))["all"][0])
-
-
-def test_the_table_has_a_row_for_each_machine_and_alpha(grid):
-    table = grid.table()
-    assert len(table) == 3 * N
     row = table.query("machine == 'c' and alpha == 0.9").iloc[0]
-    assert row["omega"] == pytest.approx(0.9) and row["separation"] == pytest.approx(0.88)
-
-
-@pytest.mark.parametrize(("alpha", "i"), [(0, 0), (0.3, 1), (0.7, 3), (0.85, 4), (1.0, 5)])
-def test_position_is_that_of_the_nearest(alpha, i):
-    assert tuning.position(alpha) == i
-
-
-# what is written
+    assert len(table) == 3 * N and row[["omega", "separation"]].tolist() == pytest.approx([0.9, 0.88])
 
 
 def test_a_choice_is_a_configuration(tmp_path):
@@ -102,9 +61,6 @@ def test_a_choice_is_a_configuration(tmp_path):
     assert set(json.loads(path.read_text())) == {"steps", "blocks", "alpha"}
     path = tuning.write_choice(tmp_path / "default.json", Config(), Config().alpha)
     assert set(json.loads(path.read_text())) == {"alpha"}
-
-
-# refusals
 
 
 def test_evaluation_machines_are_refused(tiny_data, tiny_config):
@@ -119,14 +75,8 @@ def test_evaluation_machines_are_refused(tiny_data, tiny_config):
     for machine, why in reasons:
         with pytest.raises(InputError, match=why):
             tuning.tune([machine], tiny_config)
-
-
-def test_an_alpha_that_acts_on_the_embedding_is_refused(tiny_data, tiny_config):
     with pytest.raises(InputError, match="found conditioning = 'subspace', expected 'input'"):
-        tuning.tune(index_data(tiny_data), replace(tiny_config, conditioning="subspace"))
-
-
-# end to end
+        tuning.tune([pump], replace(tiny_config, conditioning="subspace"))
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +97,7 @@ def test_the_grid_is_what_fit_and_score_give(tuned, tiny_data, quick):
     np.testing.assert_allclose(grid.machines["valve"].scores[1], expected, rtol=1e-4)
     result = metrics.evaluate(expected, [c.label for c in machine.test], [c.domain for c in machine.test])
     assert grid.omegas(["valve"])[0, 1] == pytest.approx(result["omega"])
-
-
-def test_shapes_and_ranges(tuned):
-    for m, n_train in zip(tuned[0].machines.values(), (16, 8)):
+    for m, n_train in zip(grid.machines.values(), (16, 8)):
         n = len(m.labels)
         assert m.scores.shape == (N, n) and m.points.shape == (N, 3) and m.test_map.shape == (N, n, 2)
         assert m.train_map.shape == (N, n_train, 2) and m.separation.shape == (N,)

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-import asdkit
 from asdkit.apps import watch as module
 from asdkit.apps.watch import HEADER, append, one_line, open_table, row, watch
-from asdkit.config import Config
 from asdkit.detector import Detector, FileResult
 from asdkit.recordings import InputError, Reading
 
@@ -23,19 +21,24 @@ def write(path, channels=(0, 1)):
     return path
 
 
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("healthy")
-    for i in range(4):
-        write(folder / f"{i}.wav")
-    config = Config(blocks=("statistics-near",), width=8, test_hop=8, train_hop=8, false_alarm=0.25)
-    return asdkit.fit(folder, config, progress=False)
+def nothing():
+    pass
+
+
+@pytest.fixture
+def detector(brief_detector):
+    return brief_detector
 
 
 @pytest.fixture
 def inbox(tmp_path):
     (tmp_path / "in").mkdir()
     return tmp_path / "in"
+
+
+@pytest.fixture
+def table(tmp_path):
+    return tmp_path / "t.csv"
 
 
 def rows(path):
@@ -45,28 +48,22 @@ def rows(path):
     return found[1:]
 
 
-# the table
-
-
-def test_lines_of_a_table_are_lines(tmp_path):
+def test_lines_of_a_table_are_lines(table):
     name = os.fsdecode(b'a\nb\r\xff,"q".wav')
     assert one_line(name) == 'a\\nb\\r\\xff,"q".wav'
     assert row(name, 1.5, None, "").splitlines() == ['"a\\nb\\r\\xff,""q"".wav",1.5,,']
-    table = tmp_path / "t.csv"
     open_table(table)
     append(table, row(name, 1.5, None, ""))
     assert open_table(table) == {one_line(name)}
 
 
 @pytest.mark.parametrize("last", [row("b.wav", 0.5, 1, ""), row("b,c.wav", None, None, 'a "reason"')])
-def test_a_table_whose_last_line_a_crash_tore_is_continued(tmp_path, last):
+def test_a_table_whose_last_line_a_crash_tore_is_continued(table, last):
     """The torn line's file is scored again; what is then appended is a line of its own."""
-    table, whole = tmp_path / "t.csv", row(*HEADER) + row("a.wav", 0.25, 0, "")
-    name = next(csv.reader([last]))[0]
+    whole, name = row(*HEADER) + row("a.wav", 0.25, 0, ""), next(csv.reader([last]))[0]
     for n in range(1, len(last) + 1):
         table.write_text(whole + last[:n])
-        torn = n < len(last)
-        assert open_table(table) == ({"a.wav"} if torn else {"a.wav", name})
+        assert open_table(table) == ({"a.wav"} if n < len(last) else {"a.wav", name})
         if '"' not in last:
             append(table, row("c.wav", 1, 1, ""))
             assert rows(table)[-1] == ["c.wav", "1", "1", ""]
@@ -76,39 +73,28 @@ def test_a_table_whose_last_line_a_crash_tore_is_continued(tmp_path, last):
 
 
 @pytest.mark.parametrize("content", ["file,score\na,1\n", "years of work", "a,b,c,d\n1,2,3,4\n", "\n\n"])
-def test_another_table_is_left_alone(tmp_path, content):
-    table = tmp_path / "t.csv"
+def test_another_table_is_left_alone_and_one_that_cannot_be_written_refused(table, content):
     table.write_text(content)
     with pytest.raises(InputError, match="t.csv: found another table, expected a table of file,score,decision,error"):
         open_table(table)
     assert table.read_text() == content
-
-
-def test_a_table_that_cannot_be_written(tmp_path):
-    for path in (tmp_path, tmp_path / "nowhere" / "t.csv"):
+    for path in (table.parent, table.parent / "nowhere" / "t.csv"):
         with pytest.raises(InputError, match="cannot be written"):
             open_table(path)
 
 
-# watching
-
-
-def looks(*steps):
-    """In place of sleep: does one step a look, and then stops as Ctrl-C would."""
+def watched(detector, inbox, table, *steps):
+    """Names in the table after a look, and one after each step, which is taken in place of sleep; then Ctrl-C."""
     steps = iter(steps)
 
     def sleep(_):
-        try:
-            next(steps)()
-        except StopIteration:
-            raise KeyboardInterrupt from None
+        step = next(steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
 
-    return sleep
-
-
-def watched(detector, inbox, table, *steps):
     with pytest.raises(KeyboardInterrupt):
-        for _ in watch(detector, inbox, table, sleep=looks(*steps)):
+        for _ in watch(detector, inbox, table, sleep=sleep):
             pass
     return [r[0] for r in rows(table)]
 
@@ -117,34 +103,27 @@ def once(detector, inbox, table):
     return list(watch(detector, inbox, table, sleep=lambda _: None, once=True))
 
 
-def nothing():
-    pass
-
-
-def test_files_are_scored_as_they_appear_and_once(detector, inbox, tmp_path):
+def test_files_are_scored_as_they_appear_and_once(detector, inbox, table):
     write(inbox / "a.wav")
-    table = tmp_path / "t.csv"
     assert watched(detector, inbox, table, nothing, lambda: write(inbox / "b.wav"), nothing, nothing) == ["a.wav", "b.wav"]
     assert watched(detector, inbox, table, nothing, lambda: write(inbox / "c.WAV"), nothing) == ["a.wav", "b.wav", "c.WAV"]
-    (name, score, decision, error) = rows(table)[0]
     expected = detector.score_file(inbox / "a.wav", detector.threshold())
-    assert (name, float(score), error) == ("a.wav", expected.score, "") and decision == str(expected.decision)
+    assert rows(table)[0] == ["a.wav", str(expected.score), str(expected.decision), ""]
 
 
-def test_a_file_that_still_grows_is_left_for_later(detector, inbox, tmp_path):
+def test_a_file_that_still_grows_is_left_for_later(detector, inbox, table, tmp_path):
     content = write(tmp_path / "a.wav").read_bytes()
 
     def grow(n):
         return lambda: (inbox / "a.wav").write_bytes(content[:n])
 
-    table = tmp_path / "t.csv"
     growing = [grow(n) for n in (100, 3000, 9000)]
     assert watched(detector, inbox, table, *growing, lambda: os.utime(inbox / "a.wav", (1, 1))) == []
     assert watched(detector, inbox, table, grow(len(content)), nothing) == ["a.wav"]
     assert rows(table)[0][3] == ""
 
 
-def test_bad_files_get_rows_and_stop_nothing(detector, inbox, tmp_path):
+def test_bad_files_get_rows_and_stop_nothing(detector, inbox, table):
     (inbox / "a.wav").write_text("no sound")
     (inbox / "b.wav").mkdir()
     os.mkfifo(inbox / "c.wav")
@@ -154,17 +133,16 @@ def test_bad_files_get_rows_and_stop_nothing(detector, inbox, tmp_path):
     write(inbox / "g.wav")
     (inbox / ".h.wav").write_text("hidden")
     (inbox / "i.csv").write_text("another kind")
-    table = tmp_path / "t.csv"
     found = once(detector, inbox, table)
     assert [r[0] for r in rows(table)] == [f"{c}.wav" for c in "abcde"] + ["f\\xff\\n.wav", "g.wav"]
     assert [bool(r[3]) for r in rows(table)] == [True] * 5 + [False] * 2 == [bool(r.reason) for r in found]
     assert once(detector, inbox, table) == []
 
 
-def test_a_crash_before_the_row_scores_again_and_one_after_does_not(detector, inbox, tmp_path, monkeypatch):
+def test_a_crash_before_the_row_scores_again_and_one_after_does_not(detector, inbox, table, monkeypatch):
     for name in ("a", "b"):
         write(inbox / f"{name}.wav")
-    table, scored = tmp_path / "t.csv", []
+    scored = []
     monkeypatch.setattr(Detector, "score_file", lambda _, path, __: scored.append(path.name) or FileResult(path, 1.0, 1))
 
     def torn(path, line):
@@ -181,28 +159,26 @@ def test_a_crash_before_the_row_scores_again_and_one_after_does_not(detector, in
     assert once(detector, inbox, table) == []
 
 
-def test_a_file_that_was_moved_away_meanwhile_gets_no_row(detector, inbox, tmp_path, monkeypatch):
+def test_a_file_that_was_moved_away_meanwhile_gets_no_row(detector, inbox, table, monkeypatch):
     write(inbox / "a.wav")
     score_file = Detector.score_file
     monkeypatch.setattr(Detector, "score_file", lambda self, path, limit: path.unlink() or score_file(self, path, limit))
-    assert once(detector, inbox, tmp_path / "t.csv") == [] and rows(tmp_path / "t.csv") == []
+    assert once(detector, inbox, table) == [] == rows(table)
 
 
-def test_a_folder_that_is_away_for_a_moment(detector, inbox, tmp_path):
+def test_a_folder_that_is_away_for_a_moment(detector, inbox, table, tmp_path):
     write(inbox / "a.wav")
     away = tmp_path / "away"
     steps = (lambda: inbox.rename(away), lambda: away.rename(inbox), nothing)
     with pytest.warns(UserWarning, match="in: cannot be listed .*; tried again"):
-        assert watched(detector, inbox, tmp_path / "t.csv", *steps) == ["a.wav"]
+        assert watched(detector, inbox, table, *steps) == ["a.wav"]
     with pytest.raises(InputError, match="nowhere: no such folder"):
-        list(watch(detector, tmp_path / "nowhere", tmp_path / "t.csv"))
+        list(watch(detector, tmp_path / "nowhere", table))
 
 
-def test_pairs_wait_for_each_other(detector, inbox, tmp_path):
-    pairs = replace(detector, reading=Reading(pairs=True))
-    samples = 0.1 * RNG.normal(size=32000)
+def test_pairs_wait_for_each_other(detector, inbox, table, tmp_path):
+    pairs, samples = replace(detector, reading=Reading(pairs=True)), 0.1 * RNG.normal(size=32000)
     soundfile.write(inbox / "a_near.wav", samples, 16000)
-    table = tmp_path / "t.csv"
     steps = (nothing, nothing, lambda: soundfile.write(inbox / "a_far.wav", samples[160:], 16000), nothing)
     assert watched(pairs, inbox, table, *steps) == ["a_near.wav"] and rows(table)[0][3] == ""
     near_only = replace(detector, reading=Reading(pairs=True, near_only=True))
