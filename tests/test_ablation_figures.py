@@ -62,7 +62,7 @@ def about(quick=False):
     return {"quick": quick, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
 
 
-NAMES = [f"asdkit-{n}" for n in (*SMALL, "trap", "trap-training", "trap-probe", "trap-faults-fan", "trap-faults-valve")]
+NAMES = [f"asdkit-{n}" for n in ("forest", *SMALL, "trap", "trap-training", "trap-probe", "trap-faults-fan", "trap-faults-valve")]
 NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
 
 
@@ -96,6 +96,22 @@ def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
     _, _, interval, pooled, _, _, single, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
     assert pooled.get_xdata() == [pytest.approx(5)] and list(interval.get_xdata()) == [pytest.approx(2), pytest.approx(8)]
     assert pooled.get_markerfacecolor() != "white" and single.get_markerfacecolor() == "white"
+
+
+def test_the_forest_has_a_row_for_each_variant_below_its_family_on_one_scale(tables):
+    rows = tables["differences"].query("base == 'asdkit'")
+    figure = figures.forest(rows, "asdkit")
+    labels = figure.axes[0].get_yticklabels()
+    headings = [t.get_text() for t in labels if t.get_weight() == "bold"]
+    assert [h.split(" ")[0] for h in headings] == SMALL
+    compared = rows.query("variant != reference")[["family", "variant"]].drop_duplicates()
+    assert len(labels) == len(compared) + len(SMALL)
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+
+
+def test_the_gallery_leaves_single_families_to_be_drawn_on_demand(tables, tmp_path):
+    few = {name: tables[name] for name in ("differences", "about")}
+    assert draw_all(few, tmp_path, every=False) == ["asdkit-forest"]
 
 
 def test_a_curve_is_sorted_by_its_numbers(tables):

@@ -11,8 +11,22 @@ from matplotlib.figure import Figure
 from asdkit.figures import differences, study, trap
 
 
+GALLERY = (  # the figures that carry the story; the rest is drawn on demand
+    "forest", "alpha", "trap", "trap-training", "embedding-pca", "machines", "autoencoder", "noise", "clips", "alarms", "speed",
+)
+
+
+def in_gallery(name: str) -> bool:
+    """Whether a figure is one of the few that are kept: of "asdkit-alpha", "alpha"; of the base "report" none but the forest."""
+    base, _, what = name.partition("-")
+    return what in GALLERY and (base != "report" or what == "forest")
+
+
 def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Name, table, base and drawing function of every figure."""
+    for base, rows in tables["differences"].groupby("base", sort=False):
+        if rows["family"].nunique() > 1 and rows["value"].notna().any():
+            yield f"{base}-forest", "differences", base, partial(differences.forest, rows, base)
     for (base, family), rows in tables["differences"].groupby(["base", "family"], sort=False):
         is_number = differences.FAMILIES.get(family, ("", ""))[1]
         draw = differences.differences_curve if is_number else differences.differences_dots
@@ -51,3 +65,5 @@ def study_figures(tables: dict) -> Iterator[tuple[str, str, Callable[[], Figure]
         yield f"study-{name}", "study", partial(study.levels, rows[rows["family"] == name], name)
     if "alarms" in tables:
         yield "study-alarms", "alarms", partial(study.alarms, tables["alarms"])
+    if "speed" in tables:
+        yield "study-speed", "speed", partial(study.speed, tables["speed"])
