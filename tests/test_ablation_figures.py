@@ -62,7 +62,8 @@ def about(quick=False):
     return {"quick": quick, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
 
 
-NAMES = [f"asdkit-{n}" for n in ("forest", *SMALL, "trap", "trap-training", "trap-probe", "trap-faults-fan", "trap-faults-valve")]
+TRAP = ["trap", "trap-training", "trap-faults-fan", "trap-faults-valve"]
+NAMES = [f"asdkit-{n}" for n in ("forest", *SMALL, *TRAP)]
 NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
 
 

@@ -15,7 +15,7 @@ from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VE
 
 __all__ = [
     "BLACK", "GREY", "LINES", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "anomaly_panels", "bands", "bars",
-    "clip_panels", "coherence", "differences_curve", "differences_dots", "embedding_scatter", "forest", "in_gallery", "learning_curve", "lines",
-    "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc", "score_histograms", "shares",
-    "study_figures", "svg", "trap_figures", "waterfall", "windows",
+    "clip_panels", "coherence", "differences_curve", "differences_dots", "embedding_scatter", "forest", "in_gallery",
+    "learning_curve", "lines", "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc",
+    "score_histograms", "shares", "study_figures", "svg", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

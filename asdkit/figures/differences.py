@@ -47,9 +47,9 @@ def differences_dots(rows: pd.DataFrame, family: str, base: str) -> Figure:
     """
     rows, data, reference = _omega(rows)
     rows = rows[rows["variant"] != reference]
-    fig = _dots(rows, data, [(None, variant) for variant in dict.fromkeys(rows["variant"])])
+    entries = [(None, variant) for variant in dict.fromkeys(rows["variant"])]
+    fig = _dots(rows, data, entries, f"Omega minus that of\n“{reference}” (points)")
     fig.suptitle(f"{base}: {FAMILIES.get(family, (family,))[0]}")
-    fig.supxlabel(f"Omega minus that of “{reference}” (points)")
     return fig
 
 
@@ -64,15 +64,14 @@ def forest(rows: pd.DataFrame, base: str) -> Figure:
     for family, mine in omega.groupby("family", sort=False):
         entries += [(family, f"{family} (minus “{mine['reference'].iloc[0]}”)")]
         entries += [(family, variant) for variant in dict.fromkeys(mine["variant"])]
-    fig = _dots(omega, data, entries)
+    fig = _dots(omega, data, entries, "Omega minus that of\nthe family's reference (points)")
     fig.suptitle(f"{base}: every option varied, family by family")
-    fig.supxlabel("Omega minus that of the family's reference (points)")
     return fig
 
 
-def _dots(rows, data, entries) -> Figure:
+def _dots(rows, data, entries, xlabel) -> Figure:
     """A row an entry, (family or None, variant); an entry that no row has is a heading."""
-    fig, [axes] = canvas(2.4 + 2.5 * len(data), 1.6 + 0.27 * len(entries), 1, len(data), sharex=True, sharey=True)
+    fig, [axes] = canvas(2.4 + 2.5 * len(data), 1.6 + 0.24 * len(entries), 1, len(data), sharex=True, sharey=True)
     for ax, kind in zip(axes, data):
         here, (colour, marker, _) = rows[rows["data"] == kind], DATA[kind]
         ax.axvline(0, color=GREY, linewidth=0.9)
@@ -83,7 +82,8 @@ def _dots(rows, data, entries) -> Figure:
             ax.plot(machines, [y + 0.25] * len(machines), "|", color=GREY, markersize=5, markeredgewidth=1)
             for value, lo, hi in 100 * mean[["difference", "lo", "hi"]].to_numpy():
                 interval_dot(ax, y, (value, lo, hi), colour, marker, lo > 0 or hi < 0, linewidth=1.5, size=5.5)
-        ax.set_title(f"{kind}, {count(here.loc[here['machine'] == 'mean', 'machines'].max(), 'machine')}")
+        title = f"{kind}, {count(here.loc[here['machine'] == 'mean', 'machines'].max(), 'machine')}"
+        ax.set(title=title, xlabel=xlabel)
     name_rows(axes, [variant for _, variant in entries], margin=0.6)
     names = set(rows["variant"])
     for text, (_, variant) in zip(axes[0].get_yticklabels(), entries):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import BLACK, BLUE, DATA, GREEN, GREY, LINES, VERMILLION, canvas, count, error_bars, name_rows, styled
+from asdkit.figures.charts import bars
+from asdkit.figures.style import BLACK, BLUE, DATA, GREEN, GREY, LINES, VERMILLION, canvas, count, error_bars, styled
 
 AXES = {  # title, what the axis says
     "noise": ("noise from one place", "machine over noise at the near microphone (dB)"),
@@ -69,20 +70,8 @@ def alarms(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@styled
 def speed(table: pd.DataFrame) -> Figure:
-    """``speed.csv``: seconds of each stage of one full-size machine, a bar for each number of threads."""
-    stages, threads = list(dict.fromkeys(table["stage"])), sorted(set(table["threads"]))
-    fig, [[ax]] = canvas(7.2, 1.2 + 0.32 * len(stages))
-    thick = 0.8 / len(threads)
-    for i, (n, colour) in enumerate(zip(threads, LINES)):
-        mine = table[table["threads"] == n]
-        y = [stages.index(stage) + (i - (len(threads) - 1) / 2) * thick for stage in mine["stage"]]
-        bars = ax.barh(y, mine["wall s"], 0.9 * thick, color=colour, label=count(n, "thread"))
-        ax.bar_label(bars, fmt="%g", padding=2, fontsize=7)
-    name_rows(fig.axes, stages)
-    ax.set(xlabel="seconds", title="one machine of full size, stage by stage")
-    ax.grid(axis="x")
-    ax.margins(x=0.08)
-    fig.legend(loc="outside right upper")
-    return fig
+    """``speed.csv``: seconds of each stage of one machine of full size, a bar for each number of threads."""
+    seconds = table.assign(value=table["wall s"], lo=table["wall s"], hi=table["wall s"])
+    seconds["system"] = [count(n, "thread") for n in table["threads"]]
+    return bars(seconds, "stage", "seconds for one machine of full size", interval="")
