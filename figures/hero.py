@@ -38,7 +38,8 @@ def main() -> None:
     print(explanation)
     drawn = figures.png(explanation.plot(f"simulated {args.machine}: {args.fault.replace('_', ' ')}"))
     small = io.BytesIO()  # a palette makes the file a third
-    Image.open(io.BytesIO(drawn)).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    image = Image.open(io.BytesIO(drawn)).convert("RGB")
+    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     write(args.out, small.getvalue())
 
 
