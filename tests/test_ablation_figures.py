@@ -58,7 +58,8 @@ def embedding(rng):
     return pd.DataFrame(rows, columns="data machine file split domain label method x y".split()).assign(base="asdkit")
 
 
-NAMES = [f"asdkit-{n}" for n in (*SMALL, "trap", "trap-training", "trap-probe", "trap-faults-fan", "trap-faults-valve")]
+TRAP = ["trap", "trap-training", "trap-faults-fan", "trap-faults-valve"]
+NAMES = [f"asdkit-{n}" for n in ("forest", *SMALL, *TRAP)]
 NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
 
 
@@ -80,7 +81,7 @@ def test_a_quick_figure_says_so(tables, tmp_path):
     assert "<!-- QUICK: not a result -->" in (tmp_path / "asdkit-k.svg").read_text()  # text is drawn as outlines
 
 
-def test_dots_are_the_mean_and_filled_where_it_is_decided_and_a_curve_is_sorted_by_its_numbers(tables):
+def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
     rows = tables["differences"].query("family == 'aggregate'").copy()
     rows.loc[rows["variant"] == "pooled", ["difference", "lo", "hi"]] = (0.05, 0.02, 0.08)
     rows.loc[rows["variant"] == "mean", ["difference", "lo", "hi"]] = (0.01, -0.02, 0.04)
@@ -91,6 +92,25 @@ def test_dots_are_the_mean_and_filled_where_it_is_decided_and_a_curve_is_sorted_
     _, _, interval, pooled, _, _, single, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
     assert pooled.get_xdata() == [pytest.approx(5)] and list(interval.get_xdata()) == [pytest.approx(2), pytest.approx(8)]
     assert pooled.get_markerfacecolor() != "white" and single.get_markerfacecolor() == "white"
+
+
+def test_the_forest_has_a_row_for_each_variant_below_its_family_on_one_scale(tables):
+    rows = tables["differences"].query("base == 'asdkit'")
+    figure = figures.forest(rows, "asdkit")
+    labels = figure.axes[0].get_yticklabels()
+    headings = [t.get_text() for t in labels if t.get_weight() == "bold"]
+    assert [h.split(" ")[0] for h in headings] == SMALL
+    compared = rows.query("variant != reference")[["family", "variant"]].drop_duplicates()
+    assert len(labels) == len(compared) + len(SMALL)
+    assert len({ax.get_xlim() for ax in figure.axes}) == 1
+
+
+def test_the_gallery_leaves_single_families_to_be_drawn_on_demand(tables, tmp_path):
+    few = {name: tables[name] for name in ("differences", "about")}
+    assert draw_all(few, tmp_path, every=False) == ["asdkit-forest"]
+
+
+def test_a_curve_is_sorted_by_its_numbers(tables):
     ax = figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
     ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
     assert ticks == sorted(ticks) and len(ticks) == 3 and "points" in ax.get_ylabel()

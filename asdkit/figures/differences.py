@@ -4,6 +4,7 @@ Legend
 ------
 rows : DataFrame, rows of ``differences.csv`` of one base and family, fractions; machine "mean" is the mean over machines.
 Blue and a circle are real recordings, vermillion and a diamond simulated ones. Bars are 95 % intervals over recordings.
+Marks are filled where the interval excludes 0, open where it does not; grey ticks are the machines.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from asdkit.figures.style import DATA, GREY, canvas, count, error_bars, interval_dot, name_rows, styled
 
@@ -41,26 +43,55 @@ FAMILIES = {  # title and, where variants are numbers, what the axis says
 def differences_dots(rows: pd.DataFrame, family: str, base: str) -> Figure:
     """Omega of each variant minus that of the family's reference: the mean over machines, and each machine beside it.
 
-    A panel for each kind of data. Marks are filled where the interval excludes 0.
+    A panel for each kind of data, both on one scale.
     """
     rows, data, reference = _omega(rows)
     rows = rows[rows["variant"] != reference]
-    variants = list(dict.fromkeys(rows["variant"]))
-    fig, [axes] = canvas(2.2 + 2.4 * len(data), 1.2 + 0.3 * len(variants), 1, len(data), sharey=True)
+    entries = [(None, variant) for variant in dict.fromkeys(rows["variant"])]
+    fig = _dots(rows, data, entries, f"Omega minus that of\n“{reference}” (points)")
+    fig.suptitle(f"{base}: {FAMILIES.get(family, (family,))[0]}")
+    return fig
+
+
+@styled
+def forest(rows: pd.DataFrame, base: str) -> Figure:
+    """Every family of a base in one figure, as `differences_dots` draws one: rows are variants below the family's name.
+
+    `rows` are those of ``differences.csv`` of one base. Each family is compared with its own reference, named in its heading.
+    """
+    omega, data, _ = _omega(rows[rows["variant"] != rows["reference"]])
+    entries = []
+    for family, mine in omega.groupby("family", sort=False):
+        entries += [(family, f"{family} (minus “{mine['reference'].iloc[0]}”)")]
+        entries += [(family, variant) for variant in dict.fromkeys(mine["variant"])]
+    fig = _dots(omega, data, entries, "Omega minus that of\nthe family's reference (points)")
+    fig.suptitle(f"{base}: every option varied, family by family")
+    return fig
+
+
+def _dots(rows, data, entries, xlabel) -> Figure:
+    """A row an entry, (family or None, variant); an entry that no row has is a heading."""
+    fig, [axes] = canvas(2.4 + 2.5 * len(data), 1.6 + 0.24 * len(entries), 1, len(data), sharex=True, sharey=True)
     for ax, kind in zip(axes, data):
         here, (colour, marker, _) = rows[rows["data"] == kind], DATA[kind]
         ax.axvline(0, color=GREY, linewidth=0.9)
         ax.grid(axis="x")
-        for y, variant in enumerate(variants):
-            of_variant = here[here["variant"] == variant]
-            machines = 100 * of_variant.loc[of_variant["machine"] != "mean", "difference"]
-            ax.plot(machines, [y + 0.25] * len(machines), "|", color=GREY, markersize=6, markeredgewidth=1)
-            value, lo, hi = 100 * of_variant.loc[of_variant["machine"] == "mean", ["difference", "lo", "hi"]].iloc[0]
-            interval_dot(ax, y, (value, lo, hi), colour, marker, lo > 0 or hi < 0, linewidth=1.5, size=5.5)
-        ax.set_title(f"{kind}, {count(here.loc[here['machine'] == 'mean', 'machines'].max(), 'machine')}")
-    name_rows(axes, variants, margin=0.6)
-    fig.suptitle(f"{base}: {FAMILIES.get(family, (family,))[0]}")
-    fig.supxlabel(f"Omega minus that of “{reference}” (points)")
+        for y, (family, variant) in enumerate(entries):
+            mine = here[(here["variant"] == variant) & ((here["family"] == family) | (family is None))]
+            mean, machines = mine[mine["machine"] == "mean"], 100 * mine.loc[mine["machine"] != "mean", "difference"]
+            ax.plot(machines, [y + 0.25] * len(machines), "|", color=GREY, markersize=5, markeredgewidth=1)
+            for value, lo, hi in 100 * mean[["difference", "lo", "hi"]].to_numpy():
+                interval_dot(ax, y, (value, lo, hi), colour, marker, lo > 0 or hi < 0, linewidth=1.5, size=5.5)
+        title = f"{kind}, {count(here.loc[here['machine'] == 'mean', 'machines'].max(), 'machine')}"
+        ax.set(title=title, xlabel=xlabel)
+    name_rows(axes, [variant for _, variant in entries], margin=0.6)
+    names = set(rows["variant"])
+    for text, (_, variant) in zip(axes[0].get_yticklabels(), entries):
+        text.set_weight("normal" if variant in names else "bold")
+    look = dict(color=GREY, linestyle="", markersize=5.5)
+    keys = [Line2D([], [], marker="o", **look), Line2D([], [], marker="o", markerfacecolor="white", **look)]
+    keys += [Line2D([], [], marker="|", **look)]
+    fig.legend(keys, ["interval excludes 0", "interval includes 0", "each machine"], loc="outside lower center", ncols=3)
     return fig
 
 
@@ -70,7 +101,7 @@ def differences_curve(rows: pd.DataFrame, family: str, base: str) -> Figure:
     rows, data, reference = _omega(rows)
     rows = rows.assign(number=rows["variant"].astype(float))
     numbers = np.sort(rows["number"].unique())
-    fig, [[ax]] = canvas(4.6, 3.2)
+    fig, [[ax]] = canvas(5.4, 3.4)
     ax.axhline(0, color=GREY, linewidth=0.9)
     ax.grid(axis="y")
     for shift, kind in zip((-0.06, 0.06) if len(data) > 1 else (0,), data):
@@ -85,7 +116,8 @@ def differences_curve(rows: pd.DataFrame, family: str, base: str) -> Figure:
     ax.set_xticks(range(len(numbers)), [f"{n:g}" for n in numbers])
     ax.set(xlabel=FAMILIES[family][1], ylabel=f"Omega minus that at {float(reference):g} (points)")
     ax.set_title(f"{base}: {FAMILIES[family][0]}", fontsize=10)
-    fig.legend(loc="outside lower center", ncols=2)
+    ax.plot([], [], color=GREY, linewidth=0.6, label="thin: each machine")
+    fig.legend(loc="outside lower center", ncols=3)
     return fig
 
 

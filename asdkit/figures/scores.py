@@ -19,12 +19,8 @@ from asdkit.figures.style import GREY, HIGHLIGHT, SKY, VERMILLION, canvas, facet
 def omega_bars(results) -> Figure:
     """Omega of each system on each machine, ``all`` last: mean over seeds, each seed, and the 95 % interval.
 
-    Parameters
-    ----------
-    results : DataFrame
-        Columns ``machine, system, seed, omega, omega_lo, omega_hi``, fractions. Systems are drawn from top to bottom
-        in the order of their first row. The interval drawn is the mean of the seeds' bounds, if there are any.
-        A table without a value of omega is a ValueError.
+    Columns ``machine, system, seed, omega, omega_lo, omega_hi``, fractions; systems in the order of their first row, with the
+    mean of the seeds' bounds. A table without a value of omega is a ValueError.
     """
     rows = results.dropna(subset="omega")
     if rows.empty:
@@ -62,11 +58,7 @@ def _dots(ax, rows, systems) -> None:
 def score_histograms(scores, labels, domains, threshold=None, title="") -> Figure:
     """Scores of normal and anomalous test clips, a panel for each domain, with the decision threshold.
 
-    Parameters
-    ----------
-    scores, labels, domains : array_like, (n_clips,)
-    threshold : float, optional
-        In units of the score; clips above it are called anomalous.
+    Clips above the `threshold` are called anomalous.
     """
     scores, labels, domains = _clips(scores, labels, domains)
     bins = np.histogram_bin_edges(scores if threshold is None else np.append(scores, threshold), bins=30)
@@ -90,13 +82,7 @@ def score_histograms(scores, labels, domains, threshold=None, title="") -> Figur
 def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
     """ROC curves behind the official metric: source normals, target normals (each against all anomalies), and all clips.
 
-    Parameters
-    ----------
-    scores : dict of str to array_like, (n_clips,)
-        System -> scores.
-    labels, domains : array_like, (n_clips,)
-    max_fpr : float
-        Upper end of the false positive rates that pAUC is computed over, shaded.
+    `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to `max_fpr`, shaded.
     """
     fig, [axes] = canvas(8.2, 3.7, 1, 3, sharex=True, sharey=True)
     for ax, normals in zip(axes, ("source", "target", "all")):

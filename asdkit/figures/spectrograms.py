@@ -33,17 +33,7 @@ from asdkit.figures.style import (
 def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), xlabel="time (s)", unit="dB") -> Figure:
     """Spectrograms side by side: levels on one scale, signed differences on another that is symmetric about 0.
 
-    Parameters
-    ----------
-    shown : dict of str to (n_mels, n_frames)
-    times : (n_frames,)
-    signed : sequence of str
-        Keys of `shown` that are differences.
-
-    Raises
-    ------
-    ValueError
-        Where the shapes differ.
+    `shown` is {name: (n_mels, n_frames)}, `signed` the names that are differences. Shapes that differ are a ValueError.
     """
     shown = {name: np.asarray(x) for name, x in shown.items()}
     shape = len(next(iter(shown.values()))), len(times)
@@ -91,12 +81,7 @@ def modulation_maps(maps: Mapping[str, np.ndarray], edges: Sequence[tuple[float,
 def windows(logmel, times, spans: Mapping[str, np.ndarray]) -> Figure:
     """One log-mel spectrogram, and where windows lie on it.
 
-    Parameters
-    ----------
-    logmel : (n_mels, n_frames)
-    times : (n_frames,)
-    spans : dict of str to (n_windows, 2)
-        Start and end of each window, seconds.
+    `logmel` is (n_mels, n_frames); `spans` are {name: (n_windows, 2)}, start and end of each window in seconds.
     """
     fig, axes = canvas(8.0, 4.4, 1 + len(spans), sharex=True, height_ratios=[3, *[1] * len(spans)])
     top, *rest = axes[:, 0]
@@ -117,13 +102,8 @@ def windows(logmel, times, spans: Mapping[str, np.ndarray]) -> Figure:
 def predicted_bands(rows: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]], seconds: float) -> Figure:
     """What a masked spectrogram model was shown, and how it predicts the hidden cells of each band to be distributed.
 
-    Parameters
-    ----------
-    rows : dict of str to (window, hidden, mean, std)
-        Window and hidden are (n_mels, width), standardised; `hidden` is True where the model did not see. Mean and standard
-        deviation are what it predicts, (n_mels,).
-    seconds : float
-        Length of a window.
+    `rows` are {name: (window, hidden, mean, std)}: window, standardised, and hidden, True where the model did not see, are
+    (n_mels, width); it predicts mean and std, (n_mels,). A window lasts `seconds`.
     """
     fig, axes = canvas(9.0, 0.7 + 2.3 * len(rows), len(rows), 3, sharex="col", sharey=True)
     for line, (name, (window, hidden, mean, std)) in zip(axes, rows.items()):

@@ -10,9 +10,22 @@ from matplotlib.figure import Figure
 
 from asdkit.figures import differences, study, trap
 
+GALLERY = (  # the figures that carry the story; the rest is drawn on demand
+    "forest", "alpha", "trap", "trap-training", "embedding-pca", "machines", "autoencoder", "noise", "clips", "alarms", "speed",
+)
+
+
+def in_gallery(name: str) -> bool:
+    """Whether a figure, such as "asdkit-alpha", is one of `GALLERY`; of the base "report" only the forest is."""
+    base, _, what = name.partition("-")
+    return what in GALLERY and (base != "report" or what == "forest")
+
 
 def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Name, table, base and drawing function of every figure."""
+    for base, rows in tables["differences"].groupby("base", sort=False):
+        if rows["family"].nunique() > 1 and rows["value"].notna().any():
+            yield f"{base}-forest", "differences", base, partial(differences.forest, rows, base)
     for (base, family), rows in tables["differences"].groupby(["base", "family"], sort=False):
         is_number = differences.FAMILIES.get(family, ("", ""))[1]
         draw = differences.differences_curve if is_number else differences.differences_dots
@@ -32,14 +45,13 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
 
 def trap_figures(tables: dict, base: str) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
     """Name, table and drawing function of every figure of the invariance trap for one base."""
-    names = ("trap-sensitivity", "trap-curves", "trap-probe", "differences")
+    names = ("trap-sensitivity", "trap-curves", "differences")
     mine = {n: t[(t["base"] == base) & (t["family"] == "objective")] for n in names if (t := tables.get(n)) is not None}
     if len(mine) < len(names) or mine["trap-sensitivity"].empty:
         return
     moved = mine["trap-sensitivity"]
     yield "trap", names[0], partial(trap.trap_scatter, moved, mine["differences"])
     yield "trap-training", names[1], partial(trap.trap_training, mine["trap-curves"])
-    yield "trap-probe", names[2], partial(trap.trap_probe, mine["trap-probe"])
     for machine, rows in moved.groupby("machine", sort=False):
         yield f"trap-faults-{machine}", names[0], partial(trap.trap_faults, rows, machine)
 
@@ -51,3 +63,5 @@ def study_figures(tables: dict) -> Iterator[tuple[str, str, Callable[[], Figure]
         yield f"study-{name}", "study", partial(study.levels, rows[rows["family"] == name], name)
     if "alarms" in tables:
         yield "study-alarms", "alarms", partial(study.alarms, tables["alarms"])
+    if "speed" in tables:
+        yield "study-speed", "speed", partial(study.speed, tables["speed"])

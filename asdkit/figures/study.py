@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from asdkit.figures.charts import bars
 from asdkit.figures.style import BLACK, BLUE, DATA, GREEN, GREY, LINES, VERMILLION, canvas, count, error_bars, styled
 
 AXES = {  # title, what the axis says
@@ -67,3 +68,10 @@ def alarms(table: pd.DataFrame) -> Figure:
     axes[1].set_xlabel("requested rate (%); shaded: within a factor of two")
     fig.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
+
+
+def speed(table: pd.DataFrame) -> Figure:
+    """``speed.csv``: seconds of each stage of one machine of full size, a bar for each number of threads."""
+    seconds = table.assign(value=table["wall s"], lo=table["wall s"], hi=table["wall s"])
+    seconds["system"] = [count(n, "thread") for n in table["threads"]]
+    return bars(seconds, "stage", "seconds for one machine of full size", interval="")

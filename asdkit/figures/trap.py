@@ -3,7 +3,7 @@
 Legend
 ------
 fault sensitivity : displacement of an embedding under faults over its displacement under other noise, on simulated twins.
-sensitivity, curves, probe : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
+sensitivity, curves : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
 Every objective has its colour and marker. Bars are 95 % intervals, over scenes (of sensitivity) or recordings (of Omega).
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import BLACK, CLIPS, GREY, OBJECTIVES, canvas, error_bars, facets, log_ticks, name_rows, styled
+from asdkit.figures.style import BLACK, CLIPS, GREY, OBJECTIVES, canvas, count, error_bars, facets, log_ticks, styled
 
 INTERVAL = ["sensitivity", "lo", "hi"]
 
@@ -39,7 +39,7 @@ def trap_scatter(sensitivity: pd.DataFrame, differences: pd.DataFrame) -> Figure
             look = dict(elinewidth=1, markersize=6.5, markeredgecolor="white", markeredgewidth=0.5, label=name)
             y = 100 * here.loc[[name], ["value", "value_lo", "value_hi"]]
             error_bars(ax, moved.loc[[name]], y, marker, colour, **look)
-        ax.set_title(f"scored on {here['machines'].iloc[0]} {kind} machine(s)")
+        ax.set_title("scored on " + count(here["machines"].iloc[0], f"{kind} machine"))
     log_ticks(axes[0].xaxis)
     axes[0].set_ylabel("Omega (x100); dotted: chance")
     fig.supxlabel("fault sensitivity on simulated machines:\ndisplacement under faults / under other noise")
@@ -98,22 +98,6 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
     fig.suptitle(f"simulated {machine}")
     fig.supxlabel("severity of the fault")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return fig
-
-
-@styled
-def trap_probe(probe: pd.DataFrame) -> Figure:
-    """What a linear probe with labels reads of the faults: bars are means over machines, seeds, faults and severities."""
-    names = [n for n in OBJECTIVES if n in set(probe["variant"])]
-    by_machine = probe.groupby(["variant", "machine"])["auc"].mean()
-    fig, [[ax]] = canvas(4.6, 1.0 + 0.27 * len(names))
-    for y, name in enumerate(names):
-        colour, values = OBJECTIVES[name][0], by_machine.loc[name]
-        ax.barh(y, values.mean(), color=colour, alpha=0.45, edgecolor=colour)
-        ax.plot(values, [y] * len(values), "o", color=BLACK, markersize=2.5)
-    ax.set(xlim=(0.5, 1), xlabel="AUC of a linear probe with labels\n(analysis only); dots: each machine")
-    ax.grid(axis="x")
-    name_rows(fig.axes, names)
     return fig
 
 

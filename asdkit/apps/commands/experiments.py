@@ -45,6 +45,7 @@ def add_commands(commands):
     p = command(commands, figures)
     p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
+    p.add_argument("--all", action="store_true", help="every figure that the tables suffice for, not the gallery alone")
 
 
 def run(args) -> None:
@@ -91,12 +92,12 @@ def ablate(args) -> None:
 
 
 def figures(args) -> None:
-    """Draw every figure of an ablation and tell its claims, from stored tables."""
+    """Draw the figures of an ablation and tell its claims, from stored tables."""
     from asdkit.experiments import claims, study
     from asdkit.experiments.tables import draw_all, read_tables
 
     tables = read_tables(args.tables)
-    drawn = draw_all(tables, args.out)
+    drawn = draw_all(tables, args.out, args.all)
     print(claims.claims_markdown(claims.write_claims(tables, args.out)))
     if not (goals := study.write_goals(tables, args.out)).empty:
         print(f"\n{claims.goals_markdown(goals)}")
