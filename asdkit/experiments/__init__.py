@@ -1,8 +1,8 @@
 """Experiments: many machines, systems and seeds, and what their tables say of the method and of the report's claims.
 
-`runs` scores the systems of `families`, on processes or a cluster (`parallel`), and `results` makes tables of the scores;
-`baseline` is the official autoencoder. `ablation` scores variants and measures the `trap` with the twins of `sensitivity`,
-`study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha;
+`runs` scores the systems of `families`, on processes or a cluster (`parallel`); `results` makes tables of the scores, with
+labels of the challenge's `truth`; `baseline` is the official autoencoder. `ablation` scores variants and measures the `trap`
+with the twins of `sensitivity`, `study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha;
 `lessons` and `nuisance` are what the notebooks share.
 """
 
