@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -29,7 +30,7 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.source, self.tags, self.rows, self.text, self.inside = path.read_bytes().decode("ascii"), [], [], "", ""
+        self.source, self.tags, self.rows, self.text, self.inside = path.read_bytes().decode("ascii"), [], [], "", False
         self.feed(self.source)
 
     def handle_starttag(self, tag, attributes):
@@ -38,24 +39,27 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-        self.inside = tag
+            self.inside = True
 
     def handle_endtag(self, tag):
-        self.inside = ""
+        self.inside = self.inside and tag not in ("td", "th")
 
     def handle_data(self, data):
         self.text += data
-        if self.inside in ("td", "th"):
+        if self.inside:
             self.rows[-1][-1] += data
 
     def pictures(self):
         return [a for tag, a in self.tags if tag == "img"]
 
     def assert_self_contained(self):
-        assert {tag for tag, _ in self.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form", "a"})
+        assert {tag for tag, _ in self.tags}.isdisjoint({"link", "iframe", "object", "embed", "base", "form"})
+        (script,) = re.findall(r"<script>(.*?)</script>", self.source, re.S)  # the only one that the page allows itself
+        assert self.source.count("<script") == 1
+        assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in self.source
         for tag, attributes in self.tags:
             assert not [name for name in attributes if name.startswith("on")], tag
-            assert attributes.get("src", "data:").startswith("data:") and "href" not in attributes
+            assert attributes.get("src", "data:").startswith("data:") and attributes.get("href", "#")[0] == "#"
         assert "url(" not in self.source and "@import" not in self.source
         for picture in self.pictures():
             kind, _, data = picture["src"].partition(",")
@@ -65,8 +69,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def quick_figures(monkeypatch):
     """Pictures that take no time."""
-    monkeypatch.setattr(module.figures, "anomaly_panels", lambda *_: None)
-    monkeypatch.setattr(module.figures, "png", lambda _: b"\x89PNG")
+    monkeypatch.setattr(module, "picture", lambda _: (b"\x89PNG", (0.1, 0.6, 0.1, 0.8)))
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +113,13 @@ def test_the_command_writes_one_file(folder, recordings, capsys):
     page.assert_self_contained()
     assert [p.name for p in out.parent.iterdir()] == ["report.html"]
     assert len(page.pictures()) == len(rows) == 2
+    sounds = [base64.b64decode(a["src"].removeprefix("data:audio/mpeg;base64,")) for tag, a in page.tags if tag == "audio"]
+    seconds = [sorted(soundfile.info(f).duration for f in group) for group in (map(io.BytesIO, sounds), files[:2])]
+    assert seconds[0] == pytest.approx(seconds[1], abs=0.1)
     words = {"1": "anomaly", "0": "normal"}
     for row in rows:
-        assert [row["file"], f"{float(row['score']):.3f}", words[row["decision"]]] in page.rows
+        shown = [row["file"].removeprefix(f"{recordings}/"), f"{float(row['score']):.3f}", words[row["decision"]]]
+        assert shown in [cells[:3] for cells in page.rows]
     assert f"{recordings / 'bad.wav'}: not readable" in page.text
 
 
@@ -121,20 +128,27 @@ def test_names_are_text_and_nothing_else(folder, detector, recordings, quick_fig
     page.assert_self_contained()
     for name in NASTY:
         assert page.text.count(name) == 2  # in the table and above its picture
-    assert "<script" not in page.source and "onerror=alert(1)>" not in page.source.replace("&gt;", "")
+    assert "onerror=alert(1)>" not in page.source.replace("&gt;", "")
     assert all("onerror" not in attributes for _, attributes in page.tags)
 
 
 def test_highest_first_and_the_rest_is_counted(folder, detector, recordings, quick_figures):
     page, rows = write(folder, detector, recordings, max_drawn=3)
     ordered = sorted(rows, key=lambda v: -v.score)
-    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [str(v.file) for v in ordered]
+    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [v.file.name for v in ordered]
     headings = re.findall(r"<h3>(.*?)</h3>", page.source)
     assert len(page.pictures()) == len(headings) == 3
     assert "1 more recording(s) are in the table above and are not drawn here" in page.text
-    assert len([a for tag, a in page.tags if a.get("class") == "alarm"]) == sum(r.decision == 1 for r in rows) > 0
-    assert page.text.count("Most anomalous") + page.text.count("Nothing stands out") == 3
+    alarms = [tag for tag, a in page.tags if tag == "tr" and a.get("class") == "alarm"]
+    assert len(alarms) == sum(r.decision == 1 for r in rows) > 0
+    assert sum(page.text.count(words) for words in ("Most anomalous", "Not an anomaly", "Nothing stands out")) == 3
     assert "more recording(s)" not in write(folder, detector, recordings)[0].text
+
+
+def test_a_page_stays_below_its_size(folder, detector, recordings, quick_figures, monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 80_000)  # sounds are 15 to 25 kB
+    page, rows = write(folder, detector, recordings)
+    assert 0 < len(page.pictures()) < len(rows) and len(page.source) < 80_000 and "are not drawn here" in page.text
 
 
 def test_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
@@ -147,9 +161,16 @@ def test_the_model_is_named_with_what_it_promises(folder, detector, recordings, 
     assert f"{detector.threshold():.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
 
 
+def test_another_rate_moves_the_threshold_that_explains(folder, detector, recordings, quick_figures):
+    rate = detector.held_out.lowest_rate
+    page, _ = write(folder, detector, recordings, false_alarm=rate)
+    facts = dict(row for row in page.rows if len(row) == 2)
+    assert f"{detector.threshold(rate):.3f}" in facts["threshold"] and f"at most {100 * rate:g} %" in facts["threshold"]
+
+
 def test_without_a_threshold_nothing_is_decided(folder, detector, recordings, quick_figures):
     page, _ = write(folder, replace(detector, held_out=None), recordings)
-    assert "none: too few healthy recordings" in page.text and page.rows[-1][-1] == "none"
+    assert "none: too few healthy recordings" in page.text and page.rows[-1][2] == "none"
 
 
 def test_what_could_not_be_read_is_listed(folder, detector, recordings, quick_figures):
@@ -174,3 +195,30 @@ def test_warnings_stand_beside_the_recording(folder, detector, tmp_path, quick_f
 def test_a_name_that_is_no_text_can_be_written(folder, detector, tmp_path):
     results = [FileResult(Path("m\udcfcll.wav"), reason="m\udcfcll.wav: not readable")]
     assert "not readable" in Page(write_page(tmp_path / "scores.html", folder, detector, results)).text
+
+
+@pytest.mark.browser
+def test_the_table_sorts_and_a_sound_plays_in_a_browser(folder, detector, recordings, quick_figures):
+    from playwright.sync_api import sync_playwright
+    from test_browser import BROWSERS, FLAGS
+
+    if not (chromium := next(filter(None, map(shutil.which, BROWSERS)), None)):
+        pytest.skip(f"found no browser; expected {', '.join(BROWSERS)} on the PATH")
+    _, results = write(folder, detector, recordings)
+    names = {r.score: r.file.name for r in results}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page, problems = browser.new_page(), []
+        page.on("console", lambda message: problems.append(message.text))
+        page.goto((recordings / "out" / "scores.html").as_uri())
+        for head, expected in (
+            ("score", [names[x] for x in sorted(names)]), ("score", [names[x] for x in sorted(names, reverse=True)]),
+            ("decision", ["anomaly"] * sum(r.decision for r in results)),
+        ):  # fmt: skip
+            page.locator("th button", has_text=head).click()
+            cells = page.locator(f"table.scores tbody td:nth-child({3 if head == 'decision' else 1})").all_inner_texts()
+            assert cells[: len(expected)] == expected
+        page.locator("td button").first.click()
+        page.wait_for_function("[...document.querySelectorAll('audio')].filter(a => a.currentTime > 0).length == 1")
+        assert page.locator("section.file .play", has_text="pause").count() == 1 and not problems
+        browser.close()

@@ -82,15 +82,15 @@ def simulate(args) -> None:
 
 def run(args) -> None:
     """Fit and score systems on every machine below a folder; continues where it stopped."""
-    from asdkit.experiments import results, runs, truth
+    from asdkit.experiments import find_truth, results, runs, with_truth
     from asdkit.recordings import index_data
 
     config = read_config(args)
     if args.truth:
-        truth.find_truth(args.truth, index_data(args.data, args.machines))
+        find_truth(args.truth, index_data(args.data, args.machines))
     runs.run(args.data, args.out, config, args.systems, args.seeds, args.machines, args.jobs, args.quick, args.scheduler)
     machines = index_data(args.data, args.machines)
-    machines = truth.with_truth(machines, args.truth) if args.truth else machines
+    machines = with_truth(machines, args.truth) if args.truth else machines
     table, differences = results.write_tables(args.out, machines)
     figures = results.write_figures(args.out, machines, table)
     print(results.summary(table, differences))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from pathlib import Path
@@ -11,10 +10,7 @@ from asdkit.apps.commands.shared import command, natural, positive_seconds, rate
 from asdkit.recordings import InputError
 
 LONG = 20  # files from which on progress is shown
-RATE = (
-    "share of healthy recordings that may be called anomalies, above 0 and at most 1, 0.05 for one in twenty; n healthy "
-    "recordings cannot promise less than 1 in n + 1"
-)
+RATE = "share of healthy recordings that may alarm, above 0 and at most 1, such as 0.05; n of them promise 1/(n + 1) at best"
 
 
 def add_commands(commands):
@@ -78,28 +74,11 @@ def fit(args) -> None:
 
 def promise(detector) -> str:
     """The threshold, and which rates of false alarms can be had from its recordings without fitting again."""
-    threshold, held_out = detector.decision_threshold(), detector.held_out
-    if held_out is None:
+    if detector.held_out is None:
         return "none: too few recordings, expected at least 3"
-    wanted = f"{100 * detector.config.false_alarm:g} % false alarms"
+    threshold, wanted = detector.decision_threshold(), f"{100 * detector.config.false_alarm:g} % false alarms"
     first = f"none: too few recordings for {wanted}" if threshold is None else f"{threshold:.4f}, for {wanted}"
-    return f"{first}; any rate from {lowest_rate(held_out):g} on can be chosen with `asdkit score --false-alarm RATE`"
-
-
-def lowest_rate(held_out) -> float:
-    """The lowest rate that can be promised, to a thousandth."""
-    return math.ceil(1000 / (held_out.n_source + 1)) / 1000
-
-
-def threshold_of(detector, args) -> float | None:
-    """The threshold that decides; a rate that cannot be promised is an InputError that says which can."""
-    if args.false_alarm is None:
-        return detector.decision_threshold()
-    try:
-        return detector.threshold(args.false_alarm)
-    except InputError as error:
-        hint = f"; it can promise {lowest_rate(detector.held_out):g} or more" if detector.held_out else ""
-        raise InputError(f"{args.model}: {error}{hint}") from None
+    return f"{first}; `asdkit score --false-alarm RATE` takes any rate from {detector.held_out.lowest_rate:g} to 1"
 
 
 def score(args) -> int:
@@ -111,7 +90,8 @@ def score(args) -> int:
     from asdkit.recordings.files import write
 
     detector = load(args.model)
-    threshold, files, results = threshold_of(detector, args), detector.files(args.files), []
+    threshold = detector.decision_threshold() if args.false_alarm is None else detector.threshold(args.false_alarm)
+    files, results = detector.files(args.files), []
     if not files:
         raise InputError(f"{args.files[0]}: found no .wav files, expected recordings, or folders that hold them")
     for path in tqdm(files, desc="score", unit="file", disable=len(files) < LONG):
