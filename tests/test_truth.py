@@ -51,6 +51,6 @@ def test_a_truth_that_does_not_fit_is_refused(hidden, tmp_path, capsys):
     assert run(data, out, "--truth", truth) == 2 and f"found 0 files ground_truth_data/{TABLE}" in capsys.readouterr().err
     assert not out.exists()  # what is missing is noticed before anything is fitted
     without_first = rows.partition("\n")[2]
-    for text, says in ((rows.replace(",1", ",2"), "expected a file name and 0 or 1"), (without_first, "no data of 1 test clips")):
+    for text, says in ((rows.replace(",1", ",2"), "a file name and 0 or 1"), (without_first, "no data of 1 test clips")):
         write(table, text)
         assert run(data, out, "--truth", truth) == 2 and says in capsys.readouterr().err
