@@ -1,4 +1,4 @@
-'''asdkit: hear that a machine is failing, from recordings of its healthy sound, with a near and a far microphone.
+"""asdkit: hear that a machine is failing, from recordings of its healthy sound, with a near and a far microphone.
 
     import asdkit
 
@@ -15,7 +15,7 @@
 
 The data flow, file by file: `recordings`, `spectrogram`, `dsp`, `msm`, `blocks`, `describer`, `conditioning`, `space`, `knn`,
 `scorer`, `calibration`, `detector`, `metrics`. Around it are rooms: `simulate`, `experiments`, `figures`, `apps`.
-'''
+"""
 
 from asdkit.public import on_first_use
 

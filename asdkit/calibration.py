@@ -20,13 +20,18 @@ class HeldOut:
     recordings: np.ndarray  # (n_clips,) int, what each was cut from
     n_source: int  # recordings
 
+    @property
+    def lowest_rate(self) -> float:
+        """The lowest rate that can be promised, to a thousandth."""
+        return float(np.ceil(1000 / (self.n_source + 1)) / 1000)
+
     def threshold(self, rate: float) -> float:
         """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1, source and target met equally often."""
         if not 0 < rate <= 1:
             raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
         if self.n_source < (needed := recordings_needed(rate)):
             counts = f"found {self.n_source} recordings held out, expected at least {needed} for a false-alarm rate of {rate:g}"
-            raise InputError(f"{counts}; fit with more recordings")
+            raise InputError(f"{counts}; fit with more recordings, or ask for {self.lowest_rate:g} or more")
         return conformal_threshold(self.scores, self.recordings, rate)
 
 

@@ -69,12 +69,11 @@ class Explanation:
         when = "throughout" if whole else f"from {peak.start:.1f} to {peak.end:.1f} s"
         all_bands = peak.high - peak.low > 0.75 * SAMPLE_RATE / 2
         bands = "in all bands" if all_bands else f"around {peak.low / 1000:.2g} to {peak.high / 1000:.2g} kHz"
-        text = f"Most anomalous {when}, in {peak.block}"
+        is_normal = threshold is not None and self.score <= threshold
+        where = "Not an anomaly, its score is within the threshold. It departs most" if is_normal else "Most anomalous"
         if peak.band_block == peak.block:
-            text = f"Most anomalous {when}, {bands}, in {peak.block}"
-        elif peak.band_block:
-            text += f"; {peak.band_block} departs {bands}"
-        return text + ("." if threshold is None or self.score > threshold else ", but within the threshold.")
+            return f"{where} {when}, {bands}, in {peak.block}."
+        return f"{where} {when}, in {peak.block}" + (f"; {peak.band_block} departs {bands}." if peak.band_block else ".")
 
     @property
     def edges(self) -> np.ndarray:

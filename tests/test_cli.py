@@ -1,6 +1,7 @@
 """The command line: every bad input ends in exit code 2 and one line, and leaves nothing half-written."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import pytest
 import soundfile
 from helpers import stamps
 
+import asdkit
 from asdkit import __version__
-from asdkit.apps.cli import main
+from asdkit.apps.cli import build_parser, main
 
 SOUND = 0.1 * np.random.default_rng(0).normal(size=(48000, 2))
 
@@ -74,6 +76,17 @@ def test_help_of_every_command_and_the_version(command, capsys):
         assert end.value.code == 0 and says in capsys.readouterr().out
 
 
+def test_without_a_command_there_is_help_and_everything_in_it_is_explained(capsys):
+    succeeds()
+    overview, parser = capsys.readouterr().out, build_parser()
+    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    assert list(commands)[:5] == ["fit", "score", "watch", "simulate", "run"]
+    for name, command in commands.items():
+        example = command.get_default("example")
+        assert f"asdkit {example}\n" in overview and parser.parse_args(example.split()).command.__name__ == name
+        assert all(action.help for action in command._actions)
+
+
 def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
     command = [sys.executable, "-m", "asdkit", "score", str(tmp_path / "model"), str(tmp_path / "a.wav")]
     found = subprocess.run(command, capture_output=True, text=True)
@@ -83,10 +96,8 @@ def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    [
-        "", "dance", "run data", "run data --out o --seeds -1", "run data --out o --jobs 0", "watch m f --out o --interval 0",
-        "run data --out o --jobs 2 --scheduler tcp://127.0.0.1:9",
-    ],
+    ["dance", "score m f --false-alarm 0", "run d --out o --seeds -1", "run d --out o --jobs 0",
+     "watch m f --out o --interval 0", "run data --out o --jobs 2 --scheduler tcp://127.0.0.1:9"],
 )  # fmt: skip
 def test_wrong_usage_ends_in_2(line, capsys):
     with pytest.raises(SystemExit) as end:
@@ -159,7 +170,6 @@ def test_unusable_folders_of_fit(data, fast_config, tmp_path, capsys):
     for arguments, says in (
         ([tmp_path / "nowhere"], "nowhere: no such folder"), ([tmp_path], "found no .wav files"),
         ([train, "--target", tmp_path], "found no .wav files"),
-        ([train, "--false-alarm", "1.5"], "found false_alarm = 1.5, expected a value"),
         ([train, "--false-alarm", "0.05"], "recordings, expected at least 19 for a false-alarm rate of 0.05"),
     ):  # fmt: skip
         refused(capsys, "fit", *arguments, "--out", out, says=says)
@@ -263,6 +273,24 @@ def test_pairs_of_mono_files_and_near_alone(valve, model, fast_config, tmp_path,
     refused(capsys, "score", both, near[0], says=f"{missing}: not readable")
     refused(capsys, "score", both, test[0], says="found 2 channel(s), expected 1, in each of a pair")
     refused(capsys, "fit", new, "--out", tmp_path / "n", says=f"found no {missing} beside it")
+
+
+def test_fit_finds_train_and_says_what_can_be_typed_next(data, fast_config, tmp_path, capsys):
+    out = tmp_path / "my model"
+    succeeds("fit", data / "valve", "--out", out, "--config", fast_config)
+    said, err = capsys.readouterr()
+    assert f"{data / 'valve'}: holds no recordings but the folder train, which is read" in err
+    lines = dict(line.split(": ", 1) for line in said.splitlines())
+    assert "takes any rate from 0.143 to 1" in lines["threshold"]  # 6 recordings of the source
+    command = shlex.split(lines["next"])
+    assert command[:4] == ["asdkit", "score", str(out), str(data / "valve" / "test")]
+    succeeds(*command[1:4], "--report", tmp_path / "report.html", "--false-alarm", "0.143")
+    printed = [line.split(",")[1:] for line in capsys.readouterr().out.splitlines()[1:]]
+    limit, page = asdkit.load(out).threshold(0.143), (tmp_path / "report.html").read_text()
+    assert f"{limit:.3f}; of healthy recordings like those it learned from, at most 14.3 %" in page
+    assert len(printed) == 8 and all(decision == str(int(float(score) > limit)) for score, decision in printed)
+    refused(capsys, *command[1:4], "--false-alarm", "0.1", says=["found 6 recordings held out", "ask for 0.143 or more"])
+    refused(capsys, "score", out, data, says="found no .wav files")
 
 
 def test_watch_once_and_again(data, model, tmp_path, capsys):

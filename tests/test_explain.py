@@ -167,7 +167,8 @@ def test_sentences():
     everywhere = explanation(np.full(41, 5.0), np.full((128, 41), 9.0))
     assert str(everywhere) == "Most anomalous throughout, in all bands, in statistics."
     assert str(explanation(curve, block="msm")) == "Most anomalous from 4.9 to 7.7 s, in msm."
-    assert str(explanation(0.1 * curve, block="msm", threshold=2)).endswith("in msm, but within the threshold.")
+    within = str(explanation(0.1 * curve, block="msm", threshold=2))
+    assert within.startswith("Not an anomaly, its score is within the threshold.") and within.endswith("in msm.")
     assert str(explanation(-1 - curve, tone)).startswith("Nothing stands out")
     one_window = explanation(np.arange(41) == 20).peak
     assert one_window.end - one_window.start == pytest.approx(2.56)  # no finer than a window

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -26,17 +27,8 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.source, self.tags, self.rows, self.text, self.inside = path.read_bytes().decode("ascii"), [], [], "", ""
+        self.source, self.tags, self.rows, self.text, self.inside = path.read_bytes().decode("ascii"), [], [], "", False
         self.feed(self.source)
-        self.pictures = [a for tag, a in self.tags if tag == "img"]
-        assert {tag for tag, _ in self.tags}.isdisjoint({"script", "link", "iframe", "object", "embed", "base", "form", "a"})
-        for tag, attributes in self.tags:
-            assert not [name for name in attributes if name.startswith("on")], tag
-            assert attributes.get("src", "data:").startswith("data:") and "href" not in attributes
-        assert "url(" not in self.source and "@import" not in self.source
-        for picture in self.pictures:
-            kind, _, data = picture["src"].partition(",")
-            assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(b"\x89PNG") and picture["alt"]
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
@@ -44,21 +36,38 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
-        self.inside = tag
+            self.inside = True
 
     def handle_endtag(self, tag):
-        self.inside = ""
+        self.inside = self.inside and tag not in ("td", "th")
 
     def handle_data(self, data):
         self.text += data
-        if self.inside in ("td", "th"):
+        if self.inside:
             self.rows[-1][-1] += data
+
+    @property
+    def pictures(self):
+        return [a for tag, a in self.tags if tag == "img"]
+
+    def assert_self_contained(self):
+        assert {tag for tag, _ in self.tags}.isdisjoint({"link", "iframe", "object", "embed", "base", "form"})
+        (script,) = re.findall(r"<script>(.*?)</script>", self.source, re.S)  # the only one that the page allows itself
+        assert self.source.count("<script") == 1
+        assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in self.source
+        for tag, attributes in self.tags:
+            assert not [name for name in attributes if name.startswith("on")], tag
+            assert attributes.get("src", "data:").startswith("data:") and attributes.get("href", "#")[0] == "#"
+        assert "url(" not in self.source and "@import" not in self.source
+        for picture in self.pictures:
+            kind, _, data = picture["src"].partition(",")
+            assert kind == "data:image/png;base64" and base64.b64decode(data).startswith(b"\x89PNG") and picture["alt"]
 
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    monkeypatch.setattr(module.figures, "anomaly_panels", lambda *_: None)
-    monkeypatch.setattr(module.figures, "png", lambda _: b"\x89PNG")
+    """Pictures that take no time."""
+    monkeypatch.setattr(module, "picture", lambda _: (b"\x89PNG", (0.1, 0.6, 0.1, 0.8)))
 
 
 @pytest.fixture(scope="module")
@@ -91,36 +100,58 @@ def test_the_command_writes_one_file(folder, recordings, capsys):
     (recordings / "bad.wav").write_text("no audio")
     out, files = recordings / "new" / "report.html", [str(recordings / name) for name in (*NASTY[:2], "bad.wav")]
     assert main(["score", str(folder), *files, "--report", str(out)]) == 2  # a row short, and reported all the same
-    rows, page = list(csv.DictReader(io.StringIO(capsys.readouterr().out))), Page(out)
-    assert [p.name for p in out.parent.iterdir()] == ["report.html"] and len(page.pictures) == len(rows) == 2
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    page = Page(out)
+    page.assert_self_contained()
+    assert [p.name for p in out.parent.iterdir()] == ["report.html"]
+    assert len(page.pictures) == len(rows) == 2
+    sounds = [base64.b64decode(a["src"].removeprefix("data:audio/mpeg;base64,")) for tag, a in page.tags if tag == "audio"]
+    seconds = [sorted(soundfile.info(f).duration for f in group) for group in (map(io.BytesIO, sounds), files[:2])]
+    assert seconds[0] == pytest.approx(seconds[1], abs=0.1)
     words = {"1": "anomaly", "0": "normal"}
-    assert all([r["file"], f"{float(r['score']):.3f}", words[r["decision"]]] in page.rows for r in rows)
+    for row in rows:
+        shown = [row["file"].removeprefix(f"{recordings}/"), f"{float(row['score']):.3f}", words[row["decision"]]]
+        assert shown in [cells[:3] for cells in page.rows]
     assert f"{recordings / 'bad.wav'}: not readable" in page.text
 
 
 def test_names_are_text_and_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
     page, _ = write(folder, detector, recordings)
-    assert all(page.text.count(name) == 2 for name in NASTY)  # in the table and above its picture
-    assert "<script" not in page.source and "onerror=alert(1)>" not in page.source.replace("&gt;", "")
-    facts = dict(row for row in page.rows if len(row) == 2)
-    assert facts["microphones"] == "near and far, two channels of a file"
-    assert facts["learned from"] == "16 clips, 16 recordings of the healthy machine"
-    assert facts["blocks"] == "statistics, ridge" and detector.config.hash() in facts["configuration"]
-    assert f"{detector.threshold():.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
-    page, _ = write(folder, replace(detector, held_out=None), recordings)
-    assert "none: too few healthy recordings" in page.text and page.rows[-1][-1] == "none"
+    page.assert_self_contained()
+    for name in NASTY:
+        assert page.text.count(name) == 2  # in the table and above its picture
+    assert "onerror=alert(1)>" not in page.source.replace("&gt;", "")
+    assert all("onerror" not in attributes for _, attributes in page.tags)
 
 
-def test_highest_first_and_the_rest_is_counted(folder, detector, recordings, quick_figures):
+def test_highest_first_and_the_rest_is_counted(folder, detector, recordings, quick_figures, monkeypatch):
     page, rows = write(folder, detector, recordings, max_drawn=3)
     ordered = sorted(rows, key=lambda v: -v.score)
-    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [str(v.file) for v in ordered]
+    assert [row[0] for row in page.rows if row[0].endswith(".wav")] == [v.file.name for v in ordered]
     headings = re.findall(r"<h3>(.*?)</h3>", page.source)
     assert len(page.pictures) == len(headings) == 3
     assert "1 more recording(s) are in the table above and are not drawn here" in page.text
     assert len([a for tag, a in page.tags if a.get("class") == "alarm"]) == sum(r.decision == 1 for r in rows) > 0
-    assert page.text.count("Most anomalous") + page.text.count("Nothing stands out") == 3
+    assert sum(page.text.count(words) for words in ("Most anomalous", "Not an anomaly", "Nothing stands out")) == 3
     assert "more recording(s)" not in write(folder, detector, recordings)[0].text
+    monkeypatch.setattr(module, "MAX_BYTES", 80_000)  # sounds are 15 to 25 kB
+    small, _ = write(folder, detector, recordings)
+    assert 0 < len(small.pictures) < len(rows) and len(small.source) < 80_000 and "are not drawn here" in small.text
+
+
+def test_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
+    page, _ = write(folder, detector, recordings)
+    facts = dict(row for row in page.rows if len(row) == 2)
+    assert facts["microphones"] == "near and far, two channels of a file"
+    assert facts["learned from"] == "16 clips, 16 recordings of the healthy machine"
+    assert facts["blocks"] == "statistics, ridge"
+    assert detector.config.hash() in facts["configuration"]
+    assert f"{detector.threshold():.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
+
+
+def test_without_a_threshold_nothing_is_decided(folder, detector, recordings, quick_figures):
+    page, _ = write(folder, replace(detector, held_out=None), recordings)
+    assert "none: too few healthy recordings" in page.text and page.rows[-1][2] == "none"
 
 
 def test_what_could_not_be_read_is_listed(folder, detector, recordings, quick_figures):
@@ -139,3 +170,27 @@ def test_warnings_stand_beside_the_recording(folder, detector, tmp_path, quick_f
     page = Page(write_page(tmp_path / "scores.html", folder, detector, results))
     assert "Note: " in page.text and "short.wav: found 1.00 s, expected at least a window" in page.text
     assert "gone.wav: not readable" in page.text and len(page.pictures) == 1
+
+
+@pytest.mark.browser
+def test_the_table_sorts_and_a_sound_plays_in_a_browser(folder, detector, recordings, quick_figures):
+    from playwright.sync_api import sync_playwright
+    from test_browser import BROWSERS, FLAGS, PATIENCE
+
+    if not (chromium := next(filter(None, map(shutil.which, BROWSERS)), None)):
+        pytest.skip(f"found no browser; expected {', '.join(BROWSERS)} on the PATH")
+    _, results = write(folder, detector, recordings)
+    ordered = [r.file.name for r in sorted(results, key=lambda r: r.score)]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page, problems = browser.new_page(), []
+        page.set_default_timeout(1000 * PATIENCE)
+        page.on("console", lambda message: problems.append(message.text))
+        page.goto((recordings / "out" / "scores.html").as_uri())
+        for head, expected in (("score", ordered), ("score", ordered[::-1]), ("file", [NASTY[3]])):
+            page.locator("th button", has_text=head).click()
+            assert page.locator("table.scores td:nth-child(1)").all_inner_texts()[-len(expected) :] == expected
+        page.locator("td button").first.click()
+        page.locator("output", has_text=re.compile(r"0\.[1-9]|[1-9]\.\d")).wait_for()  # one, and its time runs
+        assert problems == []
+        browser.close()

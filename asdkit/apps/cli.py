@@ -8,13 +8,17 @@ import sys
 import warnings
 
 from asdkit import __version__
-from asdkit.apps.commands import data, experiments, machine
+from asdkit.apps.commands import challenge, experiments, machine
 from asdkit.recordings import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 when a check found something, or 2 on bad input, be it one of many files."""
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 0
+    args = parser.parse_args(arguments)
     logger = logging.getLogger("asdkit")
     logger.setLevel(logging.INFO)
     logger.handlers = [logging.StreamHandler(sys.stderr)]  # one, however often this is called in a process
@@ -29,9 +33,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="asdkit", description="Noise-aware anomalous sound detection.")
+    parser = argparse.ArgumentParser(
+        prog="asdkit", description="Hear that a machine is failing, from recordings of its healthy sound.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"asdkit {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (data, experiments, machine):
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for module in (machine, experiments, challenge):
         module.add_commands(commands)
+    examples = "".join(f"  asdkit {p.get_default('example')}\n" for p in commands.choices.values())
+    parser.epilog = f"an example of each:\n{examples}\n`asdkit COMMAND --help` explains the options of one."
     return parser

@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from asdkit.figures import differences, study, trap
 
 GALLERY = (  # the figures that carry the story; the rest is drawn on demand
-    "forest", "alpha", "trap", "trap-training", "embedding-pca", "machines", "autoencoder", "noise", "clips", "alarms", "speed",
+    "forest",
+    "alpha",
+    "trap",
+    "trap-training",
+    "embedding-pca",
+    "machines",
+    "autoencoder",
+    "noise",
+    "clips",
+    "alarms",
+    "speed",
 )
 
 

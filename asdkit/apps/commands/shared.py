@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 
 
-def command(commands, function) -> argparse.ArgumentParser:
+def command(commands, function, example: str) -> argparse.ArgumentParser:
     """Add the command of a function's name; its docstring is the help, and it is called with the parsed arguments."""
-    parser = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
-    parser.set_defaults(command=function)
+    parser = commands.add_parser(
+        function.__name__, help=function.__doc__, description=function.__doc__, epilog=f"example:\n  asdkit {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.set_defaults(command=function, example=example)
     return parser
 
 
@@ -28,13 +31,22 @@ def positive(text: str) -> int:
 
 def positive_seconds(text: str) -> float:
     """A number above 0 and of at most a day, for argparse."""
+    return _number(text, 86400, "seconds above 0")
+
+
+def rate(text: str) -> float:
+    """A share above 0 and at most 1, for argparse."""
+    return _number(text, 1, "a share of the healthy recordings, above 0 and at most 1, such as 0.05 for one in twenty")
+
+
+def _number(text: str, highest: float, expected: str) -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"found {text}, expected seconds above 0")
-    return seconds
+        number = 0.0
+    if not 0 < number <= highest:
+        raise argparse.ArgumentTypeError(f"found {text}, expected {expected}")
+    return number
 
 
 def read_config(args):
