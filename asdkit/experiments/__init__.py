@@ -15,6 +15,7 @@ _PUBLIC = {
     "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
     "write_tables": "results", "write_figures": "results", "summary": "results", "ablate": "ablation", "gather": "ablation",
     "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "study", "tune": "tuning",
+    "tune_systems": "tuning",
     "choose": "tuning", "write_choice": "tuning", "development": "tuning", "Grid": "tuning", "MachineGrid": "tuning",
     "ALPHAS": "tuning", "RULES": "tuning", "position": "tuning", "machine": "lessons", "home": "lessons",
     "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",
