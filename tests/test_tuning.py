@@ -187,7 +187,7 @@ def test_another_simulation_is_another_grid(tiny_data, quick, tmp_path):
     folder = shutil.copytree(tiny_data, tmp_path / "data")
     before, after = (tuning._key(index_data(each)[0], quick, 0, ()) for each in (tiny_data, folder))
     assert before == after
-    (folder / "pump" / "simulation.json").write_text('{"version": 0}')
+    (index_data(folder)[0].folder / "simulation.json").write_text('{"version": 0}')
     assert tuning._key(index_data(folder)[0], quick, 0, ()) != before
 
 

@@ -120,7 +120,7 @@ def test_the_panel_begins_with_the_alpha_that_is_chosen(grids, grid, tiny_data):
     panel = Panel(grids, with_clips("abc", 40, tiny_data))
     alpha = ALPHAS[choose(grid, "abc")["in-sample"]["a"]]
     assert panel.alpha.value == alpha and f"at alpha {alpha:.2f}" in panel.numbers.value
-    assert panel.status.value.count("></span>") == 1 and "Labels of test clips" in panel.status.value
+    assert panel.status.value.count("></span>") == 1 and "Labels of these development machines" in panel.status.value
     assert [child for child in panel.box.children if type(child).__name__ == "FigureWidget"] == [panel.figure]
 
 
@@ -163,7 +163,7 @@ def test_the_machine_shown(panel, grid):
 
 
 def test_a_clip_is_chosen_by_name_or_by_its_point(panel, grid):
-    assert panel.clip.value == 1 and "faulty" in panel.clip.options[0][0]  # the first that is faulty
+    assert panel.clip.value == 1 and "anomaly" in panel.clip.options[0][0]  # the first that is faulty
     before = shown(panel)
     panel.pick(trace(panel, "healthy").customdata, [3])
     assert panel.clip.value == 6 and panel.sound.value != before["sound"]

@@ -30,8 +30,8 @@ ALL = "all (official)"
 WORDS = {"other-recording": "far of another recording", "scrambled-phase": "phase of far scrambled"}  # of the controls
 LABELS = {"healthy": "circle", "faulty": "diamond"}  # 0 and 1, and their marks in the map
 LABELS_ARE_FOR = (
-    "Labels of test clips of these development machines give Omega and choose alpha; evaluation machines keep that alpha, "
-    "and the label-free rule reads no test clip."
+    "Labels of these development machines' test clips give Omega and choose alpha, which evaluation machines then keep; "
+    "label-free reads no test clip."
 )
 
 
@@ -86,13 +86,14 @@ def table_html(state: State) -> str:
     import pandas as pd
 
     table = pd.DataFrame.from_dict(state.rows, orient="index").rename_axis("Omega x100", axis=1)
-    return STYLE + table.to_html(classes="asdkit-numbers", border=0)
+    return STYLE + table.to_html(classes="asdkit-numbers", border=0, justify="left")
 
 
 STYLE = """<style>
 .asdkit-numbers {border-collapse: collapse; font-size: 12px; line-height: 17px}
-.asdkit-numbers th, .asdkit-numbers td {text-align: left; vertical-align: bottom; padding: 1px 9px 1px 0; font-weight: normal}
+.asdkit-numbers th, .asdkit-numbers td {text-align: left !important; vertical-align: bottom; padding: 1px 8px 1px 0}
 .asdkit-numbers td, .asdkit-numbers tbody th {border-top: 1px solid #cccccc; white-space: nowrap}
+.asdkit-numbers * {font-weight: normal}
 .asdkit-numbers tbody tr:last-child * {font-weight: bold}
 </style>"""
 
@@ -109,22 +110,20 @@ def listen(clip: Clip, alpha: float, penalty: float) -> tuple[np.ndarray, np.nda
     return log_mel(spectrum).numpy(), sound.clamp(-1, 1).numpy()
 
 
-# the figure
-
 OMEGA, SCORES = ("interval", ALL, "machine", *WORDS, "here"), ("healthy bars", "faulty bars", "threshold", "score")
 TRACES = (*OMEGA, *SCORES, "training", *LABELS, "clip", "spectrogram")
 
 
 def draw():
-    """The figure without values, to be kept and redrawn (plotly FigureWidget); `TRACES` names its traces."""
-    import plotly.graph_objects as go
+    """The figure without values (plotly); `TRACES` names its traces."""
     from plotly.subplots import make_subplots
 
     fig = make_subplots(
         2, 3, specs=[[{}, {"rowspan": 2}, {"rowspan": 2}], [{}, None, None]], column_widths=[0.31, 0.37, 0.32],
-        horizontal_spacing=0.065, vertical_spacing=0.2, subplot_titles=["Omega x100", "map", "clip", "scores"],
+        horizontal_spacing=0.065, vertical_spacing=0.23, subplot_titles=["Omega x100", "map", "clip", "scores"],
     )  # fmt: skip
     fig.add_scatter(line_width=0, mode="lines", fill="toself", fillcolor="#dddddd", name="95 % interval", row=1, col=1)
+    here = dict(color=LINES[4], size=12)
     looks = (BLACK, 2.5, "solid"), (LINES[1], 1.5, "solid"), (GREY, 1.5, "dash"), (GREY, 1.5, "dot")
     for name, (colour, width, dash) in zip((ALL, "machine", *WORDS.values()), looks):
         fig.add_scatter(name=name, mode="lines", line=dict(color=colour, width=width, dash=dash), row=1, col=1)
@@ -132,24 +131,24 @@ def draw():
     for colour in (SKY, VERMILLION):
         fig.add_bar(marker=dict(color=colour, opacity=0.65), showlegend=False, row=2, col=1)
     fig.add_scatter(name="threshold", mode="lines", line=dict(color=BLACK, dash="dash", width=1.5), row=2, col=1)
-    marker = dict(color=LINES[4], size=12, symbol="triangle-down")
+    marker = here | dict(symbol="triangle-down")
     fig.add_scatter(mode="markers", marker=marker, cliponaxis=False, showlegend=False, row=2, col=1)
     fig.add_scatter(name="training", mode="markers", marker=dict(color="#bbbbbb", size=4), hoverinfo="skip", row=1, col=2)
     for name, colour in zip(LABELS, (SKY, VERMILLION)):
         fig.add_scatter(name=name, mode="markers", marker=dict(color=colour, size=9), hoverinfo="text", row=1, col=2)
-    ring = dict(color=LINES[4], size=16, symbol="circle-open", line_width=2.5)
+    ring = here | dict(size=16, symbol="circle-open", line_width=2.5)
     fig.add_scatter(name="clip shown", mode="markers", marker=ring, hoverinfo="skip", row=1, col=2)
     fig.add_heatmap(colorscale="Magma", showscale=False, hovertemplate="%{x:.2f} s: %{z:.0f} dB<extra></extra>", row=1, col=3)
     _lay_out(fig, *mel_ticks(128))
-    return go.FigureWidget(fig)  # whole: what is added to a widget later can be lost on its way to the browser
+    return fig
 
 
 def _lay_out(fig, bands, kilohertz) -> None:
     fig.update_layout(
         template="simple_white", width=915, height=345, barmode="overlay", bargap=0, margin=dict(l=35, r=8, t=24, b=32),
         font=dict(family="DejaVu Sans, sans-serif", size=11), yaxis4_title=dict(text="clips", standoff=2),
-        legend=dict(orientation="h", x=0.5, xanchor="center", y=-0.085, yanchor="top", font_size=10.5, itemclick=False),
-        xaxis=dict(range=[-0.02, 1.02], title=dict(text="alpha", standoff=0)), xaxis3_title=dict(text="s", standoff=0),
+        legend=dict(orientation="h", x=0.5, xanchor="center", y=-0.1, yanchor="top", font_size=10.5, itemclick=False),
+        xaxis=dict(range=[-0.02, 1.02], title=dict(text="alpha", standoff=0)), xaxis3_ticksuffix=" s",
         yaxis3=dict(tickvals=bands, ticktext=kilohertz, title=dict(text="kHz", standoff=2)),
         xaxis2=dict(showticklabels=False, ticks=""), yaxis2=dict(showticklabels=False, ticks=""),
     )  # fmt: skip
@@ -178,15 +177,12 @@ def redraw(fig, state: State, clip: int, spectrogram: np.ndarray, limits: np.nda
         traces["training"].update(x=machine.train_map[i, :, 0], y=machine.train_map[i, :, 1])
         traces["clip"].update(x=places[clip, :1], y=places[clip, 1:])
         traces["spectrogram"].update(z=spectrogram.round(1), dx=512 / SAMPLE_RATE, zmin=limits[0], zmax=limits[1])
-        fig.layout.xaxis4.range, fig.layout.yaxis4.range = state.edges[[0, -1]], [0, tallest]
-        for axis, ends in zip((fig.layout.xaxis2, fig.layout.yaxis2), state.frame.T):
+        fig.layout.yaxis4.range, axes = [0, tallest], (fig.layout.xaxis2, fig.layout.yaxis2, fig.layout.xaxis4)
+        for axis, ends in zip(axes, (*state.frame.T, state.edges[[0, -1]])):
             axis.range = ends + 0.05 * np.ptp(ends) * np.array([-1, 1])
         of_map, of_clip = f"map of {state.shown} (filled: above threshold)", f"near, {ALPHAS[i]:.2f} of far cancelled"
         for title, text in zip(fig.layout.annotations[1:4], (of_map, of_clip, f"scores of {state.shown}")):
             title.text = text
-
-
-# the panel
 
 
 def reported(callback):
@@ -217,27 +213,30 @@ class Panel:
 
     def __init__(self, grids: dict[str, dict[str, Grid]], machines: list[Machine], path="alpha.json", refused=None):
         import ipywidgets as w
+        import plotly.graph_objects as go
 
         self.grids, self.path, self.refused = grids, Path(path), dict(refused or {})
         self.clips = {machine.name: machine.test for machine in machines}
         names, first = list(self.clips), next(iter(grids.values()))["none"]
         start = ALPHAS[choose(first, names)["in-sample"][names[0]]]
         wide = lambda width, **more: w.Layout(width=f"{width}px", **more)  # noqa: E731
-        narrow, whole = dict(layout=wide(150), style=dict(description_width="40px")), dict(description_width="initial")
-        options = [(f"{a:.2f}", a) for a in ALPHAS]
-        self.alpha = w.SelectionSlider(options=options, value=start, description="alpha", layout=wide(410), style=whole)
-        self.system = w.ToggleButtons(options=list(grids), style=dict(button_width="155px"), layout=wide(330))
-        self.machines = w.SelectMultiple(options=[*names, *self.refused], value=names, rows=4, description="count", **narrow)
-        self.shown = w.Dropdown(options=names, description="show", **narrow)
-        self.clip = w.Dropdown(options=[None], description="clip", layout=wide(430), style=whole)
+        narrow, whole = dict(layout=wide(170), style=dict(description_width="62px")), dict(description_width="initial")
+        slider = dict(options=[(f"{a:.2f}", a) for a in ALPHAS], value=start, description="alpha")
+        self.alpha = w.SelectionSlider(**slider, layout=wide(390), style=whole)
+        self.system = w.ToggleButtons(options=list(grids), style=dict(button_width="175px"), layout=wide(370))
+        self.machines = w.SelectMultiple(options=[*names, *self.refused], value=names, rows=4, description="counted", **narrow)
+        self.shown = w.Dropdown(options=names, description="machine", **narrow)
+        self.clip = w.Dropdown(options=[None], description="clip", layout=wide(450), style=whole)
         self.ears = w.ToggleButtons(options=["mono", "stereo"], style=dict(button_width="65px"), layout=wide(150))
         self.ears.tooltips = ["near with that share of far cancelled", "the same on the left, far on the right"]
-        self.sound = w.Audio(format="wav", autoplay=False, layout=wide(310, height="32px"))
+        self.sound = w.Audio(format="wav", autoplay=False, layout=wide(300, height="32px"))
         self.save = w.Button(description=f"Write {self.path.name}", icon="save", tooltip=str(self.path), layout=wide(150))
         self.numbers, self.status, self.figure = w.HTML(), w.HTML(), draw()
-        choices, numbers = w.VBox([self.shown, self.machines]), w.Box([self.numbers], layout=wide(770, max_height="145px"))
-        lines = [[self.system, self.alpha, self.save], [choices, numbers], [self.clip, self.sound, self.ears]]
-        top, middle, bottom = map(w.HBox, lines)
+        self.list_clips()
+        self.figure = go.FigureWidget(self.figure)  # filled: what a new widget is given later can be lost before it is seen
+        table = w.Box([self.numbers], layout=wide(740, max_height="145px", margin="2px 2px 2px 8px"))
+        middle, bottom = [w.VBox([self.shown, self.machines]), table], [self.clip, self.sound, self.ears]
+        top, middle, bottom = map(w.HBox, ([self.system, self.alpha, self.save], middle, bottom))
         self.box = w.VBox([top, middle, self.figure, bottom, self.status], layout=wide(925)).add_class("asdkit-panel")
         for widget in (self.alpha, self.system, self.clip, self.ears):
             widget.observe(self.show, "value")
@@ -246,7 +245,6 @@ class Panel:
         self.save.on_click(self.write)
         for trace in (self.figure.data[TRACES.index(name)] for name in LABELS):
             trace.on_click(lambda trace, points, _: self.pick(trace.customdata, points.point_inds))
-        self.list_clips()
 
     def say(self, text: str, colour: str = BLACK) -> None:
         """Put a line below the panel, before what the labels are for."""
@@ -257,7 +255,7 @@ class Panel:
     def list_clips(self) -> None:
         """Offer the test clips of the machine shown, faulty ones first; the first is chosen."""
         clips = sorted(enumerate(self.clips[self.shown.value]), key=lambda each: -each[1].label)
-        self.clip.options = [(f"{i} {[*LABELS][c.label]}, {c.domain}: {c.name}", i) for i, c in clips]
+        self.clip.options = [(f"{i} {c.name}", i) for i, c in clips]
         self.show()
 
     def pick(self, clips, points: list[int]) -> None:
