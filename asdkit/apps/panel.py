@@ -226,7 +226,7 @@ class Panel:
         self.system = w.ToggleButtons(options=list(grids), style=dict(button_width="175px"), layout=wide(370))
         self.machines = w.SelectMultiple(options=[*names, *self.refused], value=names, rows=4, description="counted", **narrow)
         self.shown = w.Dropdown(options=names, description="machine", **narrow)
-        self.clip = w.Dropdown(options=[None], description="clip", layout=wide(450), style=whole)
+        self.clip = w.Dropdown(options=[""], description="clip", layout=wide(450), style=whole)
         self.ears = w.ToggleButtons(options=["mono", "stereo"], style=dict(button_width="65px"), layout=wide(150))
         self.ears.tooltips = ["near with that share of far cancelled", "the same on the left, far on the right"]
         self.sound = w.Audio(format="wav", autoplay=False, layout=wide(300, height="32px"))
