@@ -48,7 +48,7 @@ def made_up_grid(seed: int, n_clips: int, n_train: int, points: np.ndarray | Non
     points = rng.uniform(0.5, 0.9, (n, 3)) if points is None else points
     return MachineGrid(
         labels=np.arange(n_clips) % 2, domains=np.array(["source", "target"] * (n_clips // 2)),
-        scores=rng.normal(size=(n, n_clips)), points=points, separation=rng.uniform(size=n),
+        scores=rng.normal(size=(n, n_clips)), points=points, separation=rng.uniform(size=n), thresholds=rng.normal(size=n),
         boots=np.clip(points[:, None] + rng.normal(0, 0.01, (n, 1000, 3)), 0, 1),
         train_map=rng.normal(size=(n, n_train, 2)), test_map=rng.normal(size=(n, n_clips, 2)),
     )  # fmt: skip

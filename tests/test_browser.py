@@ -1,4 +1,4 @@
-"""The tuning notebook in a real browser: JupyterLab on loopback, cells run, the slider moved by keyboard.
+"""The tuning notebook in a real browser: JupyterLab on loopback, cells run, the slider and the switch used by keyboard.
 
 ``ASDKIT_SCREENSHOT=FILE`` keeps a picture of the panel, of the notebook as it is not of its quick profile: it takes minutes.
 """
@@ -30,7 +30,12 @@ PLAIN = {
 PATIENCE = float(os.environ.get("ASDKIT_BROWSER_SECONDS", 120))  # for one step; on an idle machine all take half a minute
 OWN = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime", "IPYTHONDIR": "ipython"}
 OWN |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces"}
-STEPS = 3  # of the slider: far enough for a clip to change its bin
+STEPS = 2  # of the slider: far enough for a clip to change its bin
+WINDOWS = ((1366, 768), (1920, 1080))
+SUM = """async () => {
+    const bytes = new Uint8Array(await (await fetch(document.querySelector('.asdkit-panel audio').src)).arrayBuffer());
+    return bytes.reduce((sum, byte, i) => (31 * sum + byte) % 1000003, bytes.length);
+}"""
 pytestmark = pytest.mark.browser
 
 
@@ -98,42 +103,84 @@ def page(chromium, address):
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000}, device_scale_factor=1.25)
+        page = browser.new_page(viewport=dict(zip(("width", "height"), WINDOWS[0])), device_scale_factor=1.25)
         page.set_default_timeout(1000 * PATIENCE)
         page.goto(address)
         yield page
         browser.close()
 
 
-def seen(page) -> dict[str, str]:
-    """What a user sees: the slider's readout, the table, the figure."""
-    return {
-        "alpha": page.locator(".widget-readout").first.inner_text(),
-        "numbers": page.locator(".asdkit-numbers").inner_text(),
-        "bars": page.locator(".js-plotly-plot .barlayer").inner_html(),
-        "map": page.locator(".js-plotly-plot .subplot.x3y3 .scatterlayer").inner_html(),
-        "curve": page.locator(".js-plotly-plot .subplot.xy .scatterlayer").inner_html(),
-    }
+def seen(page) -> dict:
+    """What a user sees and hears: the slider's readout, the table, the parts of the figure, a sum of the sound."""
+    parts = {
+        "curve": ".subplot.xy .scatterlayer", "bars": ".barlayer", "map": ".subplot.x2y2 .scatterlayer",
+        "spectrogram": ".subplot.x3y3 .heatmaplayer", "threshold": ".subplot.x4y4 .scatterlayer",
+    }  # fmt: skip
+    html = {name: page.locator(f".js-plotly-plot {where}").inner_html() for name, where in parts.items()}
+    numbers = page.locator(".asdkit-numbers").inner_text()
+    return html | dict(alpha=page.locator(".widget-readout").first.inner_text(), numbers=numbers, sound=page.evaluate(SUM))
 
 
-def test_the_slider_is_moved_by_keyboard_and_the_panel_follows(page, tmp_path):
-    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+
+
+def settled(page) -> dict:
+    """What is seen once the kernel rests and a second look finds the same: the figure is drawn after the numbers."""
+    looks = [None]
+    while len(looks) < 2 or looks[-1] != looks[-2]:
+        page.wait_for_function(IDLE)
+        page.wait_for_timeout(700)
+        looks.append(seen(page))
+    return looks[-1]
+
+
+def run_all(page) -> None:
+    """Run the notebook, until the panel is there and the kernel rests; no cell may fail."""
+    page.wait_for_function(IDLE)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    handle = page.locator(".noUi-handle")
     page.locator(".js-plotly-plot .barlayer path").first.wait_for(state="attached")  # an empty bin is never visible
-    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    page.wait_for_function(IDLE)
     assert not page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg").count()
+
+
+def assert_it_fits(page, panel) -> None:
+    """The whole panel is in sight at once, and nothing in it is cut off."""
+    panel.evaluate("x => x.scrollIntoView({block: 'center'})")
+    box, cell = panel.bounding_box(), page.locator(".jp-NotebookPanel .jp-WindowedPanel-outer").first.bounding_box()
+    assert cell["y"] <= box["y"] and box["y"] + box["height"] <= cell["y"] + cell["height"]
+    assert cell["x"] <= box["x"] and box["width"] <= 930 and box["x"] + box["width"] <= cell["x"] + cell["width"]
+    assert not panel.evaluate("x => [...x.querySelectorAll('.widget-hbox')].some(e => e.scrollWidth > e.clientWidth + 1)")
+
+
+def test_the_panel_is_used_by_keyboard_and_all_of_it_follows(page, tmp_path):
+    run_all(page)
+    panel, handle = page.locator(".asdkit-panel"), page.locator(".asdkit-panel .noUi-handle")
     handle.focus()
-    before = seen(page)
+    before = settled(page)
+    begun = position(float(before["alpha"]))
+    key, way = ("ArrowRight", 1) if begun < STEPS else ("ArrowLeft", -1)
     for _ in range(STEPS):
-        handle.press("ArrowLeft")
-    expected = ALPHAS[position(float(before["alpha"])) - STEPS]
+        handle.press(key)
+    expected = ALPHAS[begun + way * STEPS]
     there = f"at alpha {expected:.2f}"
     page.wait_for_function("there => document.querySelector('.asdkit-numbers').innerText.includes(there)", arg=there)
-    page.wait_for_timeout(1000)  # the figure is drawn after the numbers
-    after = seen(page)
+    after = settled(page)
     assert float(after["alpha"]) == expected and f"at alpha {after['alpha']}" in after["numbers"]
     assert {name for name in before if before[name] != after[name]} == before.keys()
+
+    page.locator(".asdkit-panel button", has_text="masked model alone").press("Enter")
+    page.wait_for_function("n => document.querySelector('.asdkit-numbers').innerText != n", arg=after["numbers"])
+    alone = settled(page)
+    changed = {name for name in after if after[name] != alone[name]}
+    assert {"numbers", "curve", "bars", "threshold", "map"} <= changed and not {"alpha", "sound"} & changed
+    page.locator(".asdkit-panel button", has_text="stereo").press("Enter")
+    page.wait_for_function(f"sum => ({SUM})().then(now => now !== sum)", arg=alone["sound"])
+
     picture = Path(os.environ.get("ASDKIT_SCREENSHOT", tmp_path / "panel.png"))
-    page.locator(".jp-OutputArea-output", has=page.locator(".js-plotly-plot")).first.screenshot(path=picture)
+    for width, height in WINDOWS:
+        page.set_viewport_size(dict(width=width, height=height))
+        page.wait_for_timeout(500)
+        assert_it_fits(page, panel)
+        page.screenshot(path=picture.with_stem(f"{picture.stem}-{width}"))
+    panel.screenshot(path=picture)
     assert picture.stat().st_size > 20_000

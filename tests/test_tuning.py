@@ -1,7 +1,9 @@
 """The grid over machines, the rules on grids whose answer is known, refusals, and what is written."""
 
 import json
+import shutil
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from asdkit import metrics
 from asdkit.config import Config
 from asdkit.describer import Describer
 from asdkit.detector import fit_detector
-from asdkit.experiments import ALPHAS, Grid, MachineGrid, tuning
+from asdkit.experiments import ALPHAS, Grid, MachineGrid, lessons, tuning
+from asdkit.experiments.maps import aligned
 from asdkit.recordings import Clip, InputError, TrainingSet, index_data
 
 N = len(ALPHAS)
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 
 def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
@@ -101,6 +105,7 @@ def test_the_grid_is_what_fit_and_score_give(tuned, tiny_data, quick):
         n = len(m.labels)
         assert m.scores.shape == (N, n) and m.points.shape == (N, 3) and m.test_map.shape == (N, n, 2)
         assert m.train_map.shape == (N, n_train, 2) and m.separation.shape == (N,)
+        assert m.thresholds.shape == (N,)
         assert all(np.isfinite(getattr(m, f.name)).all() for f in fields(m) if f.name != "domains")
         assert (m.separation > 0).all()  # faults were put into the held-out clips
         assert not np.allclose(m.test_map[0], m.test_map[-1]) and (m.scores[0] != m.scores[-1]).all()
@@ -110,8 +115,9 @@ def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
     grid, folder = tuned
     kept = sorted(folder.iterdir())
     assert len(kept) == 2 and not any(p.name.startswith(".") for p in kept)
-    machines, computed = index_data(tiny_data), []
-    monkeypatch.setattr(tuning, "tune_machine", lambda m, *_: computed.append(m.name) or grid.machines[m.name])
+    machines, computed, names = index_data(tiny_data), [], ("scores", "thresholds", "separation", "train_map", "test_map")
+    arrays = lambda m: {name: getattr(grid.machines[m.name], name) for name in names}  # noqa: E731
+    monkeypatch.setattr(tuning, "tune_machine", lambda m, *_: computed.append(m.name) or arrays(m))
     kept[0].unlink()
     again = tuning.tune(machines, replace(quick, alpha=0.1), folder=folder)
     assert computed == ["pump"]
@@ -119,6 +125,52 @@ def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
         np.testing.assert_array_equal(getattr(again.machines["valve"], field.name), getattr(grid.machines["valve"], field.name))
     tuning.tune(machines[:1], quick, seed=1, folder=folder)
     assert computed == ["pump", "pump"]  # another seed is another grid
+    tuning.tune(machines, quick, stored=folder)
+    assert computed == ["pump", "pump"] and len(list(folder.iterdir())) == 3  # read where it is stored, nothing is written
+
+
+def test_another_simulation_is_another_grid(tiny_data, quick, tmp_path):
+    """Its clips have the same names and sizes."""
+    folder = shutil.copytree(tiny_data, tmp_path / "data")
+    before, after = (tuning._key(index_data(each)[0], quick, 0, ()) for each in (tiny_data, folder))
+    assert before == after
+    (index_data(folder)[0].folder / "simulation.json").write_text('{"version": 0}')
+    assert tuning._key(index_data(folder)[0], quick, 0, ()) != before
+
+
+def test_controls_stand_beside_each_system_and_are_near_itself_at_0(tuned, tiny_data, quick, monkeypatch):
+    monkeypatch.setattr(tuning, "ALPHAS", (0.0, 0.5))
+    systems = {"whole": quick, "alone": replace(quick, blocks=("statistics",))}
+    grids = tuning.tune_systems(index_data(tiny_data)[1:], systems)
+    assert grids.keys() == systems.keys() and all(tuple(each) == tuning.CONTROLS for each in grids.values())
+    whole = {control: grid.machines["valve"] for control, grid in grids["whole"].items()}
+    np.testing.assert_allclose(whole["none"].scores, tuned[0].machines["valve"].scores[[0, 2]], rtol=1e-4)
+    for control in tuning.CONTROLS[1:]:
+        np.testing.assert_array_equal(whole[control].scores[0], whole["none"].scores[0])
+        assert not np.allclose(whole[control].scores[1], whole["none"].scores[1])
+        assert np.isnan(whole[control].thresholds).all() and np.isnan(whole[control].separation).all()
+
+
+def test_the_grids_that_ship_are_those_that_the_notebook_looks_for(monkeypatch):
+    """Nothing is computed. Where it is, run notebook 09 and copy the grids that it keeps in OUT to notebooks/tuning."""
+    notebook = json.loads((NOTEBOOKS / "09_tuning_the_scalar.ipynb").read_text())
+    parameters = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    exec("".join(parameters["source"]), values := {})
+    sizes = {name: values[name.upper()] for name in ("train", "target", "test", "seconds", "seed")}
+    config, shipped = replace(Config(), steps=values["STEPS"]), sorted((NOTEBOOKS / "tuning").glob("*.npz"))
+    monkeypatch.setattr(tuning, "tune_machine", lambda *_: pytest.fail("found no stored grid"))
+    systems = {"whole": config, "alone": replace(config, blocks=("msm",))}
+    machines = [lessons.machine(kind=values["MACHINES"][-1], **sizes)]
+    tuning.tune_systems(machines, systems, values["SEED"], stored=NOTEBOOKS / "tuning")
+    assert len(shipped) == 2 * len(tuning.CONTROLS) * len(values["MACHINES"])
+    assert sum(path.stat().st_size for path in shipped) < 300_000
+
+
+def test_maps_are_turned_onto_the_one_before():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(20, 2)) * (3, 1)
+    turned = [points @ np.array([[c, -s], [s, c]]) * (1, -1) for c, s in ((1, 0), (0, 1), (0.6, 0.8))]
+    np.testing.assert_allclose(aligned(np.array(turned)), np.array([turned[0]] * 3), atol=1e-9)
 
 
 def test_the_label_free_rule_opens_no_test_file(tuned, tiny_data, quick, monkeypatch):

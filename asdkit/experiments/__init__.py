@@ -16,6 +16,7 @@ _PUBLIC = {
     "write_tables": "results", "write_figures": "results", "summary": "results",
     "find_truth": "ground_truth", "with_truth": "ground_truth", "ablate": "ablation", "gather": "ablation",
     "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "study", "tune": "tuning",
+    "tune_systems": "tuning",
     "choose": "tuning", "write_choice": "tuning", "development": "tuning", "Grid": "tuning", "MachineGrid": "tuning",
     "ALPHAS": "tuning", "RULES": "tuning", "position": "tuning", "machine": "lessons", "home": "lessons",
     "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",

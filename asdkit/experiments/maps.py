@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.linalg import orthogonal_procrustes
 
 from asdkit.config import Config
 from asdkit.detector import fit_detector
@@ -63,6 +64,17 @@ def principal_axes(points: np.ndarray) -> np.ndarray:
     axes = np.linalg.svd(points - points.mean(0), full_matrices=False)[2][:2]
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])
     return (axes * signs[:, None]).T
+
+
+def aligned(maps: np.ndarray) -> np.ndarray:
+    """Each map turned and mirrored onto the one before it, so that a clip moves no further than it must (Procrustes).
+
+    Shape: (n_maps, n, 2) -> the same; distances within a map stay as they are.
+    """
+    maps = maps.copy()
+    for before, points in zip(maps, maps[1:]):
+        points[:] = points @ orthogonal_procrustes(points, before)[0]
+    return maps
 
 
 def umap(points: np.ndarray, seed: int) -> np.ndarray:

@@ -22,8 +22,8 @@ from asdkit import __version__, metrics
 from asdkit.blocks import at_least_a_window, extract
 from asdkit.config import Config
 from asdkit.detector import Detector, fit_detector
-from asdkit.experiments.cache import CachedDescriber
-from asdkit.experiments.maps import principal_axes
+from asdkit.experiments.cache import Cache, CachedDescriber
+from asdkit.experiments.maps import aligned, principal_axes
 from asdkit.experiments.results import evaluate_clips
 from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
 from asdkit.recordings import DATASETS, InputError, Machine, TrainingSet
@@ -33,6 +33,8 @@ from asdkit.simulate import GENERIC, inject
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near
 RULES = ("in-sample", "leave-one-machine-out", "label-free")
+CONTROLS = ("none", "other-recording", "scrambled-phase")
+RECORD = "simulation.json"  # how simulated recordings were made
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,11 @@ class MachineGrid:
     labels: np.ndarray  # (n_clips,) of the test clips: 0 normal, 1 anomaly
     domains: np.ndarray  # (n_clips,)
     scores: np.ndarray  # (n_alphas, n_clips)
+    thresholds: np.ndarray  # (n_alphas,) above which a clip is called faulty; NaN where none can be promised, and of controls
     points: np.ndarray  # (n_alphas, 3) auc_source, auc_target, pauc
     boots: np.ndarray  # (n_alphas, n_resamples, 3)
     separation: np.ndarray  # (n_alphas,) how far injected faults stand out of held-out training clips, in their spread
-    train_map: np.ndarray  # (n_alphas, n_train, 2) principal components of the clips in the space of the kNN
+    train_map: np.ndarray  # (n_alphas, n_train, 2) principal components in the space of the kNN, see `asdkit.experiments.maps`
     test_map: np.ndarray  # (n_alphas, n_clips, 2)
 
 
@@ -130,12 +133,14 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
 
 
 def tune(
-    machines: list[Machine], config: Config | None = None, seed: int = 0, folder: str | Path | None = None, progress=True
-) -> Grid:
+    machines: list[Machine], config: Config | None = None, seed: int = 0, folder: str | Path | None = None, progress=True,
+    cache: Cache | None = None, stored: str | Path | None = None,
+) -> Grid:  # fmt: skip
     """Score every test clip of development machines at each alpha of the grid; the alpha of `config` is not read.
 
-    With a `folder`, each machine's grid is kept there, and those that are there are not computed again. An InputError for an
-    evaluation machine or one without labels, or a configuration in which alpha does not act on the input.
+    With a `folder`, each machine's grid is kept there, and those that are there, or in the folder `stored`, are not computed
+    again. Calls for several configurations may share the networks in a `cache`. Of a control only the scores are computed.
+    An InputError for an evaluation machine or one without labels, or where alpha does not act on the input.
     """
     from tqdm.auto import tqdm
 
@@ -144,48 +149,74 @@ def tune(
         raise InputError(f"config: found conditioning = {config.conditioning!r}, expected 'input': that alpha is tuned")
     if reasons := list(development(machines)[1].values()):
         raise InputError(reasons[0])
-    with tqdm(total=len(machines) * len(ALPHAS), desc="machine x alpha", disable=not progress) as bar:
+    label = progress if isinstance(progress, str) else "machine x alpha"
+    with tqdm(total=len(machines) * len(ALPHAS), desc=label, disable=not progress) as bar:
         for machine in machines:
             task = machine, config, seed, other_clips(machine, machines)
-            path = folder and Path(folder) / f"{machine.name}-{_key(*task)}.npz"
-            if path and path.is_file():
+            name = f"{machine.name}-{_key(*task)}.npz"
+            paths = [Path(place) / name for place in (folder, stored) if place]
+            if path := next(filter(Path.is_file, paths), None):
                 with np.load(path, allow_pickle=False) as arrays:
-                    grids[machine.name] = MachineGrid(**arrays)
+                    grids[machine.name] = measured(machine, **arrays)
                 bar.update(len(ALPHAS))
                 continue
-            grids[machine.name] = tune_machine(*task, bar)
-            if path:
+            arrays = tune_machine(*task, bar, Cache() if cache is None else cache)
+            grids[machine.name] = measured(machine, **arrays)
+            if folder:
                 archive = io.BytesIO()
-                np.savez_compressed(archive, **vars(grids[machine.name]))
-                write(path, archive.getvalue())
+                np.savez_compressed(archive, **arrays)
+                write(paths[0], archive.getvalue())
     return Grid(config, grids)
 
 
-def tune_machine(machine: Machine, config: Config, seed: int, others, bar) -> MachineGrid:
-    """The grid of one machine. Labels are read when all scores are there."""
-    columns = []
-    for alpha in ALPHAS:
-        columns.append(_at(machine, replace(config, alpha=alpha), seed, others))
-        bar.update()
-    scores, separation, train_map, test_map = map(np.array, zip(*columns))
+def tune_systems(
+    machines: list[Machine], systems: dict[str, Config], seed: int = 0, folder=None, stored=None
+) -> dict[str, dict[str, Grid]]:
+    """Grids by system and by control, of `CONTROLS`; see `tune`. Systems share their networks."""
+    cache, grids = Cache(), {}
+    for name, config in systems.items():
+        variants = {control: replace(config, control=control) for control in CONTROLS}
+        grids[name] = {c: tune(machines, v, seed, folder, f"{name}, {c}", cache, stored) for c, v in variants.items()}
+    return grids
+
+
+def measured(machine: Machine, scores: np.ndarray, **arrays) -> MachineGrid:
+    """The grid of one machine from what is kept of it: here labels are read, and the metric is computed."""
     points, boots = map(np.array, zip(*(evaluate_clips(machine.name, x, machine.test) for x in scores)))
     labels, domains = np.array([c.label for c in machine.test]), np.array([c.domain for c in machine.test])
-    return MachineGrid(labels, domains, scores, points, boots, separation, train_map, test_map)
+    return MachineGrid(labels, domains, scores, points=points, boots=boots, **arrays)
 
 
-def _at(machine: Machine, config: Config, seed: int, others) -> tuple:
-    """Scores of the test clips, separation, and training and test clips on two principal components, at one alpha."""
-    describer, training = CachedDescriber(config, seed=seed, others=others), TrainingSet.of(machine.train)
-    held = training.folds(5) == 0
-    separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
-    detector = fit_detector(training, describer, decide=False)
+def tune_machine(machine: Machine, config: Config, seed: int, others, bar, cache: Cache) -> dict[str, np.ndarray]:
+    """Scores, thresholds, separation and maps of one machine; no label is read."""
+    columns = []
+    for alpha in ALPHAS:
+        at = replace(config, alpha=alpha, control=config.control if alpha else "none")
+        columns.append(_at(machine, at, config.control == "none", CachedDescriber(at, cache, seed, others=others)))
+        cache.forget("spectra", "block")
+        bar.update()
+    scores, thresholds, separation, train_map, test_map = (np.array(x, dtype=float) for x in zip(*columns))
+    maps = aligned(np.concatenate([train_map, test_map], axis=1)).astype(np.float32)
+    train_map, test_map = np.split(maps, [len(machine.train)], axis=1)
+    return dict(scores=scores, thresholds=thresholds, separation=separation, train_map=train_map, test_map=test_map)
+
+
+def _at(machine: Machine, config: Config, whole: bool, describer: CachedDescriber) -> tuple:
+    """At one alpha: scores of the test clips, threshold, separation, training and test clips on two principal components."""
+    training, separation = TrainingSet.of(machine.train), np.nan
+    if whole:
+        held = training.folds(5) == 0
+        rest = fit_detector(training.without(held), describer, decide=False)
+        separation = _separation(rest, training, held, describer.seed)
+    detector = fit_detector(training, describer, decide=whole)
     own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
     of_train = [describer.blocks(extractor, c, config.test_hop) for extractor, c in zip(own, training.clips)]
     of_test = [describer.blocks(detector.extractor, c, config.test_hop) for c in machine.test]
     scores = [detector.scorer(blocks) for blocks in of_test]
     train, test = (np.array([detector.scorer.space(b).mean(0).numpy() for b in blocks]) for blocks in (of_train, of_test))
     axes = principal_axes(train)
-    return scores, separation, (train - train.mean(0)) @ axes, (test - train.mean(0)) @ axes
+    centred = train - train.mean(0), test - train.mean(0)
+    return scores, detector.decision_threshold(), separation, *(x @ axes for x in centred)
 
 
 def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, seed: int) -> float:
@@ -206,5 +237,7 @@ def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, see
 def _key(machine: Machine, config: Config, seed: int, others) -> str:
     """Identifies everything that a machine's grid depends on."""
     neutral = replace(config, alpha=0.0).hash()
-    depends = [__version__, neutral, seed, ALPHAS, LEVELS_DB, fingerprint(machine), others_fingerprint(config, others)]
+    made = (machine.folder / RECORD).read_text() if (machine.folder / RECORD).is_file() else ""
+    data = fingerprint(machine), made, others_fingerprint(config, others)
+    depends = [__version__, neutral, seed, ALPHAS, LEVELS_DB, *data]
     return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12]
