@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test lab demo ablate study figures test lint bench clean distclean
+.PHONY: help setup setup-test lab demo ablate study figures docs test lint bench clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,10 @@ ifdef QUICK
 else
 	$(PY) -m asdkit figures figures/tables --out figures
 endif
+
+docs: $(VENV)/.docs $(if $(EXECUTE),$(VENV)/.notebooks) ## build the website in build/docs (EXECUTE=1: run the notebooks for it, half an hour)
+	EXECUTE="$(EXECUTE)" $(PY) -m sphinx -E -W --keep-going -q docs build/docs
+	@echo "The website is build/docs/index.html"
 
 test: $(VENV)/.test ## run the tests and the notebooks, two at a time (ARGS='-k knn' for a few)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=300 tests asdkit notebooks $(ARGS)
