@@ -57,7 +57,7 @@ else
 	$(PY) -m asdkit figures figures/tables --out figures
 endif
 
-docs: $(VENV)/.docs $(if $(EXECUTE),$(VENV)/.notebooks) ## build the website in build/docs (EXECUTE=1: run the notebooks for it, half an hour)
+docs: $(VENV)/.docs $(if $(EXECUTE),$(VENV)/.notebooks) ## build the website in build/docs (EXECUTE=1: with the outputs of the notebooks)
 	EXECUTE="$(EXECUTE)" $(PY) -m sphinx -E -W --keep-going -q docs build/docs
 	@echo "The website is build/docs/index.html"
 

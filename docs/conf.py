@@ -19,6 +19,7 @@ from asdkit import Config
 EXECUTE = os.environ.get("EXECUTE", "").split()  # "1", or the numbers of some notebooks: "00 02"
 QUIET = """import functools, os, tqdm.auto
 tqdm.auto.tqdm = functools.partial(tqdm.std.tqdm, file=open(os.devnull, "w"))"""  # a page needs no progress bars
+NOT_RUN = "\nThis copy of the website shows no outputs: `make docs EXECUTE=1` runs the notebooks for it.\n"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -29,15 +30,12 @@ PAGES = {  # documents of the repository that are a page of the website
 
 project, author, version = "asdkit", "the asdkit developers", asdkit.__version__
 copyright = author
-extensions = [
-    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "sphinx_copybutton",
-]  # fmt: skip
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 default_role = "py:obj"  # `name` in a docstring links to what has that name, if anything has
-autosummary_generate = False  # the tables link into the pages of the rooms
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_typehints = "none"  # docstrings say what goes in and comes out
-python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 myst_heading_anchors = 3
 
 nb_execution_mode = "cache" if EXECUTE else "off"
@@ -106,7 +104,9 @@ def copy_notebooks() -> None:
         if EXECUTE:
             notebook["cells"].insert(0, nbformat.v4.new_code_cell(QUIET, id="quiet", metadata={"tags": ["remove-cell"]}))
         write(folder / path.name, json.dumps(notebook, indent=1))
-    index = relink((ROOT / "notebooks" / "README.md").read_text(), ROOT / "notebooks").replace("# Notebooks", "# Walkthrough", 1)
+    index = (ROOT / "notebooks" / "README.md").read_text().replace("# Notebooks", "# Walkthrough", 1)
+    index = relink(index, ROOT / "notebooks")
+    index += "" if EXECUTE else NOT_RUN
     write(folder / "index.md", f"{index}\n```{{toctree}}\n:hidden:\n\n" + "\n".join(p.stem for p in NOTEBOOKS) + "\n```\n")
 
 
@@ -132,7 +132,7 @@ def document_fields(app, what, name, obj, options, lines):
 
 def skip(app, what, name, obj, skipped, options):
     """The options of a configuration are in its table, and what the front door has is on its page alone."""
-    elsewhere = what == "module" and name in asdkit.__all__ and app.env.docname != "api/index"
+    elsewhere = what == "module" and getattr(asdkit, name, None) is obj and app.env.docname != "api/index"
     return True if elsewhere or (what == "class" and name in Config.__dataclass_fields__) else None
 
 
