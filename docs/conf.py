@@ -117,6 +117,8 @@ def relink_included(app, relative_path, parent, content):
 
 def document_fields(app, what, name, obj, options, lines):
     """The fields of a dataclass: the options of `Config` as a table, others with the comments beside them."""
+    if what == "property":  # a colon is no type
+        lines[:] = [line.replace(": ", ", ") for line in lines]
     if obj is Config:
         lines += ["", ".. list-table::", "   :header-rows: 1", "", "   * - option", "     - default", "     - meaning"]
         for field in fields(Config):
@@ -140,5 +142,5 @@ def setup(app):
     """Called by Sphinx before it looks for pages."""
     copy_notebooks()
     app.connect("include-read", relink_included)
-    app.connect("autodoc-process-docstring", document_fields)
+    app.connect("autodoc-process-docstring", document_fields, priority=100)  # before napoleon
     app.connect("autodoc-skip-member", skip)
