@@ -71,7 +71,7 @@ bench: $(VENV)/.core ## time and memory of one full-size machine, stage by stage
 	$(PY) benchmarks/machine.py $(ARGS)
 
 clean: ## remove caches and build leftovers; data/, runs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build docs/walkthrough dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find asdkit tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## and .venv
