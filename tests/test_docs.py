@@ -34,7 +34,7 @@ def workplace(tiny_data, tmp_path, monkeypatch):
     """The current folder is one with the recordings that the pages speak of; training takes a moment."""
     raw = tiny_data / "dev_data" / "raw"
     healthy = [*raw.glob("pump/train/*source*"), *raw.glob("valve/train/*")]
-    target, new = raw.glob("pump/train/*target*"), raw.glob("pump/test/*0000*")
+    target, new = raw.glob("pump/train/*target*"), raw.glob("pump/test/*source*0000*")
     folders = {"healthy": healthy, "night_shift": target, "new": new, "inbox": ()}
     for name, files in folders.items():
         (tmp_path / name).mkdir()
