@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test lab demo ablate study figures test lint bench clean distclean
+.PHONY: help setup setup-test lab demo ablate study figures docs test lint bench clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -57,6 +57,10 @@ else
 	$(PY) -m asdkit figures figures/tables --out figures
 endif
 
+docs: $(VENV)/.docs $(if $(EXECUTE),$(VENV)/.notebooks) ## build the website in build/docs (EXECUTE=1: with the outputs of the notebooks)
+	EXECUTE="$(EXECUTE)" $(PY) -m sphinx -E -W --keep-going -q docs build/docs
+	@echo "The website is build/docs/index.html"
+
 test: $(VENV)/.test ## run the tests and the notebooks, two at a time (ARGS='-k knn' for a few)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --nbmake --nbmake-timeout=300 tests asdkit notebooks $(ARGS)
 
@@ -67,7 +71,7 @@ bench: $(VENV)/.core ## time and memory of one full-size machine, stage by stage
 	$(PY) benchmarks/machine.py $(ARGS)
 
 clean: ## remove caches and build leftovers; data/, runs/ and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build docs/walkthrough dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find asdkit tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## and .venv

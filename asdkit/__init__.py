@@ -1,4 +1,4 @@
-"""asdkit: hear that a machine is failing, from recordings of its healthy sound, with a near and a far microphone.
+"""asdkit: hear that a machine is failing, from recordings of its healthy sound, with a near and a far microphone::
 
     import asdkit
 
