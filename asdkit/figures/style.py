@@ -30,6 +30,11 @@ CLIPS = {  # by split and label: name, colour, marker, size
     ("test", 0): ("normal, test", BLUE, "o", 14),
     ("test", 1): ("anomaly, test", VERMILLION, "x", 18),
 }
+NAMED = {  # what has a colour of its own wherever it is drawn
+    "near": BLUE, "far": ORANGE, "machine": GREEN, "noise": GREY, "whitened": VERMILLION, "z-scored": SKY, "standardised": SKY,
+    "healthy, source": SKY, "healthy, target": BLUE, "faulty, source": VERMILLION, "faulty, target": PURPLE,
+    "healthy test clips": BLUE, "faulty test clips": VERMILLION,
+}  # fmt: skip
 FILLS = ((VERMILLION, ""), (SKY, "////"), (GREEN, "...."), (ORANGE, "\\\\\\\\"), (BLUE, ""), (PURPLE, "xxxx"))  # of bars
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
