@@ -17,6 +17,7 @@ from asdkit.figures.style import (
     SKY,
     VERMILLION,
     canvas,
+    colours,
     line_styles,
     log_ticks,
     mel_ticks,
@@ -29,8 +30,9 @@ from asdkit.figures.style import (
 def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
     """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
     fig, [[ax]] = canvas(7.2, 3.2)
-    for (name, values), (line, colour), marker in zip(curves.items(), line_styles(len(curves)), MARKERS):
-        values, colour = np.asarray(values, dtype=float), NAMED.get(name, colour)
+    looks = zip(colours(curves), line_styles(len(curves)), MARKERS)
+    for (name, values), (colour, (line, _), marker) in zip(curves.items(), looks):
+        values = np.asarray(values, dtype=float)
         if values.ndim == 2:
             ax.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
             values = values[:, 0]
@@ -74,8 +76,8 @@ def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figur
     """
     fig, [[ax]] = canvas(6.4, 3.0)
     ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
-    for (name, errors), marker, colour in zip(held_out.items(), MARKERS, LINES):
-        look = dict(marker=marker, markersize=4, color=NAMED.get(name, colour), label=name)
+    for (name, errors), marker, colour in zip(held_out.items(), MARKERS, colours(held_out)):
+        look = dict(marker=marker, markersize=4, color=colour, label=name)
         ax.plot(list(errors), list(errors.values()), "--", **look)
     ax.axhline(1, color=GREY, linestyle=":", label="mean 0, variance 1")
     ax.set(xlabel="training step", ylabel="error on hidden cells\n(-2 log likelihood)")
@@ -103,10 +105,11 @@ def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, i
     thick = 1 / (len(systems) + 1)
     fig, axes = canvas(7.4, 0.9 + 0.2 * len(groups) * (len(systems) + 1))
     ax = axes[0, 0]
-    for i, (system, (colour, hatch)) in enumerate(zip(systems, FILLS)):
+    palette = colours(systems, [colour for colour, _ in FILLS])
+    for i, (system, colour, (_, hatch)) in enumerate(zip(systems, palette, FILLS)):
         rows, look = table[table["system"] == system], dict(hatch=hatch, edgecolor="black", linewidth=0.5)
         y = np.array([groups.index(g) for g in rows[group]]) + (i - (len(systems) - 1) / 2) * thick
-        ax.barh(y, rows["value"] - reference, 0.9 * thick, reference, label=system, color=NAMED.get(system, colour), **look)
+        ax.barh(y, rows["value"] - reference, 0.9 * thick, reference, label=system, color=colour, **look)
         ax.hlines(y, rows["lo"], rows["hi"], color="black", linewidth=1)
     ax.axvline(reference, color=GREY, linewidth=1)
     name_rows(axes, groups)

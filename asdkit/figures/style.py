@@ -88,6 +88,12 @@ def line_styles(n: int) -> list[tuple[str, str]]:
     return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
 
 
+def colours(names, palette=LINES) -> list[str]:
+    """A colour for each name: its own in `NAMED`, else the next of a palette that none of the others has."""
+    free = cycle([c for c in palette if c not in {NAMED.get(name) for name in names}])
+    return [NAMED.get(name) or next(free) for name in names]
+
+
 def mel_ticks(n_mels: int, sample_rate: int = 16000) -> tuple[np.ndarray, list[str]]:
     """Where among the band numbers, from 0, the frequencies of `KHZ` lie, and their names in kHz."""
     from asdkit.spectrogram import hz_to_mel
