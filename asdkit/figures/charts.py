@@ -121,13 +121,19 @@ def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, i
 
 @styled
 def clouds(shown: Mapping[str, tuple[np.ndarray, np.ndarray, float]], names: tuple[str, str]) -> Figure:
-    """Points in a plane, a panel each: {title: (healthy, faulty, radius)}, (n, 2) each; the circle is around the mean."""
+    """Points in a plane, a panel each: {title: (healthy, faulty, radius)}, (n, 2) each; `radius` holds 95 % of the healthy."""
     fig, [axes] = canvas(4.0 * len(shown), 3.8, 1, len(shown))
     for ax, (title, (healthy, faulty, radius)) in zip(axes, shown.items()):
         ax.plot(*healthy.T, ".", color=SKY, markersize=5, label="healthy")
         ax.plot(*faulty.T, "X", color=VERMILLION, markersize=9, markeredgecolor="white", label="faulty")
         circle = radius * np.exp(2j * np.pi * np.linspace(0, 1, 200))
-        ax.plot(circle.real + healthy[:, 0].mean(), circle.imag + healthy[:, 1].mean(), "--", color=GREY, label="as far")
+        ax.plot(
+            circle.real + healthy[:, 0].mean(),
+            circle.imag + healthy[:, 1].mean(),
+            "--",
+            color=GREY,
+            label="95 % of\nthe healthy",
+        )
         ax.set(title=title, xlabel=names[0], ylabel=names[1], aspect="equal")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return fig
