@@ -126,14 +126,9 @@ def clouds(shown: Mapping[str, tuple[np.ndarray, np.ndarray, float]], names: tup
     for ax, (title, (healthy, faulty, radius)) in zip(axes, shown.items()):
         ax.plot(*healthy.T, ".", color=SKY, markersize=5, label="healthy")
         ax.plot(*faulty.T, "X", color=VERMILLION, markersize=9, markeredgecolor="white", label="faulty")
-        circle = radius * np.exp(2j * np.pi * np.linspace(0, 1, 200))
-        ax.plot(
-            circle.real + healthy[:, 0].mean(),
-            circle.imag + healthy[:, 1].mean(),
-            "--",
-            color=GREY,
-            label="95 % of\nthe healthy",
-        )
+        angle, (x, y) = np.linspace(0, 2 * np.pi, 200), healthy.mean(0)
+        look = dict(color=GREY, label="95 % of\nthe healthy")
+        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", **look)
         ax.set(title=title, xlabel=names[0], ylabel=names[1], aspect="equal")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return fig
