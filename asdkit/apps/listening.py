@@ -143,4 +143,5 @@ class ClipMap:
 
     def play(self, file: str) -> None:
         """Offer the near channel of a clip."""
-        self.sound.value = player(f"{file}, near", read_clip(self.clips[file].path)[0])
+        clip = self.clips[file]
+        self.sound.value = player(f"{file}, near", read_clip(clip.path, clip.reading, clip.segment, clip.lag)[0])
