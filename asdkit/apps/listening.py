@@ -45,6 +45,13 @@ def image(fig) -> str:
     return f"<img style='max-width:100%' src='data:image/png;base64,{base64.b64encode(figures.png(fig)).decode()}'>"
 
 
+def with_static(box, html: str):
+    """A widget that carries what it shows at first as HTML too, for pages without a kernel."""
+    bundle = box._repr_mimebundle_
+    box._repr_mimebundle_ = lambda **options: bundle(**options) | {"text/html": html}
+    return box
+
+
 def sliders(view: Callable[..., str], **controls):
     """ipywidgets controls over the HTML that `view` makes of their values."""
     import ipywidgets as w
@@ -60,7 +67,7 @@ def sliders(view: Callable[..., str], **controls):
     for control in controls.values():
         control.observe(show, "value")
     show()
-    return w.VBox([*controls.values(), output])
+    return with_static(w.VBox([*controls.values(), output]), output.value)
 
 
 def fault_view(scene: Scene, severity: float, snr: float) -> str:
@@ -132,7 +139,8 @@ class ClipMap:
         self.how.observe(self.move, "value")
         for trace in self.figure.data:
             trace.on_click(lambda trace, points, state: [self.play(trace.hovertext[i]) for i in points.point_inds[:1]])
-        self.box = w.VBox([self.how, self.figure, self.sound])
+        static = self.figure.to_html(include_plotlyjs="cdn", full_html=False)
+        self.box = with_static(w.VBox([self.how, self.figure, self.sound]), static)
 
     def move(self, change=None) -> None:
         """Put every clip where the chosen map has it."""
