@@ -159,3 +159,19 @@ def test_embedding_scatter_names_the_file_on_hover():
     hover = [name for trace in figure.data for name in trace.hovertext]
     assert sorted(hover) == ["a.wav", "b.wav", "c.wav"] and [t.name for t in figure.data] == ["healthy", "faulty"]
     assert len({t.marker.symbol for t in figure.data}) == 2 and "load" in figure.data[0].hovertemplate
+
+
+def test_a_name_has_one_colour_wherever_it_is_drawn_and_no_other_curve_has_it():
+    curves = {name: np.arange(3.0) for name in ("a", "b", "c", "d", "far")}
+    drawn = {line.get_label(): line.get_color() for line in figures.lines(range(3), curves, "x", "y").axes[0].lines}
+    rows = [("g", name, 1.0, 0.5, 1.5) for name in ("near", "far")]
+    table = pd.DataFrame(rows, columns=["group", "system", "value", "lo", "hi"])
+    handles, labels = figures.bars(table, "group", "x").axes[0].get_legend_handles_labels()
+    colours = {label: mpl.colors.to_hex(handle.patches[0].get_facecolor()) for handle, label in zip(handles, labels)}
+    assert colours["far"].upper() == drawn["far"].upper() and len(set(drawn.values())) == 5
+
+
+def test_clouds_draw_the_points_and_the_circle_around_them():
+    fig = figures.clouds({"a": (np.ones((4, 2)), np.zeros((1, 2)), 2.0)}, ("one", "other"))
+    circle = fig.axes[0].lines[2].get_xydata()
+    np.testing.assert_allclose(np.hypot(*(circle - 1).T), 2.0)

@@ -21,6 +21,8 @@ _PUBLIC = {
     "ALPHAS": "tuning", "RULES": "tuning", "position": "tuning", "machine": "lessons", "home": "lessons",
     "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",
     "token_tables": "lessons", "score_systems": "lessons", "compare": "lessons", "by_fault": "lessons",
+    "in_words": "lessons", "clip_vectors": "lessons", "taken_away": "lessons", "modulation_kept": "lessons",
+    "train_watched": "lessons",
     "embed_pairs": "nuisance", "null_strengths": "nuisance", "NULLS": "nuisance", "clip_means": "nuisance",
     "explained": "nuisance", "explained_in_all": "nuisance",
 }  # fmt: skip

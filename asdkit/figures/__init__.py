@@ -5,7 +5,7 @@
 There is no pyplot and nothing to close; a notebook shows figures after ``%matplotlib inline``, `png` and `svg` give bytes.
 """
 
-from asdkit.figures.charts import bands, bars, coherence, embedding_scatter, learning_curve, lines, shares, waterfall
+from asdkit.figures.charts import bands, bars, clouds, coherence, embedding_scatter, learning_curve, lines, shares, waterfall
 from asdkit.figures.differences import differences_curve, differences_dots, forest
 from asdkit.figures.explanation import anomaly_panels
 from asdkit.figures.scores import omega_bars, roc, score_histograms
@@ -15,7 +15,7 @@ from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VE
 
 __all__ = [
     "BLACK", "GREY", "LINES", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "anomaly_panels", "bands", "bars",
-    "clip_panels", "coherence", "differences_curve", "differences_dots", "embedding_scatter", "forest", "in_gallery",
+    "clip_panels", "clouds", "coherence", "differences_curve", "differences_dots", "embedding_scatter", "forest", "in_gallery",
     "learning_curve", "lines", "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc",
     "score_histograms", "shares", "study_figures", "svg", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

@@ -8,14 +8,30 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import FILLS, GREY, LINES, MARKERS, canvas, line_styles, log_ticks, mel_ticks, name_rows, styled
+from asdkit.figures.style import (
+    FILLS,
+    GREY,
+    LINES,
+    MARKERS,
+    NAMED,
+    SKY,
+    VERMILLION,
+    canvas,
+    colours,
+    line_styles,
+    log_ticks,
+    mel_ticks,
+    name_rows,
+    styled,
+)
 
 
 @styled
 def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
     """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
     fig, [[ax]] = canvas(7.2, 3.2)
-    for (name, values), (line, colour), marker in zip(curves.items(), line_styles(len(curves)), MARKERS):
+    looks = zip(colours(curves), line_styles(len(curves)), MARKERS)
+    for (name, values), (colour, (line, _), marker) in zip(curves.items(), looks):
         values = np.asarray(values, dtype=float)
         if values.ndim == 2:
             ax.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)
@@ -60,8 +76,9 @@ def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figur
     """
     fig, [[ax]] = canvas(6.4, 3.0)
     ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
-    for (name, errors), marker, colour in zip(held_out.items(), MARKERS, LINES):
-        ax.plot(list(errors), list(errors.values()), "--", marker=marker, markersize=4, color=colour, label=name)
+    for (name, errors), marker, colour in zip(held_out.items(), MARKERS, colours(held_out)):
+        look = dict(marker=marker, markersize=4, color=colour, label=name)
+        ax.plot(list(errors), list(errors.values()), "--", **look)
     ax.axhline(1, color=GREY, linestyle=":", label="mean 0, variance 1")
     ax.set(xlabel="training step", ylabel="error on hidden cells\n(-2 log likelihood)")
     fig.legend(loc="outside right upper")
@@ -88,16 +105,32 @@ def bars(table: pd.DataFrame, group: str, xlabel: str, reference: float = 0.0, i
     thick = 1 / (len(systems) + 1)
     fig, axes = canvas(7.4, 0.9 + 0.2 * len(groups) * (len(systems) + 1))
     ax = axes[0, 0]
-    for i, (system, (colour, hatch)) in enumerate(zip(systems, FILLS)):
-        rows, look = table[table["system"] == system], dict(color=colour, hatch=hatch, edgecolor="black", linewidth=0.5)
+    palette = colours(systems, [colour for colour, _ in FILLS])
+    for i, (system, colour, (_, hatch)) in enumerate(zip(systems, palette, FILLS)):
+        rows, look = table[table["system"] == system], dict(hatch=hatch, edgecolor="black", linewidth=0.5)
         y = np.array([groups.index(g) for g in rows[group]]) + (i - (len(systems) - 1) / 2) * thick
-        ax.barh(y, rows["value"] - reference, 0.9 * thick, reference, label=system, **look)
+        ax.barh(y, rows["value"] - reference, 0.9 * thick, reference, label=system, color=colour, **look)
         ax.hlines(y, rows["lo"], rows["hi"], color="black", linewidth=1)
     ax.axvline(reference, color=GREY, linewidth=1)
     name_rows(axes, groups)
     ax.set_xlabel(f"{xlabel}; line: {interval}" if interval else xlabel)
     ax.grid(axis="x")
     fig.legend(loc="outside right upper")
+    return fig
+
+
+@styled
+def clouds(shown: Mapping[str, tuple[np.ndarray, np.ndarray, float]], names: tuple[str, str]) -> Figure:
+    """Points in a plane, a panel each: {title: (healthy, faulty, radius)}, (n, 2) each; `radius` holds 95 % of the healthy."""
+    fig, [axes] = canvas(4.0 * len(shown), 3.8, 1, len(shown))
+    for ax, (title, (healthy, faulty, radius)) in zip(axes, shown.items()):
+        ax.plot(*healthy.T, ".", color=SKY, markersize=5, label="healthy")
+        ax.plot(*faulty.T, "X", color=VERMILLION, markersize=9, markeredgecolor="white", label="faulty")
+        angle, (x, y) = np.linspace(0, 2 * np.pi, 200), healthy.mean(0)
+        look = dict(color=GREY, label="95 % of\nthe healthy")
+        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", **look)
+        ax.set(title=title, xlabel=names[0], ylabel=names[1], aspect="equal")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return fig
 
 
@@ -126,5 +159,6 @@ def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str,
     shown = table.assign(**{"component 1": coordinates[:, 0], "component 2": coordinates[:, 1]})
     hover = {name: name != "file" for name in table} | {"component 1": False, "component 2": False}
     arguments = dict(color=colour, symbol=colour, hover_name="file", hover_data=hover, color_discrete_sequence=list(LINES))
+    arguments |= dict(color_discrete_map=NAMED)
     figure = px.scatter(shown, "component 1", "component 2", title=title, template="simple_white", **arguments)
     return figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)

@@ -30,6 +30,11 @@ CLIPS = {  # by split and label: name, colour, marker, size
     ("test", 0): ("normal, test", BLUE, "o", 14),
     ("test", 1): ("anomaly, test", VERMILLION, "x", 18),
 }
+NAMED = {  # what has a colour of its own wherever it is drawn
+    "near": BLUE, "far": ORANGE, "machine": GREEN, "noise": GREY, "whitened": VERMILLION, "z-scored": SKY, "standardised": SKY,
+    "healthy, source": SKY, "healthy, target": BLUE, "faulty, source": VERMILLION, "faulty, target": PURPLE,
+    "healthy test clips": BLUE, "faulty test clips": VERMILLION,
+}  # fmt: skip
 FILLS = ((VERMILLION, ""), (SKY, "////"), (GREEN, "...."), (ORANGE, "\\\\\\\\"), (BLUE, ""), (PURPLE, "xxxx"))  # of bars
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
@@ -81,6 +86,12 @@ def count(n: float, noun: str) -> str:
 def line_styles(n: int) -> list[tuple[str, str]]:
     """The first `n` pairs (line style, colour); neighbours differ in both, so that a grey print tells them apart."""
     return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
+
+
+def colours(names, palette=LINES) -> list[str]:
+    """A colour for each name: its own in `NAMED`, else the next of a palette that none of the others has."""
+    free = cycle([c for c in palette if c not in {NAMED.get(name) for name in names}])
+    return [NAMED.get(name) or next(free) for name in names]
 
 
 def mel_ticks(n_mels: int, sample_rate: int = 16000) -> tuple[np.ndarray, list[str]]:
