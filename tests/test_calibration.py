@@ -1,5 +1,6 @@
 """The threshold against a search over all scores, the rate it keeps, the rates that are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asdkit.calibration import check_rate, conformal_threshold, hold_out, like_target
-from asdkit.recordings import Clip, InputError, TrainingSet
+from asdkit.describer import Describer
+from asdkit.detector import fit_detector
+from asdkit.recordings import Clip, InputError, TrainingSet, index_data
 
 
 def training(n_source, n_target=0) -> TrainingSet:
@@ -51,33 +54,34 @@ def test_a_rate_that_cannot_be_promised_is_refused(n, rate):
         check_rate(training(n - 1, 10), rate)
 
 
-def numbered(n_source, n_target=0, share=0.2):
-    """What is held out where a clip's score is its number, and half more for target clips; the clips of each round's fit."""
-    everything, seen = training(n_source, n_target), []
+def numbered(n_source, n_target=0):
+    """What is held out where a clip's score is its number; for each fold the clips held out, and those that were scored."""
+    rounds = []
 
-    def score(rest, held):
-        seen.append({int(c.path.stem) for c in rest.clips})
-        yield from (float(everything.clips[i].path.stem) for i in held)
+    def score(held, clips):
+        rounds.append((set(np.flatnonzero(held)), set(clips)))
+        return [float(i) for i in clips]
 
-    return hold_out(everything, share, 10.0, score, lambda: np.arange(n_source, n_source + n_target) + 0.5), seen
-
-
-@pytest.mark.parametrize(("share", "n"), [(0.2, 500), (0.4, 200), (0.35, 300), (0.28, 400)])
-@pytest.mark.parametrize("n_target", [0, 1, 10])
-def test_a_fold_that_is_held_out_alone_promises_one_percent(share, n, n_target):
-    held_out, seen = numbered(n, n_target, share)
-    assert len(seen) == 1 and np.isfinite(held_out.threshold(0.01))
-    assert len(numbered(n - 5, n_target, share)[1]) == 3  # too few for that
+    return hold_out(training(n_source, n_target), 10.0, score), rounds
 
 
-@pytest.mark.parametrize(("n", "rounds"), [(500, 1), (30, 3)])
-def test_source_is_held_out_of_the_fit_and_target_is_not(n, rounds):
-    held_out, seen = numbered(n, 10)
-    assert held_out.threshold(0.1) > numbered(n)[0].threshold(0.1)  # target scores are the higher ones here
-    assert len(seen) == rounds and all(set(range(n, n + 10)) <= clips for clips in seen)
-    held = [set(range(n)) - clips for clips in seen]
-    assert sum(map(len, held)) == (n if rounds == 3 else n // 5) == len(set.union(*held)) == held_out.n_source
-    assert sorted(held_out.scores[: held_out.n_source]) == sorted(set.union(*held))  # each was scored by a fit without it
+@pytest.mark.parametrize(("n", "n_target"), [(3, 0), (12, 2), (190, 10), (990, 10)])
+def test_every_recording_is_held_out_once_and_some_hundreds_are_scored(n, n_target):
+    held_out, rounds = numbered(n, n_target)
+    held, scored = ([i for each in sets for i in each] for sets in zip(*rounds))
+    assert sorted(held) == list(range(n + n_target)) and set(range(n, n + n_target)) <= set(scored)
+    assert all(clips <= out for out, clips in rounds) and max(len(out) for out, _ in rounds) <= -(-(n + n_target) // 10)
+    assert held_out.n_source == len(scored) - n_target == (n if n < 400 else pytest.approx(n / (n // 200), abs=1))
+    assert len(held_out.scores) == held_out.n_source * (2 if n_target else 1)  # as many again stand for the target
+
+
+def test_a_clip_held_out_scores_as_with_a_detector_that_never_had_it(tiny_data, tiny_config):
+    clips = TrainingSet.of(index_data(tiny_data)[0].train)
+    describer = Describer(replace(tiny_config, blocks=("statistics", "texture"), false_alarm=0.5))
+    held_out, folds = fit_detector(clips, describer).held_out, clips.folds(10)
+    for position, i in enumerate(np.flatnonzero(~clips.is_target)[:3]):
+        rest = fit_detector(clips.without(folds == folds[i]), describer, decide=False)
+        assert held_out.scores[position] == pytest.approx(rest.score_file(clips.clips[i]).score, rel=1e-5)
 
 
 @pytest.mark.parametrize("rate", [1 / 51, 0.1, 0.2, 0.5, 1.0])
