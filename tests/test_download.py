@@ -155,9 +155,6 @@ def files(folder):
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-# servers
-
-
 def test_one_request_where_nothing_goes_wrong(server, tmp_path):
     assert get(server, tmp_path) == BODY
     (request,) = server.requests
@@ -173,17 +170,14 @@ def test_cut_off_in_the_middle_it_goes_on_from_there(server, tmp_path, etag):
     assert [r.get("If-Range") for r in server.requests[1:]] == [etag if etag == '"1"' else None] * 2
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        ["honest 40000"] * 7,  # breaks are no failure while something arrives
-        ["deaf 200000", "deaf"],  # a server that knows no ranges
-        ["honest 200000", "lost"],  # wrong bytes for a range
-        [f"lying {len(BODY) + 1000}"],  # the second answer, 416, says that nothing is missing
-        ["lying none"],  # does not say how much will come
-        ["honest 200000 stall"],  # a stall is a break
-    ],
-)
+@pytest.mark.parametrize("script", [
+    ["honest 40000"] * 7,  # breaks are no failure while something arrives
+    ["deaf 200000", "deaf"],  # a server that knows no ranges
+    ["honest 200000", "lost"],  # wrong bytes for a range
+    [f"lying {len(BODY) + 1000}"],  # the second answer, 416, says that nothing is missing
+    ["lying none"],  # does not say how much will come
+    ["honest 200000 stall"],  # a stall is a break
+])  # fmt: skip
 def test_bad_servers_are_coped_with(server, tmp_path, script):
     server.script = list(script)
     assert get(server, tmp_path, replace(QUICK, timeout=0.4) if "stall" in script[0] else QUICK) == BODY
@@ -241,9 +235,6 @@ def test_a_folder_that_cannot_be_written_to(server, tmp_path):
         get(server, tmp_path / "nowhere")
 
 
-# archives
-
-
 def refused(tmp_path, content: bytes, message, **options):
     """Nothing stays, and no traceback reaches the user."""
     path = tmp_path / "dev_fan.zip"
@@ -286,9 +277,6 @@ def test_damage_is_refused(tmp_path):
     refused(tmp_path, b"PK\x03\x04 and nothing more", "File is not a zip file")
 
 
-# the catalogue
-
-
 def test_the_catalogue_is_complete():
     assert [len(DATASETS[name].archives) for name in ("development", "additional", "evaluation")] == [7, 5, 5]
     assert set(DATASETS["additional"].archives) == set(DATASETS["evaluation"].archives)
@@ -302,9 +290,6 @@ def test_the_catalogue_is_complete():
     assert ZENODO == "https://zenodo.org/records"
     text = (Path(__file__).parent.parent / "data" / "README.md").read_text()
     assert all(str(d.record) in text and all(machine in text for machine in d.archives) for d in DATASETS.values())
-
-
-# fetching
 
 
 def test_a_machine_is_fetched_into_the_official_layout_and_then_left_alone(server, tmp_path):
@@ -391,9 +376,6 @@ def test_a_full_disk_keeps_the_archive(server, tmp_path, monkeypatch):
     assert files(tmp_path) == ["archives/dev_fan.zip"]
 
 
-# what is said
-
-
 def test_the_command_prints_where_things_are_the_licence_and_the_citation(server, tmp_path, capsys, monkeypatch):
     server.publish(20437238, "eval_data_Sander_test.zip", {"Sander/test/b.wav": "2"}, monkeypatch)
     arguments = ["fetch", "evaluation", "--to", str(tmp_path), "--machines", "Sander", "--base-url", server.base]
@@ -409,13 +391,10 @@ def test_the_erratum_is_said(server, tmp_path, caplog):
     assert "dev_ToyCar_r2.zip replaces dev_ToyCar.zip" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["training"], "set: found training; expected development, additional, evaluation"),
-        (["evaluation", "--machines", "fan"], "machines: found fan; expected ToyDrone, "),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["training"], "set: found training; expected development, additional, evaluation"),
+    (["evaluation", "--machines", "fan"], "machines: found fan; expected ToyDrone, "),
+])  # fmt: skip
 def test_unknown_names_are_refused_before_anything_is_made(tmp_path, capsys, arguments, says):
     assert main(["fetch", *arguments, "--to", str(tmp_path / "data")]) == 2
     out, err = capsys.readouterr()

@@ -125,15 +125,11 @@ def test_segments_lie_one_after_the_other(fit, clip):
     assert twice.maps["modulation"].shape[1] == 2 * len(once.times) and twice.near.shape[1] == 2 * once.near.shape[1]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"blocks": ("statistics-near",), "whiten": False}, {"blocks": ("msm",)},
-        {"blocks": ("texture",), "aggregate": "top"}, {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
-        {"blocks": ("msm", "modulation"), "conditioning": "subspace", "aggregate": "max"},
-    ],
-    ids=lambda options: "+".join(options["blocks"]),
-)  # fmt: skip
+@pytest.mark.parametrize("options", [
+    {"blocks": ("statistics-near",), "whiten": False}, {"blocks": ("msm",)},
+    {"blocks": ("texture",), "aggregate": "top"}, {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
+    {"blocks": ("msm", "modulation"), "conditioning": "subspace", "aggregate": "max"},
+], ids=lambda options: "+".join(options["blocks"]))  # fmt: skip
 def test_every_kind_of_detector_is_explained(fit, clip, options):
     found = fit(**options).explainer([(0.0, clip)])
     assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4)

@@ -57,14 +57,11 @@ def test_drift_is_measured_and_followed(tmp_path):
     assert len({c.name for c in clips}) == len({c.place for c in clips}) == 4 and {c.path for c in clips} == {path}
 
 
-@pytest.mark.parametrize(
-    ("far", "says"),
-    [
-        (ROOM[-40000:], "found no sound in common .*expected recordings of one"),
-        (0 * ROOM[:40000], "found no sound in common"),
-        (ROOM[28000:60000], "found 0.75 s in common, expected 1 s or more"),
-    ],
-)
+@pytest.mark.parametrize(("far", "says"), [
+    (ROOM[-40000:], "found no sound in common .*expected recordings of one"),
+    (0 * ROOM[:40000], "found no sound in common"),
+    (ROOM[28000:60000], "found 0.75 s in common, expected 1 s or more"),
+])  # fmt: skip
 def test_strangers_silence_and_moments_are_refused_with_both_names(tmp_path, far, says):
     write(tmp_path / "a_near.wav", ROOM[:40000])
     write(tmp_path / "a_far.wav", far)
@@ -162,13 +159,10 @@ def test_the_folder_of_a_machine_is_read_as_its_training_clips(tmp_path, caplog)
     assert [c.name for c in read_folder(tmp_path)] == ["monday.wav"]
 
 
-@pytest.mark.parametrize(
-    ("where", "says"),
-    [
-        ("nowhere", "nowhere: not readable as audio"), ([], "recordings: found none, expected a folder, a file, or files"),
-        (".", "found no .wav files"), ("nul\0", "not readable as audio"), (["."], "not readable as audio"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("where", "says"), [
+    ("nowhere", "nowhere: not readable as audio"), ([], "recordings: found none, expected a folder, a file, or files"),
+    (".", "found no .wav files"), ("nul\0", "not readable as audio"), (["."], "not readable as audio"),
+])  # fmt: skip
 def test_nothing_to_read_is_said(tmp_path, monkeypatch, where, says):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=says):

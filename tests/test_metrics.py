@@ -81,38 +81,32 @@ def test_a_domain_without_normals_is_nan_and_skipped():
     assert np.isnan(boots[:, 1]).all() and np.isfinite(metrics.omega_samples([boots])).all()
 
 
-@pytest.mark.parametrize(
-    ("scores", "labels", "domains", "message"),
-    [
-        ([1, 2, 3], [0, 1], ["source", "source"], "shapes"),
-        ([[1, 2]], [[0, 1]], [["source", "source"]], "shapes"),
-        ([1, np.nan], [0, 1], ["source", "source"], "1 of 2 scores that are not finite"),
-        ([1, 2], [0, 2], ["source", "source"], "labels 0, 2"),
-        ([1, 2], [0, None], ["source", "source"], "labels 0, None"),
-        ([1, 2], [0, 1], ["source", "near"], "domains near, source"),
-        ([1, 2], [0, 0], ["source", "source"], "at least one normal and one anomaly"),
-        ([], [], [], "at least one normal and one anomaly"),
-    ],
-)
+@pytest.mark.parametrize(("scores", "labels", "domains", "message"), [
+    ([1, 2, 3], [0, 1], ["source", "source"], "shapes"),
+    ([[1, 2]], [[0, 1]], [["source", "source"]], "shapes"),
+    ([1, np.nan], [0, 1], ["source", "source"], "1 of 2 scores that are not finite"),
+    ([1, 2], [0, 2], ["source", "source"], "labels 0, 2"),
+    ([1, 2], [0, None], ["source", "source"], "labels 0, None"),
+    ([1, 2], [0, 1], ["source", "near"], "domains near, source"),
+    ([1, 2], [0, 0], ["source", "source"], "at least one normal and one anomaly"),
+    ([], [], [], "at least one normal and one anomaly"),
+])  # fmt: skip
 def test_bad_input_is_named(scores, labels, domains, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(scores, labels, domains)
 
 
-@pytest.mark.parametrize(
-    ("call", "arguments", "options", "message"),
-    [
-        (metrics.pauc, random_clips(0), dict(max_fpr=0), "max_fpr 0"),
-        (metrics.pauc, random_clips(0), dict(weights=np.ones(3)), "shape"),
-        (metrics.pauc, random_clips(0), dict(weights=-np.ones(60)), "negative"),
-        (metrics.bootstrap, random_clips(0), dict(recordings=[1, 2]), "recordings"),
-        (metrics.omega, ([-0.1, 0.5],), {}, "-0.1"),
-        (metrics.interval, ([0.1, 0.2],), dict(level=95), "level"),
-        (metrics.false_alarm_rate, ([1], [0, 1]), {}, "shapes"),
-        (metrics.false_alarm_rate, ([0.5], [0]), {}, "decisions 0.5"),
-        (metrics.false_alarm_rate, ([1, 1], [1, 1]), {}, "no normal clip"),
-    ],
-)
+@pytest.mark.parametrize(("call", "arguments", "options", "message"), [
+    (metrics.pauc, random_clips(0), dict(max_fpr=0), "max_fpr 0"),
+    (metrics.pauc, random_clips(0), dict(weights=np.ones(3)), "shape"),
+    (metrics.pauc, random_clips(0), dict(weights=-np.ones(60)), "negative"),
+    (metrics.bootstrap, random_clips(0), dict(recordings=[1, 2]), "recordings"),
+    (metrics.omega, ([-0.1, 0.5],), {}, "-0.1"),
+    (metrics.interval, ([0.1, 0.2],), dict(level=95), "level"),
+    (metrics.false_alarm_rate, ([1], [0, 1]), {}, "shapes"),
+    (metrics.false_alarm_rate, ([0.5], [0]), {}, "decisions 0.5"),
+    (metrics.false_alarm_rate, ([1, 1], [1, 1]), {}, "no normal clip"),
+])  # fmt: skip
 def test_bad_arguments_are_named(call, arguments, options, message):
     with pytest.raises(ValueError, match=message):
         call(*arguments, **options)

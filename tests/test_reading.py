@@ -78,20 +78,17 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     refused(tmp_path / "a.wav", r"a.wav: not readable as audio \(Format not recognised.\); expected a 16 kHz two-channel WAV")
 
 
-@pytest.mark.parametrize(
-    ("samples", "options", "says"),
-    [
-        (SOUND, dict(format="FLAC", subtype="PCM_16"), "expected WAV of plain samples"),
-        (SOUND, dict(format="OGG", subtype="VORBIS"), "expected WAV of plain samples"),
-        (SOUND, dict(format="AIFF", subtype="PCM_16"), "expected WAV of plain samples"),
-        (SOUND, dict(subtype="IMA_ADPCM"), "expected WAV of plain samples"),
-        (SOUND[:, 0], {}, r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources"),
-        (np.tile(SOUND, 2), {}, r"found 4 channel\(s\), expected 2 \(near, far\)$"),
-        (SOUND[:0], {}, "found no samples; expected a recording"),
-        *((np.r_[SOUND, [[0, x]]], {}, "found samples that are not finite") for x in (np.nan, np.inf, -np.inf)),
-        (SOUND + 1e20, {}, "found samples up to 1e.20, expected -1 to 1"),
-    ],
-)
+@pytest.mark.parametrize(("samples", "options", "says"), [
+    (SOUND, dict(format="FLAC", subtype="PCM_16"), "expected WAV of plain samples"),
+    (SOUND, dict(format="OGG", subtype="VORBIS"), "expected WAV of plain samples"),
+    (SOUND, dict(format="AIFF", subtype="PCM_16"), "expected WAV of plain samples"),
+    (SOUND, dict(subtype="IMA_ADPCM"), "expected WAV of plain samples"),
+    (SOUND[:, 0], {}, r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources"),
+    (np.tile(SOUND, 2), {}, r"found 4 channel\(s\), expected 2 \(near, far\)$"),
+    (SOUND[:0], {}, "found no samples; expected a recording"),
+    *((np.r_[SOUND, [[0, x]]], {}, "found samples that are not finite") for x in (np.nan, np.inf, -np.inf)),
+    (SOUND + 1e20, {}, "found samples up to 1e.20, expected -1 to 1"),
+])  # fmt: skip
 def test_other_formats_channels_and_samples_no_microphone_gives_are_refused(tmp_path, samples, options, says):
     refused(write(tmp_path / "a.wav", samples, **options), says)
 

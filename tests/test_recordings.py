@@ -27,27 +27,21 @@ def machine(tmp_path):
     return tmp_path / "fan"
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (NORMAL(12), ("00", "source", "train", 0, "noAttribute")),
-        ("section_02_target_test_anomaly_0003_A_1_m-n_3.wav", ("02", "target", "test", 1, "A_1_m-n_3")),
-        ("section_00_source_test_normal_0000.wav", ("00", "source", "test", 0, "")),
-        ("section_00_0007.wav", ("00", None, "test", None, "")),
-    ],
-)
+@pytest.mark.parametrize(("name", "expected"), [
+    (NORMAL(12), ("00", "source", "train", 0, "noAttribute")),
+    ("section_02_target_test_anomaly_0003_A_1_m-n_3.wav", ("02", "target", "test", 1, "A_1_m-n_3")),
+    ("section_00_source_test_normal_0000.wav", ("00", "source", "test", 0, "")),
+    ("section_00_0007.wav", ("00", None, "test", None, "")),
+])  # fmt: skip
 def test_names_of_the_grammar(name, expected):
     assert parse_name(f"a/b/{name}") == Clip(Path("a/b") / name, *expected, recording=name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "fan.wav", "section_0_0007.wav", "section_00_0007.flac", "section_00_00071.wav", "xsection_00_0007.wav",
-        "section_00_0007.wav.bak", "section_00_0007_a.wav", "section_00_middle_train_normal_0000.wav",
-        "section_00_source_train_normal_0000noAttribute.wav",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "fan.wav", "section_0_0007.wav", "section_00_0007.flac", "section_00_00071.wav", "xsection_00_0007.wav",
+    "section_00_0007.wav.bak", "section_00_0007_a.wav", "section_00_middle_train_normal_0000.wav",
+    "section_00_source_train_normal_0000noAttribute.wav",
+])  # fmt: skip
 def test_names_outside_the_grammar(name):
     with pytest.raises(InputError, match=r"outside the grammar; expected section_<ss>_"):
         parse_name(name)
@@ -93,13 +87,10 @@ def test_machines_come_in_order_and_can_be_chosen(machine, tmp_path):
             index_data(tmp_path / folder, chosen)
 
 
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("train/healthy.wav", "the name is outside the grammar"), ("test/healthy.wav", "the name is outside the grammar"),
-        ("train/section_00_source_train_anomaly_0009.wav", "found an anomaly among"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "says"), [
+    ("train/healthy.wav", "the name is outside the grammar"), ("test/healthy.wav", "the name is outside the grammar"),
+    ("train/section_00_source_train_anomaly_0009.wav", "found an anomaly among"),
+])  # fmt: skip
 def test_what_may_not_be_among_the_clips(machine, name, says):
     touch(machine / name)
     with pytest.raises(InputError, match=f"{name}: {says}"):

@@ -69,15 +69,12 @@ def test_the_sound_of_version_1_is_frozen(machine):
     np.testing.assert_allclose([1e3 * rms(channel) for channel in clip], GOLDEN[machine], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "wrong, said",
-    [
-        (dict(machine="toaster"), "toaster.*expected one of fan"), (dict(domain="moon"), "moon.*expected source or target"),
-        (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"), (dict(loudspeakers=5), "1 to 4"),
-        (dict(severity=2.0), "severity is 2.0; expected 0..1"), (dict(seconds=0.1), "0.1 s is too short"),
-        (dict(far_distance=0), "at most 3"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("wrong, said", [
+    (dict(machine="toaster"), "toaster.*expected one of fan"), (dict(domain="moon"), "moon.*expected source or target"),
+    (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"), (dict(loudspeakers=5), "1 to 4"),
+    (dict(severity=2.0), "severity is 2.0; expected 0..1"), (dict(seconds=0.1), "0.1 s is too short"),
+    (dict(far_distance=0), "at most 3"),
+])  # fmt: skip
 def test_an_impossible_scene_says_why(wrong, said):
     with pytest.raises(InputError, match=said):
         scene(**wrong)

@@ -112,25 +112,22 @@ def stored(head, *place):
     return entry
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda m: (m / "model.json").unlink(), "not readable as a model"),
-        (lambda m: (m / "tensors.safetensors").unlink(), "not readable as a model"),
-        (text(lambda _: "{"), "not readable as a model"),
-        (text(lambda _: "[]"), "found a model of asdkit None, expected"),
-        (edit(lambda h: h.update(asdkit="0.0.1")), "found a model of asdkit 0.0.1, expected"),
-        (edit(lambda h: stored(h, "extractor").update({"class": "Popen"})), "damaged"),
-        (edit(lambda h: h["tree"]["dict"].pop("extractor")), "found another kind of model, expected"),
-        (edit(lambda h: h.update(tree=[])), "found another kind of model"),
-        (edit(lambda h: h.update(config="0" * 12)), "damaged .found config .*, expected 000000000000"),
-        (edit(lambda h: stored(h, "reading")["fields"].update(near=2)), "damaged .reading: found .*, expected near 0 or 1"),
-        (edit(lambda h: stored(h, "scorer", "config")["fields"].update(k=4)), "damaged .found config"),
-        (edit(lambda h: stored(h, *NET)["arguments"].update(width=10**9)), "damaged"),  # MSM takes none
-        (text(lambda head: head.replace('"seed": 0', '"seed": 1')), "damaged .its SHA-256 is another: it was altered"),
-        (tensors(lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]), "its SHA-256 is another"),
-    ],
-)
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda m: (m / "model.json").unlink(), "not readable as a model"),
+    (lambda m: (m / "tensors.safetensors").unlink(), "not readable as a model"),
+    (text(lambda _: "{"), "not readable as a model"),
+    (text(lambda _: "[]"), "found a model of asdkit None, expected"),
+    (edit(lambda h: h.update(asdkit="0.0.1")), "found a model of asdkit 0.0.1, expected"),
+    (edit(lambda h: stored(h, "extractor").update({"class": "Popen"})), "damaged"),
+    (edit(lambda h: h["tree"]["dict"].pop("extractor")), "found another kind of model, expected"),
+    (edit(lambda h: h.update(tree=[])), "found another kind of model"),
+    (edit(lambda h: h.update(config="0" * 12)), "damaged .found config .*, expected 000000000000"),
+    (edit(lambda h: stored(h, "reading")["fields"].update(near=2)), "damaged .reading: found .*, expected near 0 or 1"),
+    (edit(lambda h: stored(h, "scorer", "config")["fields"].update(k=4)), "damaged .found config"),
+    (edit(lambda h: stored(h, *NET)["arguments"].update(width=10**9)), "damaged"),  # MSM takes none
+    (text(lambda head: head.replace('"seed": 0', '"seed": 1')), "damaged .its SHA-256 is another: it was altered"),
+    (tensors(lambda content: content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]), "its SHA-256 is another"),
+])  # fmt: skip
 def test_damaged_models_are_refused(model, damage, message):
     damage(model)
     with pytest.raises(InputError, match=message) as error:

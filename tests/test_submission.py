@@ -90,9 +90,6 @@ def refused(tmp_path, message, run, label=LABEL, **more):
     assert "\n" not in str(error.value) and not list(tmp_path.glob("out/*"))
 
 
-# writing
-
-
 def test_a_whole_run_gives_a_submission_without_a_flaw(original_run, folder):
     assert folder.name == LABEL and check_submission(folder) == []
     tables = [f"{kind}_{m}_section_00_test.csv" for m in EVALUATION for kind in ("anomaly_score", "decision_result")]
@@ -145,20 +142,14 @@ def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run,
         assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("meta", "submission: {authers: []}", "submission.authers is not a field of the form"),
-        ("run/run.json", '{"quick": true}', "a quick run; its scores are not a result"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("meta", "submission: {authers: []}", "submission.authers is not a field of the form"),
+    ("run/run.json", '{"quick": true}', "a quick run; its scores are not a result"),
+])  # fmt: skip
 def test_an_unknown_field_and_a_quick_run_are_warnings(run, meta, tmp_path, name, text, says):
     (tmp_path / name).write_text(text)
     with pytest.warns(UserWarning, match=says):
         submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta" if name == "meta" else meta)
-
-
-# refusals
 
 
 @pytest.mark.parametrize("label", ["Name", "Name_LAB_task2_5", "../N_LAB_task2_1"])
@@ -204,9 +195,6 @@ def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypat
     assert not list((tmp_path / "out").iterdir())
 
 
-# the check
-
-
 def has_only(folder, problem):
     """There is this problem and no other."""
     problems = check_submission(folder)
@@ -214,18 +202,15 @@ def has_only(folder, problem):
     return problems[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "old", "new", "says"),
-    [
-        (SCORES, "section_00_0003.wav", "section_00_0002.wav", "found 200 rows and 199 of the clips, expected each of"),
-        (SCORES, "section_00_0003.wav", "section_00_3.wav", "found 200 rows and 199 of the clips"),
-        (SCORES, "section_00_0000.wav,", "file,score\nsection_00_0000.wav,", "found 201 rows and 200 of the clips"),
-        (SCORES, "section_00_0000.wav,", "section_00_0000.wav,nan\n#,", "found 201 rows"),
-        (SCORES, ",", ";", "expected two columns"),
-        (DECISIONS, ",0\n", ",0.0\n", "found '0.0', expected 0 or 1"),
-        (DECISIONS, ",0\n", ",\n", "found '', expected 0 or 1"),
-    ],
-)
+@pytest.mark.parametrize(("name", "old", "new", "says"), [
+    (SCORES, "section_00_0003.wav", "section_00_0002.wav", "found 200 rows and 199 of the clips, expected each of"),
+    (SCORES, "section_00_0003.wav", "section_00_3.wav", "found 200 rows and 199 of the clips"),
+    (SCORES, "section_00_0000.wav,", "file,score\nsection_00_0000.wav,", "found 201 rows and 200 of the clips"),
+    (SCORES, "section_00_0000.wav,", "section_00_0000.wav,nan\n#,", "found 201 rows"),
+    (SCORES, ",", ";", "expected two columns"),
+    (DECISIONS, ",0\n", ",0.0\n", "found '0.0', expected 0 or 1"),
+    (DECISIONS, ",0\n", ",\n", "found '', expected 0 or 1"),
+])  # fmt: skip
 def test_flaws_of_a_table(folder, name, old, new, says):
     path = folder / name
     path.write_text(path.read_text().replace(old, new, 1))
@@ -256,32 +241,26 @@ def test_a_folder_of_another_name(folder):
         check_submission(folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda f: f.clear(), "found no submission, system, results, expected all fields"),
-        (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
-        (lambda f: f["system"]["description"].pop("embeddings"), "found no system.description.embeddings"),
-        (lambda f: f.update(system=3), "found no system.description, system.complexity"),
-        (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found 'Other_LAB_task2_1' in submission.label"),
-        (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
-        (lambda f: f["submission"].update(authors=[]), "found no submission.authors.0, expected all fields"),
-        (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found no submission.authors.1.firstname"),
-        (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found 'many' in system.complexity."),
-        (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan, expected"),
-        (lambda f: f["results"].update(development_dataset=None), "found no results.development_dataset.ToyCar, results."),
-        (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "fan.pauc, expected 0 to 100"),
-        (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
-    ],
-)
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda f: f.clear(), "found no submission, system, results, expected all fields"),
+    (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
+    (lambda f: f["system"]["description"].pop("embeddings"), "found no system.description.embeddings"),
+    (lambda f: f.update(system=3), "found no system.description, system.complexity"),
+    (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found 'Other_LAB_task2_1' in submission.label"),
+    (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
+    (lambda f: f["submission"].update(authors=[]), "found no submission.authors.0, expected all fields"),
+    (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found no submission.authors.1.firstname"),
+    (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found 'many' in system.complexity."),
+    (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan, expected"),
+    (lambda f: f["results"].update(development_dataset=None), "found no results.development_dataset.ToyCar, results."),
+    (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "fan.pauc, expected 0 to 100"),
+    (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
+])  # fmt: skip
 def test_flaws_of_the_form(folder, change, says):
     form = read_meta(folder)
     change(form)
     (folder / f"{LABEL}.meta.yaml").write_text(yaml.safe_dump(form))
     assert says in has_only(folder, f"{LABEL}.meta.yaml: ")
-
-
-# the command
 
 
 def test_the_command_writes_checks_and_uploads_nothing(original_run, tmp_path, meta, capsys):

@@ -89,9 +89,6 @@ def test_other_machines_of_the_same_name_are_not_taken_for_the_challenges(fan, s
     assert [(c.sets, c.findings) for c in validate(fan)] == [((), ())]
 
 
-# missing
-
-
 def test_missing_clips_are_named_where_a_table_names_them_else_counted(fan):
     clip(fan, number=7).unlink()
     assert findings(fan) == [("missing", f"train/{clip(fan, number=7).name}")]
@@ -130,35 +127,26 @@ def test_tables_may_name_files_in_any_way(pump, prefix):
     assert findings(pump) == [("missing", f"train/{clip(pump, number=9).name}")]
 
 
-@pytest.mark.parametrize(
-    ("table", "text", "says"),
-    [
-        ("attributes_00.csv", b"name\na.wav\n", "attributes_00.csv: found columns name; expected file_name"),
-        ("attributes_00.csv", b"d1p,file_name\nspd\n", "attributes_00.csv: found a row that is too short"),
-        ("attributes_00.csv", b"file_name\n\xff\xfe\n", "not readable"),
-        ("recordings_00.csv", b"file,take\na.wav,1\n", "recordings_00.csv: found columns file, take; expected file_name,rec"),
-    ],
-)
+@pytest.mark.parametrize(("table", "text", "says"), [
+    ("attributes_00.csv", b"name\na.wav\n", "attributes_00.csv: found columns name; expected file_name"),
+    ("attributes_00.csv", b"d1p,file_name\nspd\n", "attributes_00.csv: found a row that is too short"),
+    ("attributes_00.csv", b"file_name\n\xff\xfe\n", "not readable"),
+    ("recordings_00.csv", b"file,take\na.wav,1\n", "recordings_00.csv: found columns file, take; expected file_name,rec"),
+])  # fmt: skip
 def test_tables_that_cannot_be_read(pump, table, text, says):
     (pump / table).write_bytes(text)
     ((kind, problem),) = findings(pump)
     assert kind == "damaged" and says in problem
 
 
-# surplus
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("train/notes.txt", "found a file that is not .wav, expected recordings alone"),
-        ("train/healthy.wav", "the name is outside the grammar; expected section_"),
-        ("train/section_00_source_train_anomaly_0100.wav", "found an anomaly among the training clips"),
-        ("train/section_00_source_test_normal_0100.wav", "found a name of the test clips, expected one of the train clips"),
-        ("test/section_00_source_train_normal_0100.wav", "found a name of the train clips, expected one of the test clips"),
-        ("train/section_00_source_train_normal_0001_spd_3.wav", "found the number of section_00_source_train_normal_0001_"),
-    ],
-)
+@pytest.mark.parametrize(("name", "says"), [
+    ("train/notes.txt", "found a file that is not .wav, expected recordings alone"),
+    ("train/healthy.wav", "the name is outside the grammar; expected section_"),
+    ("train/section_00_source_train_anomaly_0100.wav", "found an anomaly among the training clips"),
+    ("train/section_00_source_test_normal_0100.wav", "found a name of the test clips, expected one of the train clips"),
+    ("test/section_00_source_train_normal_0100.wav", "found a name of the train clips, expected one of the test clips"),
+    ("train/section_00_source_train_normal_0001_spd_3.wav", "found the number of section_00_source_train_normal_0001_"),
+])  # fmt: skip
 def test_files_that_do_not_belong_there(pump, name, says):
     shutil.copy(clip(pump), pump / name)
     assert [(kind, text.partition(": ")[0]) for kind, text in findings(pump)] == [("surplus", name)]
@@ -179,18 +167,12 @@ def test_too_many_clips_of_a_machine_of_the_challenge(fan):
     assert findings(fan) == [("surplus", "train: found 10 source normal clips, expected 9")]
 
 
-# damaged
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda p: p.write_bytes(p.read_bytes()[:-5]), "truncated; found 635 bytes of audio, expected 640"),
-        (lambda p: p.write_text("not audio"), "not readable as audio"),
-        (lambda p: soundfile.write(p, SOUND[:, 0], 16000), "found 1 channel(s), expected 2"),
-        (lambda p: soundfile.write(p, SOUND * np.nan, 16000, subtype="FLOAT"), "not finite"),
-    ],
-)
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda p: p.write_bytes(p.read_bytes()[:-5]), "truncated; found 635 bytes of audio, expected 640"),
+    (lambda p: p.write_text("not audio"), "not readable as audio"),
+    (lambda p: soundfile.write(p, SOUND[:, 0], 16000), "found 1 channel(s), expected 2"),
+    (lambda p: soundfile.write(p, SOUND * np.nan, 16000, subtype="FLOAT"), "not finite"),
+])  # fmt: skip
 def test_damaged_clips(pump, spoil, says):
     bad = clip(pump, "test", 1, label="anomaly")
     spoil(bad)
@@ -198,24 +180,15 @@ def test_damaged_clips(pump, spoil, says):
     assert kind == "damaged" and text.startswith(f"test/{bad.name}: ") and says in text
 
 
-# earlier years
-
-
-@pytest.mark.parametrize(
-    ("files", "years"),
-    [
-        ([f"train/section_00_source_train_normal_{i:04d}.wav" for i in range(4)], "2021 to 2025"),
-        ([f"train/normal_id_00_{i:08d}.wav" for i in range(3)] + ["test/anomaly_id_00_00000000.wav"], "2020"),
-    ],
-)
+@pytest.mark.parametrize(("files", "years"), [
+    ([f"train/section_00_source_train_normal_{i:04d}.wav" for i in range(4)], "2021 to 2025"),
+    ([f"train/normal_id_00_{i:08d}.wav" for i in range(3)] + ["test/anomaly_id_00_00000000.wav"], "2020"),
+])  # fmt: skip
 def test_mono_data_point_to_the_renderer(tmp_path, files, years):
     make(tmp_path / "fan", files, SOUND[:, 0], table=False)
     ((kind, text),) = findings(tmp_path)
     assert kind == "mono" and f"4 clips of one channel, as in the Task 2 data of {years}, expected two" in text
     assert "`asdkit simulate OUT --sources FOLDER --noise FOLDER`" in text
-
-
-# the command
 
 
 def test_the_command_says_what_it_found_and_how_it_ends(pump, tmp_path, capsys):
