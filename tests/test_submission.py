@@ -115,13 +115,9 @@ def test_every_system_can_be_described(config):
     described = describe(config)
     assert described.keys() <= set(DESCRIPTION) and described["acoustic_features"]
     yaml.safe_dump(described)
-
-
-def test_far_and_whitening_are_named_only_where_they_are_used():
-    near, far, whitened = (describe(systems(Config())[name]) for name in ("log-mel", "ridge", "log-mel-whitened"))
-    assert near["front_end"] is None and near["embeddings"] is None and far["front_end"] == "far microphone as reference"
+    assert ("whitened" in described["machine_learning_method"]) == config.whiten
     assert describe(Config())["front_end"] == "far cancelled from near"
-    assert "whitened" in whitened["machine_learning_method"] and "whitened" not in near["machine_learning_method"]
+    assert describe(systems(Config())["log-mel"])["front_end"] is None
 
 
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
@@ -142,19 +138,13 @@ def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run,
         assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
 
 
-@pytest.mark.parametrize(("name", "text", "says"), [
-    ("meta", "submission: {authers: []}", "submission.authers is not a field of the form"),
-    ("run/run.json", '{"quick": true}', "a quick run; its scores are not a result"),
-])  # fmt: skip
-def test_an_unknown_field_and_a_quick_run_are_warnings(run, meta, tmp_path, name, text, says):
-    (tmp_path / name).write_text(text)
-    with pytest.warns(UserWarning, match=says):
-        submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta" if name == "meta" else meta)
-
-
-@pytest.mark.parametrize("label", ["Name", "Name_LAB_task2_5", "../N_LAB_task2_1"])
-def test_labels_outside_the_grammar(original_run, tmp_path, label):
-    refused(tmp_path, "label: found .*, expected <last name>_<institute>_task2_<1 to 4>", original_run, label)
+def test_an_unknown_field_and_a_quick_run_are_warnings(run, tmp_path):
+    (tmp_path / "meta").write_text("submission: {authers: []}")
+    with pytest.warns(UserWarning, match="submission.authers is not a field of the form"):
+        submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta")
+    (run / "run.json").write_text('{"quick": true}')
+    with pytest.warns(UserWarning, match="a quick run; its scores are not a result"):
+        submit(run, LABEL[:-1] + "2", tmp_path / "out")
 
 
 def test_what_is_there_is_never_overwritten(original_run, folder, tmp_path):
@@ -164,7 +154,12 @@ def test_what_is_there_is_never_overwritten(original_run, folder, tmp_path):
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
 
 
-def test_runs_that_cannot_be_submitted(original_run, run, tmp_path):
+def test_runs_labels_and_fields_that_cannot_be_submitted(original_run, run, tmp_path):
+    for label in ("Name", "Name_LAB_task2_5", "../N_LAB_task2_1"):
+        refused(tmp_path, "label: found .*, expected <last name>_<institute>_task2_<1 to 4>", run, label)
+    for text in ("- a list", "a: [", "\0"):
+        (tmp_path / "meta").write_text(text)
+        refused(tmp_path, "meta: (not readable as YAML|found (list|str), expected)", run, meta=tmp_path / "meta")
     refused(tmp_path, "nowhere: .*expected an output folder of `asdkit run`", tmp_path / "nowhere")
     refused(tmp_path, "run: found asdkit seed 0; expected .* with report seed 0", run, system="report")
     refused(tmp_path, "expected .* with asdkit seed 7", run, seed=7)
@@ -180,12 +175,6 @@ def test_runs_that_cannot_be_submitted(original_run, run, tmp_path):
     for machine in EVALUATION:
         shutil.rmtree(run / machine)
     refused(tmp_path, "found no machine with unlabelled test clips, expected ToyDrone, ", run)
-
-
-@pytest.mark.parametrize("text", ["- a list", "a: [", "\0"])
-def test_unreadable_meta_files(original_run, tmp_path, text):
-    (tmp_path / "meta").write_text(text)
-    refused(tmp_path, "meta: (not readable as YAML|found (list|str), expected)", original_run, meta=tmp_path / "meta")
 
 
 def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypatch):
@@ -218,25 +207,17 @@ def test_flaws_of_a_table(folder, name, old, new, says):
     assert problems and all(p.startswith(f"{name}: ") for p in problems) and says in problems[0]
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "high", ""])
-def test_scores_must_be_finite(folder, value):
-    (folder / SCORES).write_text("".join(f"{name},{value}\n" for name in UNLABELLED))
-    has_only(folder, f"{SCORES}: found {value!r}, expected finite numbers")
-
-
-def test_missing_and_surplus_files(folder):
+def test_scores_that_are_not_finite_missing_and_surplus_files_and_a_folder_of_another_name(folder):
+    for value in ("nan", "inf", "high", ""):
+        (folder / SCORES).write_text("".join(f"{name},{value}\n" for name in UNLABELLED))
+        has_only(folder, f"{SCORES}: found {value!r}, expected finite numbers")
     (folder / SCORES).unlink()
     has_only(folder, f"{SCORES}: is missing")
     (folder / DECISIONS).rename(folder / "decision_result_pump_section_00_test.csv")
     problems = check_submission(folder)
     assert [p.partition(": ")[0] for p in problems] == ["decision_result_pump_section_00_test.csv", SCORES, DECISIONS]
-
-
-def test_a_folder_of_another_name(folder):
-    other = folder.rename(folder.with_name("other"))
-    problems = check_submission(other)
-    assert "other: expected <last name>_<institute>_task2_<1 to 4>" in problems
-    assert "other.meta.yaml: is missing" in problems
+    problems = check_submission(folder.rename(folder.with_name("other")))
+    assert {"other: expected <last name>_<institute>_task2_<1 to 4>", "other.meta.yaml: is missing"} <= set(problems)
     with pytest.raises(InputError, match="no such folder; expected a submission"):
         check_submission(folder)
 
@@ -244,15 +225,12 @@ def test_a_folder_of_another_name(folder):
 @pytest.mark.parametrize(("change", "says"), [
     (lambda f: f.clear(), "found no submission, system, results, expected all fields"),
     (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
-    (lambda f: f["system"]["description"].pop("embeddings"), "found no system.description.embeddings"),
     (lambda f: f.update(system=3), "found no system.description, system.complexity"),
     (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found 'Other_LAB_task2_1' in submission.label"),
     (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
-    (lambda f: f["submission"].update(authors=[]), "found no submission.authors.0, expected all fields"),
     (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found no submission.authors.1.firstname"),
     (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found 'many' in system.complexity."),
     (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan, expected"),
-    (lambda f: f["results"].update(development_dataset=None), "found no results.development_dataset.ToyCar, results."),
     (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "fan.pauc, expected 0 to 100"),
     (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
 ])  # fmt: skip
