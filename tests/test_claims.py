@@ -189,7 +189,6 @@ def test_each_goal_reads_its_own_rows(study_tables):
 
 
 def test_false_alarms_are_judged_and_told_beside_the_faults_that_are_heard():
-    """A rate that was asked for reaches the goal, and none at all does not."""
     table = alarms().query("machine == 'mean' and domain == 'all' and clips == 'normal' and requested == 0.1")
     kept, silent = (claims.false_alarms({"alarms": table.assign(**rates)}, "asdkit", "simulated") for rates in (
         dict(rate=0.09, lo=0.06, hi=0.15), dict(rate=0.0, lo=0.0, hi=0.0)

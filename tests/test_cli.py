@@ -208,7 +208,6 @@ def valve(tiny_data):
 
 
 def copies(folder, clips, **channels):
-    """The recordings with the channels of each ending: of ``x.wav`` a file ``x<ending>.wav``."""
     folder.mkdir()
     for path in clips:
         samples, rate = soundfile.read(path)

@@ -19,12 +19,10 @@ QUICK = {"steps": 2, "batch_size": 8, "blocks": ("msm", "statistics")}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each block of code that is to be run."""
     return re.findall(r"^```(sh|python)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> list[list[str]]:
-    """Arguments of each line that calls `asdkit`."""
     lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     return [words[1:] for words in lines if words and Path(words[0]).name == "asdkit"]
 

@@ -77,7 +77,6 @@ class Handler(BaseHTTPRequestHandler):
         getattr(self, f"be_{behaviour.split()[0]}")(*behaviour.split()[1:])
 
     def start(self) -> int | None:
-        """The first byte that is wanted and may be had."""
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         fresh = self.headers.get("If-Range", self.server.etag) == self.server.etag
         return int(asked[1]) if asked and fresh else None
@@ -102,12 +101,10 @@ class Handler(BaseHTTPRequestHandler):
             self.server.quit.wait(20)
 
     def be_deaf(self, cut="0"):
-        """Knows no ranges."""
         self.head(200, len(self.body))
         self.wfile.write(self.body[: int(cut) or None])
 
     def be_lost(self):
-        """Sends the wrong bytes for a range."""
         self.head(206, 100, Content_Range=f"bytes 7-106/{len(self.body)}")
         self.wfile.write(self.body[7:107])
 

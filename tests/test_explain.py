@@ -99,7 +99,6 @@ def test_healthy_recordings_are_usual_on_the_map(fit, machine):
 
 
 def test_a_planted_event_is_found(fit, machine):
-    """A short whine in a healthy clip: its time to within a window, and its frequency."""
     detector = fit(blocks=DSP)
     samples = read_clip(max((c for c in machine.test if c.label == 0), key=lambda c: c.path.stat().st_size).path)
     time = np.arange(samples.shape[1]) / 16000
@@ -113,7 +112,6 @@ def test_a_planted_event_is_found(fit, machine):
 
 
 def test_segments_lie_one_after_the_other(fit, clip):
-    """A long recording is described segment by segment, and each segment where it begins."""
     explainer = fit(blocks=("msm", *DSP)).explainer
     once, twice = explainer([(0.0, clip)]), explainer([(3.0, clip), (9.5, clip)])
     assert [once.times[0], once.span[1] - once.times[-1]] == pytest.approx([once.window / 2] * 2, abs=0.05)

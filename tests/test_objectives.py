@@ -65,14 +65,10 @@ def test_arcface_equals_a_loop():
         weights = [math.exp(30 * c) for c in cosine]
         expected = [w / sum(weights) for w in weights]
         assert found[i].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
-
-
-@pytest.mark.parametrize("value", [-1.0, 1.0])
-def test_the_gradient_is_finite_at_parallel_and_opposite(value):
-    head = seeded(lambda: ArcFace(4, 2))
-    embedding = (value * head.centres.detach()[:1]).clone().requires_grad_()
-    head(embedding, one_hot([0], 2))[0, 0].backward()
-    assert torch.isfinite(embedding.grad).all() and torch.isfinite(head.centres.grad).all()
+    for value in (-1, 1):  # the gradient is finite at opposite and parallel
+        embedding = (value * head.centres.detach()[:1]).clone().requires_grad_()
+        head(embedding, one_hot([0], 3))[0, 0].backward()
+        assert torch.isfinite(embedding.grad).all() and torch.isfinite(head.centres.grad).all()
 
 
 @pytest.mark.parametrize("n_centres", [1, 4])
@@ -227,16 +223,3 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_pat
     beside, alone = (contents(tmp_path / out) for out in ("both", "one"))
     assert beside["pump", "msm", 0]["scores"] == alone["pump", "msm", 0]["scores"]
     assert beside["pump", "asdkit", 0]["scores"] != alone["pump", "asdkit", 0]["scores"]
-
-
-def test_heads_are_trained_with_the_encoder(machines, monkeypatch):
-    heads = []
-
-    class Kept(ArcFace):
-        def __init__(self, *sizes):
-            super().__init__(*sizes)
-            heads.append((self.centres, self.centres.detach().clone()))
-
-    monkeypatch.setattr(objectives, "ArcFace", Kept)
-    train_objective(machines, replace(SMALL, objective="pseudo-cluster"), seed=0)
-    assert not torch.equal(*heads[0])

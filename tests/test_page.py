@@ -88,7 +88,6 @@ def recordings(pump, tmp_path):
 
 
 def write(folder, detector, recordings, failed=(), **options):
-    """A page about the recordings in a folder, scored, and others. Returns (page, results)."""
     limit = detector.decision_threshold()
     results = [*(detector.score_file(p, limit) for p in sorted(recordings.glob("*.wav"))), *failed]
     return Page(write_page(recordings / "out" / "scores.html", folder, detector, results, **options)), results

@@ -33,7 +33,6 @@ def results_in(out: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-    """A network and statistics of a few windows: that it is small hides nothing of who computes what."""
     return replace(tiny_config, blocks=("msm", "statistics"), width=16, test_hop=40)
 
 
@@ -70,7 +69,6 @@ def cluster():
 
 
 def kill_once(out: Path, victims) -> tuple[threading.Thread, list[int]]:
-    """Kill, outright, one of ``victims()`` as soon as the first result is written. The list says which."""
     killed = []
 
     def watch():

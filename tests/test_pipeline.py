@@ -90,7 +90,6 @@ def test_the_run_says_what_it_was(whole, tiny_config, pump):
 
 @pytest.mark.parametrize("system", ["asdkit", "report", "msm-residual", "log-mel-far"])
 def test_a_system_scores_alone_as_it_does_among_others(whole, tiny_data, tiny_config, system):
-    """What systems share within a run is what they agree on."""
     machine = index_data(tiny_data)[0]
     config = systems(tiny_config)[system]
     detector = asdkit.fit(machine.train, config, progress=False)

@@ -80,7 +80,6 @@ def test_a_failed_save_keeps_the_old_model_and_a_failed_write_the_old_file(fitte
 
 
 def text(change):
-    """Damage to the text of the head, its checksums left as they are."""
     return lambda m: (m / "model.json").write_text(change((m / "model.json").read_text()))
 
 
@@ -105,7 +104,6 @@ NET = ("extractor", "learned", "encoder", "net")
 
 
 def stored(head, *place):
-    """The entry of the head at a place of the tree."""
     entry = head["tree"]
     for name in place:
         entry = next(entry[kind] for kind in ("dict", "fields", "weights") if kind in entry)[name]

@@ -30,7 +30,6 @@ AUTHOR = dict(firstname="Ada", lastname="Name", email="ada@example.org", affilia
 
 
 def write_result(run, machine, files, seed=0, system="asdkit", **changes):
-    """What `asdkit run` would have written of a machine."""
     scores = np.random.default_rng(len(machine)).normal(size=len(files)).tolist()
     config = Config()
     result = dict(system=system, seed=seed, config_hash=config.hash(), config=config.to_dict(), files=files, scores=scores)
@@ -75,7 +74,6 @@ def meta(tmp_path):
 
 @pytest.fixture
 def folder(original_run, tmp_path, meta):
-    """A submission without a flaw."""
     return submit(original_run, LABEL, tmp_path / "out", meta=meta)
 
 
@@ -84,7 +82,6 @@ def read_meta(folder):
 
 
 def refused(tmp_path, message, run, label=LABEL, **more):
-    """Nothing is left behind."""
     with pytest.raises(InputError, match=message) as error:
         submit(run, label, tmp_path / "out", **more)
     assert "\n" not in str(error.value) and not list(tmp_path.glob("out/*"))
@@ -185,7 +182,6 @@ def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypat
 
 
 def has_only(folder, problem):
-    """There is this problem and no other."""
     problems = check_submission(folder)
     assert len(problems) == 1 and problem in problems[0], problems
     return problems[0]

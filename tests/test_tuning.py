@@ -22,7 +22,6 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 
 def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
-    """A machine whose Omega is highest at one alpha, and whose separation at another."""
     hills = [0.9 - 0.02 * np.abs(np.arange(N) - top) for top in (peak, separation_peak)]
     return replace(made_up_grid(seed, 8, 5, points=np.repeat(hills[0][:, None], 3, axis=1)), separation=hills[1])
 

@@ -27,7 +27,6 @@ def systems(names: str, n_clips: int, n_train: int) -> dict[str, dict[str, Grid]
 
 
 def with_clips(names: str, n_clips: int, tiny_data) -> list[Machine]:
-    """Machines of those names and sizes, all of the same two recordings."""
     test = {c.label: c for c in index_data(tiny_data)[0].test}
     return [Machine(name, tiny_data, (), tuple(test[i % 2] for i in range(n_clips))) for name in names]
 
