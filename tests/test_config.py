@@ -17,7 +17,6 @@ OTHER = dict(
 
 
 def test_report_is_the_literal_reading():
-    """Whatever the defaults become: a change here changes what every `report` row of every table means."""
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8, "blocks": ["msm", "ridge", "modulation"],
         "conditioning": "subspace", "alpha": 0.5, "rank": 8, "control": "none", "cancel_penalty": 1e-2,

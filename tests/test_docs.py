@@ -62,12 +62,9 @@ def test_what_a_page_says_to_type_runs(page, workplace):
                 build_parser().parse_args(arguments)
 
 
-def test_the_pages_have_what_is_to_be_typed():
+def test_the_reference_has_every_name_of_the_front_door_and_pages_have_what_is_to_be_typed():
     found = [language for page in PAGES for language, text in blocks(page) if language == "python" or commands(text)]
     assert found.count("python") >= 5 and found.count("sh") >= 5
-
-
-def test_the_reference_has_every_name_of_the_front_door():
     listed = set(re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs" / "api" / "index.md").read_text(), re.MULTILINE))
     rooms = {path.stem for path in (ROOT / "docs" / "api").glob("*.md")}
     assert listed | rooms - {"index", "apps"} == set(asdkit.__all__) - {"__version__"} | {"asdkit"}

@@ -91,7 +91,6 @@ def test_blocks_make_the_score_and_bands_the_curves(fit, clip, aggregate):
 
 
 def test_healthy_recordings_are_usual_on_the_map(fit, machine):
-    """Training clips, their recordings left out, are what the map is measured with: 1 on the mean."""
     detector = fit(blocks=DSP, whiten=False)  # whitened by 16 recordings, new ones are several times as far as these
     normal = [detector.explain(c) for c in machine.test if c.label == 0]
     for block in DSP:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from asdkit import figures
+from asdkit.spectrogram import mel_filterbank
 
 RNG_SEED = 7
 
@@ -31,8 +32,6 @@ ROWS = pd.DataFrame(
     [(g, s, v, v - 0.1, v + 0.1) for g in ("imbalance", "leak") for s, v in (("a", 0.4), ("b", 0.6), ("c", 0.9))],
     columns=["fault", "system", "value", "lo", "hi"],
 )
-
-
 TIMES, UNIT = np.arange(80) * 0.032, np.random.default_rng(3).random((9, 513))
 SPANS = {"bank": np.array([[0, 1.0], [0.5, 1.5]]), "scored": np.stack([np.arange(30) / 30, 1.5 + np.arange(30) / 30], 1)}
 MAPS = {"healthy": spectrogram(32, 7), "leak": spectrogram(32, 7) + 1, "squeal": spectrogram(32, 7) - 3}
@@ -101,15 +100,6 @@ def test_roc_keeps_the_official_sides():
         figures.roc({"a": scores[1:]}, labels, domains)
 
 
-def test_mel_ticks_agree_with_the_filterbank():
-    from asdkit.spectrogram import mel_filterbank
-
-    bands, names = figures.mel_ticks(128)
-    centres = mel_filterbank(128, n_fft=16000).numpy().argmax(axis=1)  # Hz: one bin a Hz
-    hz = np.interp(bands, np.arange(128), centres)
-    np.testing.assert_allclose(hz, 1000 * np.array(names, dtype=float), rtol=5e-3)
-
-
 def test_bars_begin_at_the_reference_and_end_at_the_value():
     (ax,) = figures.bars(ROWS, "fault", "AUC", 0.5).axes
     ends = {(c.get_label(), i): bar.get_x() + bar.get_width() for c in ax.containers for i, bar in enumerate(c)}
@@ -150,6 +140,11 @@ def test_what_is_drawn_of_arrays():
     nulls = figures.waterfall([0.9, 0.3], {"shuffled": np.array([[0.5, 0.1], [0.7, 0.2]])})
     np.testing.assert_allclose([line.get_ydata() for line in nulls.axes[0].lines], [[0.9, 0.3], [0.6, 0.15]])
     assert "shuffled (largest 0.70)" in [t.get_text() for t in nulls.legends[0].get_texts()]
+    circle = figures.clouds({"a": (np.ones((4, 2)), np.zeros((1, 2)), 2.0)}, ("one", "other")).axes[0].lines[2].get_xydata()
+    np.testing.assert_allclose(np.hypot(*(circle - 1).T), 2.0)
+    bands, names = figures.mel_ticks(128)
+    hz = np.interp(bands, np.arange(128), mel_filterbank(128, n_fft=16000).numpy().argmax(axis=1))  # one bin a Hz
+    np.testing.assert_allclose(hz, 1000 * np.array(names, dtype=float), rtol=5e-3)
 
 
 def test_embedding_scatter_names_the_file_on_hover():
@@ -169,9 +164,3 @@ def test_a_name_has_one_colour_wherever_it_is_drawn_and_no_other_curve_has_it():
     handles, labels = figures.bars(table, "group", "x").axes[0].get_legend_handles_labels()
     colours = {label: mpl.colors.to_hex(handle.patches[0].get_facecolor()) for handle, label in zip(handles, labels)}
     assert colours["far"].upper() == drawn["far"].upper() and len(set(drawn.values())) == 5
-
-
-def test_clouds_draw_the_points_and_the_circle_around_them():
-    fig = figures.clouds({"a": (np.ones((4, 2)), np.zeros((1, 2)), 2.0)}, ("one", "other"))
-    circle = fig.axes[0].lines[2].get_xydata()
-    np.testing.assert_allclose(np.hypot(*(circle - 1).T), 2.0)

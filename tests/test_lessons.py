@@ -97,7 +97,7 @@ def test_truth_is_in_the_order_of_the_clips(valve, pump):
     assert lessons.truth(real.test)["fault"].tolist() == ["any fault" if c.label else "" for c in real.test]
 
 
-def test_systems_are_compared_in_pairs(valve):
+def test_systems_are_compared_in_pairs_and_a_difference_is_put_into_words(valve):
     rng, labels = np.random.default_rng(0), np.array([c.label for c in valve.test])
     scores = {"good": labels + 0.1 * rng.random(16), "chance": rng.random(16), "same": labels + 0.0}
     table = lessons.compare(valve, scores, "good").set_index("system")
@@ -106,6 +106,10 @@ def test_systems_are_compared_in_pairs(valve):
     by = lessons.by_fault(valve, scores).set_index(["fault", "system"])
     assert (by.xs("good", level="system")["value"] == 1).all() and len(by) == 3 * 4
     assert by["clips"].unique().tolist() == [2] and (by["lo"] <= by["value"]).all() and (by["value"] <= by["hi"]).all()
+    row = dict(difference=0.02, difference_lo=0.01, difference_hi=0.04)
+    assert lessons.in_words(row) == "+2.0 points of Omega, 95 % interval +1.0 to +4.0, decided on these clips"
+    assert lessons.in_words(row, -1) == "-2.0 points of Omega, 95 % interval -4.0 to -1.0, decided on these clips"
+    assert lessons.in_words(row | dict(difference_lo=-0.01)).endswith("undecided")
 
 
 def test_subspaces_of_one_embedding_share_its_network(valve):
@@ -128,10 +132,3 @@ def test_modulation_within_a_frame_is_lost_and_noise_that_far_alone_hears_is_tak
     table = lessons.taken_away([Scene("fan", seconds=2.0)], [0.0, 0.9], 0.01).pivot(index="alpha", columns="system")["value"]
     np.testing.assert_allclose(table.loc[0.0], 0, atol=1e-3)
     assert table.loc[0.9, "noise"] > 3 > table.loc[0.9, "machine"]
-
-
-def test_a_difference_is_put_into_words_from_either_side():
-    row = dict(difference=0.02, difference_lo=0.01, difference_hi=0.04)
-    assert lessons.in_words(row) == "+2.0 points of Omega, 95 % interval +1.0 to +4.0, decided on these clips"
-    assert lessons.in_words(row, -1) == "-2.0 points of Omega, 95 % interval -4.0 to -1.0, decided on these clips"
-    assert lessons.in_words(row | dict(difference_lo=-0.01)).endswith("undecided")

@@ -80,22 +80,18 @@ def test_a_domain_without_normals_is_nan_and_skipped():
     assert np.isnan(boots[:, 1]).all() and np.isfinite(metrics.omega_samples([boots])).all()
 
 
-@pytest.mark.parametrize(("scores", "labels", "domains", "message"), [
-    ([1, 2, 3], [0, 1], ["source", "source"], "shapes"),
-    ([[1, 2]], [[0, 1]], [["source", "source"]], "shapes"),
-    ([1, np.nan], [0, 1], ["source", "source"], "1 of 2 scores that are not finite"),
-    ([1, 2], [0, 2], ["source", "source"], "labels 0, 2"),
-    ([1, 2], [0, None], ["source", "source"], "labels 0, None"),
-    ([1, 2], [0, 1], ["source", "near"], "domains near, source"),
-    ([1, 2], [0, 0], ["source", "source"], "at least one normal and one anomaly"),
-    ([], [], [], "at least one normal and one anomaly"),
-])  # fmt: skip
-def test_bad_input_is_named(scores, labels, domains, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.evaluate(scores, labels, domains)
+SOURCE = ["source", "source"]
 
 
 @pytest.mark.parametrize(("call", "arguments", "options", "message"), [
+    (metrics.evaluate, ([1, 2, 3], [0, 1], SOURCE), {}, "shapes"),
+    (metrics.evaluate, ([[1, 2]], [[0, 1]], [SOURCE]), {}, "shapes"),
+    (metrics.evaluate, ([1, np.nan], [0, 1], SOURCE), {}, "1 of 2 scores that are not finite"),
+    (metrics.evaluate, ([1, 2], [0, 2], SOURCE), {}, "labels 0, 2"),
+    (metrics.evaluate, ([1, 2], [0, None], SOURCE), {}, "labels 0, None"),
+    (metrics.evaluate, ([1, 2], [0, 1], ["source", "near"]), {}, "domains near, source"),
+    (metrics.evaluate, ([1, 2], [0, 0], SOURCE), {}, "at least one normal and one anomaly"),
+    (metrics.evaluate, ([], [], []), {}, "at least one normal and one anomaly"),
     (metrics.pauc, random_clips(0), dict(max_fpr=0), "max_fpr 0"),
     (metrics.pauc, random_clips(0), dict(weights=np.ones(3)), "shape"),
     (metrics.pauc, random_clips(0), dict(weights=-np.ones(60)), "negative"),
@@ -106,7 +102,7 @@ def test_bad_input_is_named(scores, labels, domains, message):
     (metrics.false_alarm_rate, ([0.5], [0]), {}, "decisions 0.5"),
     (metrics.false_alarm_rate, ([1, 1], [1, 1]), {}, "no normal clip"),
 ])  # fmt: skip
-def test_bad_arguments_are_named(call, arguments, options, message):
+def test_bad_input_is_named(call, arguments, options, message):
     with pytest.raises(ValueError, match=message):
         call(*arguments, **options)
 

@@ -38,7 +38,6 @@ def seeded(make, seed=0):
 
 
 def some_machine(name, seed, n=8):
-    """Clips of a bump at one of two places (the attribute); far is the same in noise."""
     rng, mel = np.random.default_rng(seed), np.arange(128)[:, None]
     classes = [f"00 load_{i % 2}" for i in range(n)]
     near = [np.exp(-(((mel - 30 - 10 * seed - 40 * (i % 2) + rng.normal(size=(1, 40))) / 9) ** 2)) * 3 for i in range(n)]
@@ -159,11 +158,11 @@ def test_training_repeats_by_seed_whoever_watches_and_starts_from_the_same_encod
     assert same(seen[0], untrained) and losses == []
 
 
-def test_msm_is_what_train_msm_gives_and_the_autoencoder_hides_nothing(machines):
-    for objective, ratio in (("msm", 0.6), ("autoencoder", 0.0)):
-        expected = train_msm(machines[0].spectrograms, replace(SMALL, mask_ratio=ratio), seed=1)
-        found = train_objective(machines, replace(SMALL, objective=objective), seed=1)
-        assert same(found[0], expected[0]) and found[1] == expected[1]
+@pytest.mark.parametrize(("objective", "ratio"), [("msm", 0.6), ("autoencoder", 0.0)])
+def test_msm_is_what_train_msm_gives_and_the_autoencoder_hides_nothing(machines, objective, ratio):
+    expected = train_msm(machines[0].spectrograms, replace(SMALL, mask_ratio=ratio), seed=1)
+    found = train_objective(machines, replace(SMALL, objective=objective), seed=1)
+    assert same(found[0], expected[0]) and found[1] == expected[1]
 
 
 @pytest.mark.parametrize("objective", OTHERS)
@@ -173,17 +172,11 @@ def test_only_pooled_objectives_read_other_machines_in_whatever_order(machines, 
     assert same(beside, alone) == (objective not in POOLED) and same(beside, turned) == (objective in POOLED)
 
 
-def test_machines_are_drawn_alike_and_classes_are_theirs(machines):
-    crops, criterion = objectives.classify_machines(machines, replace(SMALL, objective="machine-id"), seed=0)
-    clips, _ = crops.draw(4000)
-    assert (clips < 8).mean() == pytest.approx(0.5, abs=0.03)  # 8 clips of the one, 4 of the other
-    classes = criterion().one_hot
-    assert classes.shape == (12, 4)
-    assert classes.argmax(1).tolist() == [0, 1] * 4 + [2, 3] * 2
-
-
 @pytest.mark.parametrize("objective", POOLED)
-def test_one_class_is_refused(machines, objective):
+def test_machines_are_drawn_alike_and_one_class_is_refused(machines, objective):
+    crops, criterion = objectives.classify_machines(machines, replace(SMALL, objective="machine-id"), seed=0)
+    assert (crops.draw(4000)[0] < 8).mean() == pytest.approx(0.5, abs=0.03)  # 8 clips of the one, 4 of the other
+    assert criterion().one_hot.shape == (12, 4) and criterion().one_hot.argmax(1).tolist() == [0, 1] * 4 + [2, 3] * 2
     lone = replace(machines[0], classes=["00 "] * 8)
     with pytest.raises(InputError, match=f"{objective}: found 1 class, expected several machines"):
         train_objective([lone], replace(SMALL, objective=objective), seed=0)

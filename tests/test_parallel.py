@@ -98,16 +98,6 @@ def test_a_killed_process_is_an_error_and_the_run_continues(serial, tiny_data, c
     assert contents(tmp_path) == serial and written.items() <= results_in(tmp_path).items()
 
 
-def test_bad_input_is_one_line_from_a_worker_too(cluster, tmp_path, capsys):
-    clip = tmp_path / "data/pump/train/section_00_source_train_normal_0000.wav"
-    clip.parent.mkdir(parents=True)
-    clip.write_text("not a recording")
-    clip.with_name("section_00_source_train_normal_0001.wav").write_text("nor this")
-    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "log-mel"]
-    assert main([*line, "--scheduler", cluster.scheduler_address]) == 2
-    assert f"asdkit: error: {clip}: " in capsys.readouterr().err
-
-
 def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, config, tmp_path, monkeypatch):
     thread, killed = kill_once(tmp_path, lambda: [worker.pid for worker in cluster.workers.values()])
     monkeypatch.chdir(tiny_data)  # workers have folders of their own
@@ -117,7 +107,14 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, 
     assert contents(tmp_path) == serial
 
 
-def test_a_task_that_kills_every_worker_is_an_error_not_a_wait(cluster, monkeypatch):
+def test_bad_input_and_a_task_that_kills_every_worker_are_errors_not_a_wait(cluster, tmp_path, capsys, monkeypatch):
+    clip = tmp_path / "data/pump/train/section_00_source_train_normal_0000.wav"
+    clip.parent.mkdir(parents=True)
+    clip.write_text("not a recording")
+    clip.with_name("section_00_source_train_normal_0001.wav").write_text("nor this")
+    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "log-mel"]
+    assert main([*line, "--scheduler", cluster.scheduler_address]) == 2
+    assert f"asdkit: error: {clip}: " in capsys.readouterr().err
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # elsewhere Dask tries it on other workers first
     with parallel.workers(scheduler=cluster.scheduler_address) as spread:
         with pytest.raises(InputError, match="found one that was killed"):

@@ -47,8 +47,24 @@ def whole(tiny_data, tiny_config, tmp_path_factory):
     return out, run(tiny_data, out, tiny_config, None)
 
 
-def test_results_table(whole):
+def test_the_tables_of_a_run_say_what_it_stored_and_what_it_was(whole, tiny_data, tiny_config, pump):
     out, stored = whole
+    for machine in index_data(tiny_data):
+        table = pd.read_csv(out / machine.name / "scores.csv")
+        assert list(table.columns) == ["file", "system", "seed", "score", "decision"] and np.isfinite(table["score"]).all()
+        assert len(table) == len(systems(Config())) * len(machine.test)
+        for (system, seed), rows in table.groupby(["system", "seed"]):
+            result, config = stored[machine.name, system, seed], systems(tiny_config)[system]
+            assert Config.from_dict(result["config"]) == config and result["config_hash"] == config.hash()
+            assert rows["score"].tolist() == result["scores"] and set(rows["file"]) == {c.name for c in machine.test}
+            decided = result["threshold"] is not None
+            expected = (rows["score"] > result["threshold"]).tolist() if decided else []
+            assert rows["decision"].dropna().tolist() == expected
+        (model,) = (out / machine.name / "models").iterdir()  # of asdkit alone
+        assert model.name == "asdkit-0" and asdkit.load(model).config == tiny_config
+    assert json.loads((out / "run.json").read_text())["asdkit"] == __version__
+    kept = scores_of(asdkit.load(out / "pump/models/asdkit-0"), pump / "test")
+    assert kept == by_name(stored["pump", "asdkit", 0]) and not [p for p in out.rglob(".*")]  # nothing half-written is left
     table = pd.read_csv(out / "results.csv")
     assert ",".join(table.columns) == COLUMNS and set(table["machine"]) == {"pump", "valve", "all"}
     assert set(table["system"]) == set(systems(Config()))
@@ -59,33 +75,6 @@ def test_results_table(whole):
     of_asdkit = table[table["system"] == "asdkit"].set_index("machine")
     values = of_asdkit.loc[["pump", "valve"], ["auc_source", "auc_target", "pauc"]].to_numpy()
     assert of_asdkit.loc["all", "omega"] == pytest.approx(6 / (1 / np.maximum(values, 1e-300)).sum(), abs=1e-9)
-
-
-def test_scores_tables(whole, tiny_data):
-    out, stored = whole
-    for machine in index_data(tiny_data):
-        table = pd.read_csv(out / machine.name / "scores.csv")
-        assert list(table.columns) == ["file", "system", "seed", "score", "decision"] and np.isfinite(table["score"]).all()
-        assert len(table) == len(systems(Config())) * len(machine.test)
-        for (system, seed), rows in table.groupby(["system", "seed"]):
-            result = stored[machine.name, system, seed]
-            assert rows["score"].tolist() == result["scores"] and set(rows["file"]) == {c.name for c in machine.test}
-            decided = result["threshold"] is not None
-            expected = (rows["score"] > result["threshold"]).tolist() if decided else []
-            assert rows["decision"].dropna().tolist() == expected
-
-
-def test_the_run_says_what_it_was(whole, tiny_config, pump):
-    out, stored = whole
-    assert json.loads((out / "run.json").read_text())["asdkit"] == __version__
-    for machine in ("pump", "valve"):
-        for system, config in systems(tiny_config).items():
-            result = stored[machine, system, 0]
-            assert Config.from_dict(result["config"]) == config and result["config_hash"] == config.hash()
-        (model,) = (out / machine / "models").iterdir()  # of asdkit alone
-        assert model.name == "asdkit-0" and asdkit.load(model).config == tiny_config
-    kept = scores_of(asdkit.load(out / "pump/models/asdkit-0"), pump / "test")
-    assert kept == by_name(stored["pump", "asdkit", 0]) and not [p for p in out.rglob(".*")]  # nothing half-written is left
 
 
 @pytest.mark.parametrize("system", ["asdkit", "report", "msm-residual", "log-mel-far"])

@@ -65,15 +65,13 @@ def test_index_opens_no_file_and_sorts_by_name(machine):
         assert index_machine(machine) == found
 
 
-@pytest.mark.parametrize("below", ["", "fan", "dev_data/raw/fan"])
-def test_layouts(machine, tmp_path, below, monkeypatch):
-    shutil.copytree(machine, tmp_path / "data" / below)
-    monkeypatch.chdir(tmp_path / "data")
-    for root in (tmp_path / "data", "."):
-        assert [(m.name, len(m.train)) for m in index_data(root)] == [(Path(below).name or "data", 3)]
-
-
-def test_machines_come_in_order_and_can_be_chosen(machine, tmp_path):
+def test_layouts_are_seen_and_machines_come_in_order_and_can_be_chosen(machine, tmp_path_factory, tmp_path, monkeypatch):
+    for below in ("", "fan", "dev_data/raw/fan"):
+        root = tmp_path_factory.mktemp("data")
+        shutil.copytree(machine, root / below, dirs_exist_ok=True)
+        monkeypatch.chdir(root)
+        for data in (root, "."):
+            assert [(m.name, len(m.train)) for m in index_data(data)] == [(Path(below).name or root.name, 3)]
     (tmp_path / "empty").mkdir()
     shutil.copytree(machine, tmp_path / "eval" / "bearing")
     assert [m.name for m in index_data(tmp_path)] == ["bearing", "fan"]

@@ -144,11 +144,15 @@ def test_an_unknown_field_and_a_quick_run_are_warnings(run, tmp_path):
         submit(run, LABEL[:-1] + "2", tmp_path / "out")
 
 
-def test_what_is_there_is_never_overwritten(original_run, folder, tmp_path):
+def test_what_is_there_is_never_overwritten_and_an_error_leaves_nothing(original_run, folder, tmp_path, monkeypatch):
     before = {p: p.read_bytes() for p in folder.iterdir()}
     with pytest.raises(InputError, match="found a folder or file of that name, expected none"):
         submit(original_run, LABEL, tmp_path / "out")
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
+    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        submit(original_run, LABEL[:-1] + "2", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == [folder]
 
 
 def test_runs_labels_and_fields_that_cannot_be_submitted(original_run, run, tmp_path):
@@ -172,13 +176,6 @@ def test_runs_labels_and_fields_that_cannot_be_submitted(original_run, run, tmp_
     for machine in EVALUATION:
         shutil.rmtree(run / machine)
     refused(tmp_path, "found no machine with unlabelled test clips, expected ToyDrone, ", run)
-
-
-def test_an_error_while_writing_leaves_nothing(original_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(yaml, "safe_dump", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        submit(original_run, LABEL, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
 
 
 def has_only(folder, problem):

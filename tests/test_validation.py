@@ -87,7 +87,7 @@ def test_complete_machines_are_clean_and_others_of_their_names_are_not_taken_for
         (fan / sign).unlink()
 
 
-def test_missing_clips_are_named_where_a_table_names_them_else_counted(fan):
+def test_missing_clips_are_named_where_a_table_names_them_else_counted(fan, originals, tmp_path):
     clip(fan, number=7).unlink()
     assert findings(fan) == [("missing", f"train/{clip(fan, number=7).name}")]
     for number in (2, 3):
@@ -97,12 +97,9 @@ def test_missing_clips_are_named_where_a_table_names_them_else_counted(fan):
         ("missing", "test: found 2 source anomalous clips, expected 4"),
         ("missing", "train: found 8 source normal clips, expected 9"),
     ]
-
-
-def test_missing_evaluation_clips_are_known_by_their_number(originals, tmp_path):
     folder = shutil.copytree(originals / "Sander", tmp_path / "Sander")
     (folder / "test" / "section_00_0006.wav").unlink()
-    assert findings(folder) == [("missing", "test/section_00_0006.wav")]
+    assert findings(folder) == [("missing", "test/section_00_0006.wav")]  # known by its number
     shutil.rmtree(folder / "test")
     assert findings(folder) == [("missing", "test: found no clips, expected 7 or more")]
 
@@ -140,17 +137,14 @@ def test_tables_that_cannot_be_read(pump, table, text, says):
     ("test/section_00_source_train_normal_0100.wav", "found a name of the train clips, expected one of the test clips"),
     ("train/section_00_source_train_normal_0001_spd_3.wav", "found the number of section_00_source_train_normal_0001_"),
 ])  # fmt: skip
-def test_files_that_do_not_belong_there(pump, name, says):
-    shutil.copy(clip(pump), pump / name)
-    assert [(kind, text.partition(": ")[0]) for kind, text in findings(pump)] == [("surplus", name)]
-    assert says in findings(pump)[0][1]
-
-
-def test_folders_are_surplus_and_hidden_files_and_tables_are_not(pump):
+def test_files_that_do_not_belong_there_and_hidden_ones_and_tables_that_do(pump, name, says):
     (pump / "train" / ".DS_Store").write_text("")
     (pump / "train" / "recordings_00.csv").write_text("")
     assert clip(pump, domain="target").exists() and clip(pump).exists()  # the same number
-    assert findings(pump) == []
+    shutil.copy(clip(pump), pump / name)
+    assert [(kind, text.partition(": ")[0]) for kind, text in findings(pump)] == [("surplus", name)]
+    assert says in findings(pump)[0][1]
+    (pump / name).unlink()
     (pump / "train" / "more").mkdir()
     assert findings(pump) == [("surplus", "train/more: found a folder, expected recordings alone")]
 

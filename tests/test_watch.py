@@ -54,7 +54,6 @@ def test_lines_of_a_table_are_lines(table):
 
 @pytest.mark.parametrize("last", [row("b.wav", 0.5, 1, ""), row("b,c.wav", None, None, 'a "reason"')])
 def test_a_table_whose_last_line_a_crash_tore_is_continued(table, last):
-    """The torn line's file is scored again; what is then appended is a line of its own."""
     whole, name = row(*HEADER) + row("a.wav", 0.25, 0, ""), next(csv.reader([last]))[0]
     for n in range(1, len(last) + 1):
         table.write_text(whole + last[:n])

@@ -150,10 +150,7 @@ def test_choosing_machines(panel, grid):
     assert panel.shown.value == "c" and "leave-one-machine-out" not in panel.numbers.value
     panel.machines.value = ()
     assert "found none chosen, expected at least one" in panel.status.value
-
-
-def test_an_evaluation_machine_is_refused_with_the_reason(panel):
-    panel.machines.value = ("a", "Sander")
+    panel.machines.value = ("a", "Sander")  # an evaluation machine is refused with the reason
     assert panel.machines.value == ("a",) and "found an evaluation machine" in panel.status.value
     panel.machines.value = ("Sander",)
     assert panel.machines.value == ("a", "b", "c") and "found an evaluation machine" in panel.status.value
