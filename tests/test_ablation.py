@@ -116,8 +116,6 @@ def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
 
 
 class MadeUp(results.Evaluation):
-    """Of made-up Omegas: {(machine, hash): value}, without spread."""
-
     def __init__(self, values):
         self.points = {(m, c, 0): np.full(3, v) for (m, c), v in values.items()}
         self.boots = {key: np.tile(p, (20, 1)) for key, p in self.points.items()}

@@ -1,4 +1,4 @@
-"""Figures of stored tables: drawn from them alone, and what is drawn is what the table says; tables are read as written."""
+"""Figures of stored tables: drawn from them alone, and what is drawn is what the table says."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 from asdkit import figures
 from asdkit.config import Config
 from asdkit.experiments.families import plan
-from asdkit.experiments.tables import draw_all, read_tables
+from asdkit.experiments.tables import draw_all
 
 MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}
 ABOUT = {"quick": False, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
@@ -108,15 +108,3 @@ def test_the_forest_has_a_row_for_each_variant_on_one_scale_and_a_curve_is_sorte
     ax = figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
     ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
     assert ticks == sorted(ticks) and len(ticks) == 3 and "points" in ax.get_ylabel()
-
-
-def test_tables_are_read_as_they_were_written(tables, tmp_path):
-    for name, table in tables.items():
-        if name == "about":
-            (tmp_path / "about.json").write_text(json.dumps(table))
-        else:
-            table.to_csv(tmp_path / f"{name}.csv", index=False)
-    read = read_tables(tmp_path)
-    assert read.keys() == tables.keys()
-    assert set(read["differences"]["variant"]) == set(tables["differences"]["variant"])
-    assert [name for name, *_ in figures.all_figures(read)] == [name for name, *_ in figures.all_figures(tables)]

@@ -101,7 +101,6 @@ def page(chromium, address):
 
 
 def seen(page) -> dict:
-    """What a user sees and hears: the slider's readout, the table, the parts of the figure, a sum of the sound."""
     parts = {
         "curve": ".subplot.xy .scatterlayer", "bars": ".barlayer", "map": ".subplot.x2y2 .scatterlayer",
         "spectrogram": ".subplot.x3y3 .heatmaplayer", "threshold": ".subplot.x4y4 .scatterlayer",

@@ -198,7 +198,7 @@ def test_false_alarms_are_judged_and_told_beside_the_faults_that_are_heard():
     assert means == ["| mean, simulated, source alone", "| mean, simulated, target alone", "| mean, simulated"]
 
 
-def test_goals_are_written_where_there_is_a_study_and_only_there(study_tables, tmp_path):
+def test_goals_are_written_and_drawn_where_there_is_a_study_and_only_there(study_tables, tmp_path):
     assert study.write_goals({"differences": study_tables["differences"]}, tmp_path).empty and not list(tmp_path.iterdir())
     study.write_goals(study_tables, tmp_path)
     text = (tmp_path / "goals.md").read_text()
@@ -206,12 +206,9 @@ def test_goals_are_written_where_there_is_a_study_and_only_there(study_tables, t
     speed = pd.DataFrame({"stage": ["read", "whole"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
     assert study.speed_markdown(speed).splitlines()[2:] == ["| read | 1.5 | 0.5 |", "| whole | 9.0 |  |"]
     assert study.alarms_markdown(study_tables["alarms"]) in text
-
-
-def test_levels_are_in_the_order_of_their_numbers_and_drawn_as_the_table_says(study_tables):
     drawn = {name: draw for name, _, draw in figures.study_figures(study_tables)}
     assert list(drawn) == ["study-noise", "study-alarms"]
-    ax = drawn["study-noise"]().axes[0]
+    ax = drawn["study-noise"]().axes[0]  # levels are in the order of their numbers
     assert [t.get_text() for t in ax.get_xticklabels()] == ["-25", "-5", "10"]
     line = next(c for c in ax.containers if c.get_label() == "asdkit").lines[0]
     assert np.allclose(line.get_ydata(), 70) and len(line.get_ydata()) == 3

@@ -57,7 +57,6 @@ def run_fast(data, out, *more):
 
 
 def whole_files(out):
-    """Names of the files below a folder, after a look whether any is half-written."""
     files = [p for p in out.rglob("*") if p.is_file()]
     assert not [p for p in out.rglob("*") if p.name.startswith(".")]
     for p in files:
@@ -90,15 +89,14 @@ def test_an_error_is_one_line_in_a_process_of_its_own(tmp_path):
     assert len(found.stderr.splitlines()) == 1 and str(tmp_path / "model") in found.stderr
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["dance", "score m f --false-alarm 0", "run d --out o --seeds -1", "run d --out o --jobs 0",
-     "watch m f --out o --interval 0", "run data --out o --jobs 2 --scheduler tcp://127.0.0.1:9"],
-)  # fmt: skip
-def test_wrong_usage_ends_in_2(line, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(line.split())
-    assert end.value.code == 2 and "Traceback" not in capsys.readouterr().err
+def test_wrong_usage_ends_in_2(capsys):
+    for line in (
+        "dance", "score m f --false-alarm 0", "run d --out o --seeds -1", "run d --out o --jobs 0",
+        "watch m f --out o --interval 0", "run data --out o --jobs 2 --scheduler tcp://127.0.0.1:9",
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="2"):
+            main(line.split())
+        assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_run_prints_its_table_and_says_where_things_are(data, tmp_path, capsys):
@@ -140,8 +138,15 @@ def test_a_bad_clip_leaves_no_model_and_no_table_and_a_run_goes_on_when_it_is_me
     assert not (tmp_path / "m").exists()
 
 
-def test_unusable_data_folders(data, tmp_path, capsys):
-    out = tmp_path / "out"
+def test_unusable_folders_of_run_fit_and_simulate(data, fast_config, tmp_path, capsys):
+    out, train = tmp_path / "out", data / "valve" / "train"
+    for arguments, says in (
+        ([tmp_path / "nowhere"], "nowhere: no such folder"), ([tmp_path], "found no .wav files"),
+        ([train, "--target", tmp_path], "found no .wav files"),
+        ([train, "--false-alarm", "0.05"], "recordings, expected at least 19 for a false-alarm rate of 0.05"),
+    ):  # fmt: skip
+        refused(capsys, "fit", *arguments, "--out", out, says=says)
+    refused(capsys, "simulate", out, "--sources", train, says="found one of --sources and --noise, expected both")
     refused(capsys, *run_fast(tmp_path / "nowhere", out), says=["nowhere: no such folder", "expected one that holds"])
     refused(capsys, *run_fast(data, out, "--machines", "fan"), says="found pump, valve; expected also fan")
     refused(capsys, *run_fast(data, out)[:-1], "beats", says=["found beats; expected asdkit, report", "autoencoder"])
@@ -150,21 +155,9 @@ def test_unusable_data_folders(data, tmp_path, capsys):
     shutil.rmtree(data / "pump" / "train")
     (data / "pump" / "train").mkdir()
     refused(capsys, *run_fast(data, out), says="pump: found no training clips; expected .wav files in")
-    assert not out.exists()
-
-
-def test_unusable_folders_of_fit(data, fast_config, tmp_path, capsys):
-    out, train = tmp_path / "model", data / "valve" / "train"
-    for arguments, says in (
-        ([tmp_path / "nowhere"], "nowhere: no such folder"), ([tmp_path], "found no .wav files"),
-        ([train, "--target", tmp_path], "found no .wav files"),
-        ([train, "--false-alarm", "0.05"], "recordings, expected at least 19 for a false-alarm rate of 0.05"),
-    ):  # fmt: skip
-        refused(capsys, "fit", *arguments, "--out", out, says=says)
     for path in sorted(train.iterdir())[1:]:
         path.unlink()
     refused(capsys, "fit", train, "--out", out, "--config", fast_config, says="found 1 clip(s), expected at least 2")
-    refused(capsys, "simulate", out, "--sources", train, says="found one of --sources and --noise, expected both")
     assert not out.exists()
 
 
@@ -248,12 +241,9 @@ def test_pairs_of_mono_files_and_near_alone(valve, model, fast_config, tmp_path,
     found, expected = (scores_of(capsys, "score", *f) for f in ((both, *sorted(new.iterdir())), (model, *test)))
     np.testing.assert_allclose([float(s) for s, _ in found], [float(s) for s, _ in expected], rtol=0.2)  # one row a pair
     alone = [(fit("stereo", train[0].parent, "--near-only"), test), (fit("paired", pairs, "--near-only"), near)]
-    for path in sorted(pairs.iterdir()):
-        path.unlink() if "_far" in path.name else path.rename(pairs / path.name.replace("_near", ""))
-    alone.append((fit("mono", pairs, "--near-only"), near))
     assert "silence" not in capsys.readouterr().err
     scores = [scores_of(capsys, "score", of, *files) for of, files in alone]
-    assert scores[0] == scores[1] == scores[2] and len(scores[0]) == len(test)
+    assert scores[0] == scores[1] and len(scores[0]) == len(test)
     (new / missing).unlink()
     refused(capsys, "score", both, near[0], says=f"{missing}: not readable")
     refused(capsys, "score", both, test[0], says="found 2 channel(s), expected 1, in each of a pair")

@@ -16,7 +16,6 @@ cases = st.tuples(st.integers(2, 12), st.integers(0, 6), st.integers(0, 2**32 - 
 
 
 def random_conditioner(dim, rank, alpha, seed):
-    """A conditioner over any subspace, in double precision, and points to apply it to."""
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(dim, min(rank, dim), generator=generator, dtype=torch.double)).Q
     mean = torch.randn(dim, generator=generator, dtype=torch.double)

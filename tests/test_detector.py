@@ -133,7 +133,6 @@ def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(pump_copy, scores
 @pytest.mark.parametrize("aggregate", ["pooled", "top"])
 @pytest.mark.parametrize("backend", ["domain", "pooled"])
 def test_identical_training_clips_are_survived(pump_copy, aggregate, backend):
-    """Digital copies of one clip as the whole training set: no division by zero, and the copy is the most normal clip."""
     train = sorted((pump_copy / "train").iterdir())
     for path in train[1:]:
         shutil.copy(train[0], path)

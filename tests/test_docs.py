@@ -29,7 +29,6 @@ def commands(text: str) -> list[list[str]]:
 
 @pytest.fixture
 def workplace(tiny_data, tmp_path, monkeypatch):
-    """The current folder is one with the recordings that the pages speak of; training takes a moment."""
     raw = tiny_data / "dev_data" / "raw"
     healthy = [*raw.glob("pump/train/*source*"), *raw.glob("valve/train/*")]
     target, new = raw.glob("pump/train/*target*"), raw.glob("pump/test/*source*0000*")

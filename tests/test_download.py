@@ -22,6 +22,7 @@ from asdkit.recordings.challenge import MD5
 from asdkit.recordings.download import Resume, unpack
 
 QUICK = Resume(timeout=10, attempts=3, wait=0.01)
+PART = "dev_fan.zip.part"
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -136,11 +137,6 @@ def server(monkeypatch):
     server.server_close()
 
 
-@pytest.fixture
-def partial(tmp_path):
-    return tmp_path / "dev_fan.zip.part"
-
-
 def get(server, folder, resume=QUICK) -> bytes:
     """Download as pooch would; nothing but the archive is left behind."""
     resume(f"{server.base}/dev_fan.zip", str(folder / "temporary"))
@@ -176,18 +172,18 @@ def test_bad_servers_are_coped_with(server, tmp_path, script):
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_later_run_goes_on_from_the_part_unless_the_version_is_another(server, tmp_path, partial, changed):
+def test_a_later_run_goes_on_from_the_part_unless_the_version_is_another(server, tmp_path, changed):
     server.script = ["honest 200000", *["error 503"] * 3]
     with pytest.raises(InputError, match=r"dev_fan.zip: broke off 3 times \(HTTP 503\); run it again to continue"):
         get(server, tmp_path)
-    assert 0 < partial.stat().st_size <= 200_000
+    assert 0 < (tmp_path / PART).stat().st_size <= 200_000
     server.requests.clear()
     if changed:
         server.files["/dev_fan.zip"], server.etag = OTHER, '"2"'
     assert get(server, tmp_path) == (OTHER if changed else BODY)
     assert len(server.requests) == 1 and server.requests[0]["Range"]
     for more in (b"", b"more than there is"):  # a part that is whole is not asked for again
-        partial.write_bytes((OTHER if changed else BODY) + more)
+        (tmp_path / PART).write_bytes((OTHER if changed else BODY) + more)
         (tmp_path / "temporary").unlink()
         assert get(server, tmp_path) == (OTHER if changed else BODY)
 
@@ -203,20 +199,20 @@ def test_a_server_that_never_delivers_is_given_up(server, tmp_path, script):
 
 
 @pytest.mark.parametrize(("behaviour", "says"), [("page", "a web page"), ("error 403", "HTTP 403"), ("error 404", "HTTP 404")])
-def test_a_refusal_is_final_and_spoils_nothing(server, tmp_path, partial, behaviour, says):
-    partial.write_bytes(BODY[:1000])
+def test_a_refusal_is_final_and_spoils_nothing(server, tmp_path, behaviour, says):
+    (tmp_path / PART).write_bytes(BODY[:1000])
     server.script = [behaviour]
     with pytest.raises(InputError, match=f"found {says}.*, expected an archive; has the record moved"):
         get(server, tmp_path)
-    assert partial.read_bytes() == BODY[:1000] and len(server.requests) == 1
+    assert (tmp_path / PART).read_bytes() == BODY[:1000] and len(server.requests) == 1
 
 
-def test_a_full_disk_and_a_missing_folder_are_noticed_before_the_download(server, tmp_path, partial, monkeypatch):
+def test_a_full_disk_and_a_missing_folder_are_noticed_before_the_download(server, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 10**9, 200_000))
     with pytest.raises(InputError, match="found 0.0002 GB free, expected at least 0.0003 GB for dev_fan.zip"):
         get(server, tmp_path)
-    assert not partial.exists()
-    partial.write_bytes(BODY[:200_000])
+    assert not (tmp_path / PART).exists()
+    (tmp_path / PART).write_bytes(BODY[:200_000])
     assert get(server, tmp_path) == BODY
     with pytest.raises(InputError, match="dev_fan.zip.part: not writable"):
         get(server, tmp_path / "nowhere")
@@ -347,7 +343,7 @@ def test_a_full_disk_keeps_the_archive(server, tmp_path, monkeypatch):
     assert files(tmp_path) == ["archives/dev_fan.zip"]
 
 
-def test_the_command_says_where_things_are_the_licence_and_the_citation_and_refuses_unknown_names(server, tmp_path, capsys, monkeypatch):
+def test_the_command_names_place_licence_and_citation_and_refuses_unknown_names(server, tmp_path, capsys, monkeypatch):
     server.publish(20437238, "eval_data_Sander_test.zip", {"Sander/test/b.wav": "2"}, monkeypatch)
     arguments = ["fetch", "evaluation", "--to", str(tmp_path), "--machines", "Sander", "--base-url", server.base]
     assert main(arguments) == 0

@@ -71,11 +71,11 @@ def test_nothing_of_a_developers_machine():
 
 
 def test_version_commands_and_links_agree_everywhere():
-    for file in [file for file in project_files() if file.suffix == ".md"]:
-        links = re.findall(r"\]\(([^)#\s]+)", re.sub(r"<!--.*?-->", "", file.read_text(), flags=re.DOTALL))
-        assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == [], file
     assert VERSION, 'found no line __version__ = "..." in asdkit/__init__.py'
     assert f"\nversion: {VERSION[1]}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## [{VERSION[1]}]" in (ROOT / "CHANGELOG.md").read_text()
     targets = set(re.findall(r"`?make ([a-z-]+)`?$", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert targets <= set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for file in [file for file in project_files() if file.suffix == ".md"]:
+        links = re.findall(r"\]\(([^)#\s]+)", re.sub(r"<!--.*?-->", "", file.read_text(), flags=re.DOTALL))
+        assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == [], file

@@ -44,8 +44,6 @@ def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
 
 
 def test_another_process_may_be_quicker(elsewhere, monkeypatch):
-    """The folder appears while it is being made: what the other one wrote is taken."""
-
     def late(source, destination):
         monkeypatch.setattr(os, "replace", os_replace)
         os_replace(source, destination)

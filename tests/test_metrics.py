@@ -30,7 +30,6 @@ def reference(scores, labels, domains):
 
 
 def random_clips(seed, n=60, levels=0):
-    """Scores, labels, domains of n clips; `levels` > 0 rounds the scores to so many values."""
     rng = np.random.default_rng(seed)
     labels, domains = np.arange(n) % 2, np.where(np.arange(n) % 4 < 2, "source", "target")
     scores = rng.normal(size=n) + 0.7 * labels + 0.4 * (domains == "target")

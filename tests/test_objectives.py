@@ -202,7 +202,6 @@ def test_a_detector_of_every_objective_scores_and_opens_no_test_clip_of_another_
 
 
 def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_path):
-    """In a run the classifier is one network, whichever machine it scores; other systems do not depend on other machines."""
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
     chosen = {name: replace(rows[of], blocks=("msm",)) for name, of in (("asdkit", "machine-id"), ("msm", "msm"))}
     runs.run_systems(both, tmp_path / "both", {"asdkit": chosen["asdkit"]})  # with decisions: its models are kept

@@ -46,7 +46,6 @@ def serial(tiny_data, config, tmp_path_factory):
 
 @pytest.fixture
 def command(tiny_data, config, tmp_path):
-    """``command(out)``: `asdkit run` of the same in a process of its own, not waited for, and the file of what it prints."""
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps(config.to_dict()))
     line = [sys.executable, "-m", "asdkit", "run", str(tiny_data), "--config", str(path), "--systems", *NAMES]
@@ -122,7 +121,6 @@ def test_bad_input_and_a_task_that_kills_every_worker_are_errors_not_a_wait(clus
 
 
 def test_a_run_waits_for_another_and_continues_it_when_that_is_killed(serial, command, tmp_path):
-    """A lock dies with its run; what was written is not computed again, and what was left half-written is removed."""
     out, waiting = tmp_path / "out", ()
     both = [command(out, tmp_path / f"{i}.log") for i in range(2)]
 

@@ -24,14 +24,12 @@ COLUMNS = "machine,system,seed,auc_source,auc_target,pauc,omega,omega_lo,omega_h
 
 @pytest.fixture(scope="module", autouse=True)
 def small_report():
-    """The `report` system with as little training as the tiny configuration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config_module, "_REPORT", config_module._REPORT | {"steps": 2, "batch_size": 8, "false_alarm": 0.25})
         yield
 
 
 def run(data, out, config, names, **options):
-    """`asdkit run` without its figures. Returns {(machine, system, seed): result}."""
     runs.run(data, out, config, names, **options)
     results.write_tables(out, index_data(data, options.get("machines")))
     return results.read_results(out)
@@ -153,7 +151,7 @@ def test_test_clips_of_one_domain_have_its_metric_and_none_are_fitted(pump_copy,
     assert (tmp_path / "none/pump/models/asdkit-0/model.json").is_file()
 
 
-def test_evaluate_gives_the_table_of_a_run_and_writes_nothing(whole, tiny_data, tiny_config, tmp_path, monkeypatch):
+def test_evaluate_gives_the_table_of_a_run_and_ones_own_beside_it(whole, tiny_data, tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = asdkit.evaluate(tiny_data, ["asdkit", "log-mel"], tiny_config, progress=False)
     stored = pd.read_csv(whole[0] / "results.csv")
@@ -162,9 +160,6 @@ def test_evaluate_gives_the_table_of_a_run_and_writes_nothing(whole, tiny_data, 
     keys = ["machine", "system", "seed"]
     one, two = (t.drop(columns="seconds").sort_values(keys, ignore_index=True) for t in (table, stored))
     pd.testing.assert_frame_equal(one, two, check_dtype=False)
-
-
-def test_evaluate_puts_ones_own_embedding_and_systems_beside_the_others(tiny_data, tiny_config):
     machines = index_data(tiny_data, ["valve"])
     config = replace(tiny_config, blocks=("msm", "texture"))
     mine = {"texture alone": replace(config, blocks=("texture",))}

@@ -19,7 +19,6 @@ def touch(path):
 
 @pytest.fixture
 def machine(tmp_path):
-    """A machine of three training and two test clips, empty files all of them."""
     for i in range(3):
         touch(tmp_path / "fan" / "train" / NORMAL(i))
     for label in ("normal", "anomaly"):

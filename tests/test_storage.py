@@ -89,8 +89,6 @@ def tensors(change):
 
 
 def edit(change):
-    """Change what is stored, and put it under a checksum again."""
-
     def damage(model):
         head = json.loads((model / "model.json").read_text())
         change(head)

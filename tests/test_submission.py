@@ -125,17 +125,14 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
     has_only(folder, "found TODO in system.complexity.total_parameters,")  # no stored model
 
 
-def test_fields_of_meta_replace_those_of_the_form_in_yaml_and_json(original_run, tmp_path):
+def test_fields_of_meta_replace_those_of_the_form_and_an_unknown_one_and_a_quick_run_are_warnings(run, tmp_path):
     fields = {"submission": {"name": "Ünser System"}, "system": {"description": {"embeddings": "none"}}}
-    for i, dump in ((1, yaml.safe_dump), (2, json.dumps)):
+    for i, dump in ((3, yaml.safe_dump), (4, json.dumps)):
         (tmp_path / "meta").write_text(dump(fields))
-        form = read_meta(submit(original_run, LABEL[:-1] + str(i), tmp_path / "out", meta=tmp_path / "meta"))
+        form = read_meta(submit(run, LABEL[:-1] + str(i), tmp_path / "out", meta=tmp_path / "meta"))
         assert form["submission"]["name"] == "Ünser System" and form["submission"]["label"] == LABEL[:-1] + str(i)
         assert form["system"]["description"]["embeddings"] == "none"
         assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
-
-
-def test_an_unknown_field_and_a_quick_run_are_warnings(run, tmp_path):
     (tmp_path / "meta").write_text("submission: {authers: []}")
     with pytest.warns(UserWarning, match="submission.authers is not a field of the form"):
         submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta")
@@ -247,7 +244,6 @@ def test_the_command_writes_checks_and_uploads_nothing(original_run, tmp_path, m
 
 
 def test_a_real_run_can_be_submitted(tiny_data, tmp_path, capsys):
-    """Fitting, scoring and stored models included; one machine's test clips lose their labels first."""
     data = shutil.copytree(tiny_data / "dev_data" / "raw", tmp_path / "data")
     for i, path in enumerate(sorted((data / "pump" / "test").iterdir())):
         path.rename(path.with_name(f"section_00_{i:04d}.wav"))

@@ -164,7 +164,6 @@ def test_the_grids_that_ship_are_those_that_the_notebook_looks_for(monkeypatch):
 
 
 def test_the_label_free_rule_opens_no_test_file(tuned, tiny_data, quick, monkeypatch):
-    """Test clips that cannot be read leave the separation as it was: labels and scores are made up."""
     machine, read = index_data(tiny_data)[1], Clip.read
 
     def zeros_of_test_clips(clip):

@@ -46,7 +46,6 @@ def make(folder, files, sound=SOUND, table=True):
 
 @pytest.fixture(scope="module")
 def originals(small_sets, tmp_path_factory):
-    """A whole development machine and a whole evaluation machine, in very short clips."""
     root = tmp_path_factory.mktemp("originals")
     make(root / "fan", list(names(DATASETS["development"].counts)))
     make(root / "Sander", list(names(DATASETS["additional"].counts | DATASETS["evaluation"].counts)))
