@@ -41,7 +41,7 @@ def test_a_family_changes_what_its_name_says(base):
         assert next(iter(found[family].values())) == base, family
 
 
-def test_a_variant_is_what_its_name_says():
+def test_a_variant_is_what_its_name_says_and_a_plan_has_them_all():
     found = families(Config())
     for family, option in (("mask", "mask_ratio"), ("steps", "steps"), ("n_0", "n_0"), ("alpha", "alpha")):
         assert all(getattr(config, option) == float(name) for name, config in found[family].items())
@@ -52,9 +52,6 @@ def test_a_variant_is_what_its_name_says():
         named = name.removeprefix("without ")
         gone = {b for b in Config().blocks if b == named or (named == "DSP" and b != "msm")}
         assert {*Config().blocks} - {*config.blocks} == gone
-
-
-def test_plan():
     rows = plan(BASES)
     assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
     assert all((r.config == r.reference_config) >= (r.variant == r.reference) for r in rows)

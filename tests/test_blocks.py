@@ -169,8 +169,6 @@ def test_a_clip_shorter_than_a_window_is_tiled_with_a_warning(tmp_path, n_sample
 
 
 class Watched:
-    """A configuration that notes which of its options are read."""
-
     def __init__(self, config: Config):
         self.config, self.read = config, set()
 

@@ -90,21 +90,18 @@ def test_sub_cluster_adacos_equals_a_loop(n_centres):
         assert probabilities.tolist() == pytest.approx([w / sum(weights) for w in weights], rel=1e-4)
 
 
-def test_mixup_equals_a_loop():
-    x, targets, share = normal(5, 128, 16), one_hot([0, 1, 2, 0, 1], 3), torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0])
-    mixed, weights = objectives.mixup(x, targets, share)
-    for i in range(5):
-        torch.testing.assert_close(mixed[i], share[i] * x[i] + (1 - share[i]) * x[4 - i])
-        torch.testing.assert_close(weights[i], share[i] * targets[i] + (1 - share[i]) * targets[4 - i])
-
-
-def test_classification_is_the_cross_entropy_of_its_clips():
+def test_classification_is_the_cross_entropy_of_its_clips_and_mixup_equals_a_loop():
     model, labels = seeded(MSM).eval(), np.array([2, 0, 1])
     loss = seeded(lambda: Classification(Softmax, labels, 3))
     x, clips = normal(4, 128, 16), np.array([0, 0, 2, 1])
     logits = F.linear(model.embed(x), loss.head.weight, loss.head.bias)
     expected = F.cross_entropy(logits, torch.tensor([2, 2, 1, 0]))
     torch.testing.assert_close(loss(model, x, clips, np.zeros(4, int)), expected)
+    targets, share = one_hot([0, 1, 2, 0], 3), torch.tensor([0.1, 0.3, 0.8, 1.0])
+    mixed, weights = objectives.mixup(x, targets, share)
+    for i in range(4):
+        torch.testing.assert_close(mixed[i], share[i] * x[i] + (1 - share[i]) * x[3 - i])
+        torch.testing.assert_close(weights[i], share[i] * targets[i] + (1 - share[i]) * targets[3 - i])
 
 
 def test_far_to_near_reads_far_at_the_same_place_and_restores_near(machines):

@@ -20,7 +20,6 @@ WHOLE, ALONE = "whole system", "masked model alone"
 
 
 def systems(names: str, n_clips: int, n_train: int) -> dict[str, dict[str, Grid]]:
-    """Two systems and their controls, all of made-up machines."""
     make = lambda first: Grid(Config(), {name: made_up_grid(first + i, n_clips, n_train) for i, name in enumerate(names)})  # noqa: E731
     controls = ("none", *WORDS)
     return {system: {c: make(10 * (3 * k + j)) for j, c in enumerate(controls)} for k, system in enumerate((WHOLE, ALONE))}
