@@ -41,7 +41,7 @@ def test_a_family_changes_what_its_name_says(base):
         assert next(iter(found[family].values())) == base, family
 
 
-def test_a_variant_is_what_its_name_says():
+def test_a_variant_is_what_its_name_says_and_a_plan_has_them_all():
     found = families(Config())
     for family, option in (("mask", "mask_ratio"), ("steps", "steps"), ("n_0", "n_0"), ("alpha", "alpha")):
         assert all(getattr(config, option) == float(name) for name, config in found[family].items())
@@ -52,9 +52,6 @@ def test_a_variant_is_what_its_name_says():
         named = name.removeprefix("without ")
         gone = {b for b in Config().blocks if b == named or (named == "DSP" and b != "msm")}
         assert {*Config().blocks} - {*config.blocks} == gone
-
-
-def test_plan():
     rows = plan(BASES)
     assert {r.family for r in rows if r.base == "report"} <= set(REPORT_FAMILIES)
     assert all((r.config == r.reference_config) >= (r.variant == r.reference) for r in rows)
@@ -116,8 +113,6 @@ def test_tables_agree_with_the_scores(tiny_data, fast, tmp_path):
 
 
 class MadeUp(results.Evaluation):
-    """Of made-up Omegas: {(machine, hash): value}, without spread."""
-
     def __init__(self, values):
         self.points = {(m, c, 0): np.full(3, v) for (m, c), v in values.items()}
         self.boots = {key: np.tile(p, (20, 1)) for key, p in self.points.items()}
@@ -136,7 +131,6 @@ def test_one_scalar_costs_what_leaving_the_machine_out_loses():
 
 
 def test_machines_without_labels_or_of_one_domain(fast):
-    """Scores and no metric; a metric of a domain is over the machines that have it."""
     key = fast.hash()
     evaluation = MadeUp({("real-a", key): 0.6, ("real-b", key): 0.8})
     evaluation.points["real-b", key, 0] = np.array([0.8, np.nan, 0.8])
@@ -166,7 +160,7 @@ def rows_of(small, *names):
     return [Row("asdkit", "objective", n, base[n], "untrained", base["untrained"]) for n in names]
 
 
-def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
+def test_the_trap_and_the_map_are_measured_once(fan, small, tmp_path, monkeypatch):
     machines, rows = ablation.gather([fan]), rows_of(small, "untrained", "msm", "log-mel")
     assert [m.name for m in machines] == ["simulated-fan"]
     parts = trap.run(machines, tmp_path, rows, (0,), n_scenes=2, n_points=2)
@@ -188,15 +182,11 @@ def test_the_trap_is_measured_once(fan, small, tmp_path, monkeypatch):
     ratio = told["trap-ratios"].query("machine == 'fan' and nuisance == 'noise'").set_index(["variant", "reference"])["ratio"]
     assert ratio["msm", "start"] == pytest.approx(last / start, rel=1e-3)
     assert ratio["msm", "untrained"] == pytest.approx(last / moved["untrained"], rel=1e-3)
-
-
-def test_the_map_is_stored(fan, small, tmp_path, monkeypatch):
     monkeypatch.setattr(maps, "umap", lambda points, seed: points[:, :2])
-    machine = ablation.gather([fan])[0]
-    table = maps.clip_coordinates([machine], tmp_path, small)
+    table = maps.clip_coordinates(machines, tmp_path, small)
     assert set(table["method"]) <= {"pca", "umap"} and len(table) == table["method"].nunique() * 15
     monkeypatch.setattr(maps, "clip_embeddings", lambda *_: 1 / 0)
-    pd.testing.assert_frame_equal(maps.clip_coordinates([machine], tmp_path, small), table)
+    pd.testing.assert_frame_equal(maps.clip_coordinates(machines, tmp_path, small), table)
 
 
 def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):

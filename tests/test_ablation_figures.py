@@ -1,4 +1,4 @@
-"""Figures of stored tables: drawn from them alone, and what is drawn is what the table says; tables are read as written."""
+"""Figures of stored tables: drawn from them alone, and what is drawn is what the table says."""
 
 import json
 
@@ -9,7 +9,7 @@ import pytest
 from asdkit import figures
 from asdkit.config import Config
 from asdkit.experiments.families import plan
-from asdkit.experiments.tables import draw_all, read_tables
+from asdkit.experiments.tables import draw_all
 
 MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}
 ABOUT = {"quick": False, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
@@ -75,7 +75,9 @@ def test_everything_is_drawn_and_listed_with_what_it_is_of(tables, tmp_path, mon
     assert expected.items() <= manifest["asdkit-trap-training"].items() and "asdkit" in manifest["asdkit-k"]["command"]
 
 
-def test_a_quick_figure_says_so(tables, tmp_path):
+def test_a_quick_figure_says_so_and_single_families_are_drawn_on_demand(tables, tmp_path):
+    of_all = {name: tables[name] for name in ("differences", "about")}
+    assert draw_all(of_all, tmp_path / "all", every=False) == ["asdkit-forest"]
     few = {"differences": tables["differences"].query("family == 'k'"), "about": ABOUT | {"quick": True}}
     assert draw_all(few, tmp_path) == ["asdkit-k"]
     assert "<!-- QUICK: not a result -->" in (tmp_path / "asdkit-k.svg").read_text()  # text is drawn as outlines
@@ -94,7 +96,7 @@ def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
     assert pooled.get_markerfacecolor() != "white" and single.get_markerfacecolor() == "white"
 
 
-def test_the_forest_has_a_row_for_each_variant_below_its_family_on_one_scale(tables):
+def test_the_forest_has_a_row_for_each_variant_on_one_scale_and_a_curve_is_sorted(tables):
     rows = tables["differences"].query("base == 'asdkit'")
     figure = figures.forest(rows, "asdkit")
     labels = figure.axes[0].get_yticklabels()
@@ -103,26 +105,6 @@ def test_the_forest_has_a_row_for_each_variant_below_its_family_on_one_scale(tab
     compared = rows.query("variant != reference")[["family", "variant"]].drop_duplicates()
     assert len(labels) == len(compared) + len(SMALL)
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
-
-
-def test_the_gallery_leaves_single_families_to_be_drawn_on_demand(tables, tmp_path):
-    few = {name: tables[name] for name in ("differences", "about")}
-    assert draw_all(few, tmp_path, every=False) == ["asdkit-forest"]
-
-
-def test_a_curve_is_sorted_by_its_numbers(tables):
     ax = figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
     ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
     assert ticks == sorted(ticks) and len(ticks) == 3 and "points" in ax.get_ylabel()
-
-
-def test_tables_are_read_as_they_were_written(tables, tmp_path):
-    for name, table in tables.items():
-        if name == "about":
-            (tmp_path / "about.json").write_text(json.dumps(table))
-        else:
-            table.to_csv(tmp_path / f"{name}.csv", index=False)
-    read = read_tables(tmp_path)
-    assert read.keys() == tables.keys()
-    assert set(read["differences"]["variant"]) == set(tables["differences"]["variant"])
-    assert [name for name, *_ in figures.all_figures(read)] == [name for name, *_ in figures.all_figures(tables)]

@@ -33,10 +33,7 @@ def test_who_hears_first():
     assert heard_first(NOISE, NOISE) == heard_first(NOISE, RNG.normal(size=40000)) == -1
     assert look_swapped([1, 1, 1]) and look_swapped([1, 1, 1, 1, -1])
     assert not any(map(look_swapped, ([1, 1], [1, 1, 1, 0], [0] * 9, [])))
-
-
-@pytest.mark.parametrize("machine", ["bearing", "slider", "valve"])
-def test_swapped_channels_of_simulated_machines_are_noticed(machine):
-    clips = [render(Scene(machine, 0, i, seconds=3)) for i in range(3)]
-    assert not look_swapped([heard_first(*clip) for clip in clips])
-    assert look_swapped([heard_first(*clip[::-1]) for clip in clips])
+    for machine in ("bearing", "slider", "valve"):
+        clips = [render(Scene(machine, 0, i, seconds=3)) for i in range(3)]
+        assert not look_swapped([heard_first(*clip) for clip in clips])
+        assert look_swapped([heard_first(*clip[::-1]) for clip in clips])

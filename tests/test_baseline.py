@@ -29,6 +29,9 @@ def test_same_seed_same_scores_and_the_global_state_is_left_alone(clips):
     before = torch.get_rng_state()
     one, same, other = (baseline.fit(*clips, seed=seed, epochs=2) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state()) and one.losses == same.losses
+    sizes = [layer.weight.shape[::-1] for layer in one.network if isinstance(layer, torch.nn.Linear)]
+    assert sizes == [(640, 128), *[(128, 128)] * 3, (128, 8), (8, 128), *[(128, 128)] * 3, (128, 640)]
+    assert sum(p.numel() for p in one.network.parameters()) == 267_928  # counted by hand: linear layers and normalisation
     assert one.score(noise(50)) == same.score(noise(50)) != other.score(noise(50))
 
 
@@ -42,13 +45,6 @@ def naive_scores(fitted, logmel):
     return (residual**2).mean().item(), min((rows @ p @ rows.T).mean().item() for p in fitted.precisions)
 
 
-def test_architecture():
-    network = baseline.build_network(640, torch.Generator())
-    sizes = [layer.weight.shape[::-1] for layer in network if isinstance(layer, torch.nn.Linear)]
-    assert sizes == [(640, 128), *[(128, 128)] * 3, (128, 8), (8, 128), *[(128, 128)] * 3, (128, 640)]
-    assert sum(p.numel() for p in network.parameters()) == 267_928  # counted by hand: linear layers and normalisation
-
-
 def test_scores_follow_the_released_definition_with_and_without_target_clips(clips, fitted):
     source_only = baseline.fit(clips[0], ["source"] * 24, seed=0, epochs=2)
     for each, n in ((fitted, 2), (source_only, 1)):
@@ -59,13 +55,7 @@ def test_scores_follow_the_released_definition_with_and_without_target_clips(cli
     assert np.isfinite([few.score(noise(71)), few.score(noise(71, seconds=2.0))]).all()
 
 
-def test_a_tone_scores_higher(fitted):
-    normal = np.array([fitted.score(noise(seed)) for seed in range(200, 210)])
-    tonal = np.array([fitted.score(noise(seed, tone=0.5)) for seed in range(200, 210)])
-    assert (tonal.min(axis=0) > normal.max(axis=0)).all()
-
-
-def test_precision_inverts_the_covariance_of_training_residuals(clips, fitted):
+def test_precision_inverts_the_covariance_of_training_residuals_and_a_tone_scores_higher(clips, fitted):
     """Against all training vectors, centred once: batches and the held-out tenth move it by some percent."""
     vectors = torch.cat([c.T.unfold(0, 5, 1).transpose(1, 2).flatten(1) for c in clips[0][:20]])
     with torch.no_grad():
@@ -73,3 +63,5 @@ def test_precision_inverts_the_covariance_of_training_residuals(clips, fitted):
     covariance = 5 * torch.cov(rows.T)
     product = torch.trace(covariance @ fitted.precisions[0]) / 128
     assert product == pytest.approx(1, abs=0.1)
+    normal, tonal = ([fitted.score(noise(seed, tone=tone)) for seed in range(200, 210)] for tone in (0.0, 0.5))
+    assert (np.min(tonal, axis=0) > np.max(normal, axis=0)).all()

@@ -10,16 +10,7 @@ import soundfile
 import torch
 
 from asdkit import dsp
-from asdkit.blocks import (
-    BLOCKS,
-    FITTERS,
-    FeatureExtractor,
-    Materials,
-    extract,
-    read_spectra,
-    striped,
-    without_far,
-)  # fmt: skip
+from asdkit.blocks import BLOCKS, FITTERS, FeatureExtractor, Materials, extract, read_spectra, striped, without_far
 from asdkit.config import Config
 from asdkit.describer import check
 from asdkit.experiments.cache import CachedDescriber
@@ -77,7 +68,6 @@ def test_spectra_are_those_of_the_channels(spectra):
 
 @pytest.mark.parametrize("n_samples", [40448, 40449, 40960, 41471, 48000, 64001])
 def test_every_length_of_clip_has_all_blocks(extractor, n_samples):
-    """Fast windows never reach past the end, whatever remains behind the last frame."""
     blocks = extractor.describe(extract(samples(9, 5)[:, :n_samples], CONFIG), hop=8)
     assert list(blocks) == list(CONFIG.blocks)
     assert {len(block) for block in blocks.values()} == {len(window_starts(1 + n_samples // 512, 80, 8))}
@@ -143,19 +133,15 @@ def test_the_conditioned_channel_alone_follows_alpha_and_the_control(extractor, 
     for nothing in (dict(alpha=0.0), dict(conditioning="subspace")):  # is cancelled
         after = extract(samples(0), replace(CONFIG, **option | nothing))
         assert torch.equal(after["conditioned"], after["near"])
-
-
-def test_a_scrambled_phase_keeps_the_strength_of_what_is_removed():
-    near, far = (stft(torch.from_numpy(x)) for x in samples(0))
-    config = replace(CONFIG, control="scrambled-phase")
+    near, far = (stft(torch.from_numpy(x)) for x in samples(0))  # a scrambled phase keeps the strength of what is removed
     removed = [near - dsp.cancel_far(near, far, CONFIG.alpha), CONFIG.alpha * dsp.transfer(near, far)[:, None] * far]
     torch.testing.assert_close(*removed)
-    one, same, other = (extract(samples(0), config, np.random.default_rng(s))["conditioned"] for s in (1, 1, 2))
+    scrambled = replace(CONFIG, control="scrambled-phase")
+    one, same, other = (extract(samples(0), scrambled, np.random.default_rng(s))["conditioned"] for s in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_far_of_another_recording_is_a_control(clips, extractor):
-    """Near is that of the clip, far another training clip's, never of the same recording."""
     config, plain = replace(CONFIG, control="other-recording"), CachedDescriber(CONFIG)
     clips = [replace(clip, recording="one" if i < 2 else "other") for i, clip in enumerate(clips)]
     describer, training = CachedDescriber(config), TrainingSet.of(tuple(clips))
@@ -183,8 +169,6 @@ def test_a_clip_shorter_than_a_window_is_tiled_with_a_warning(tmp_path, n_sample
 
 
 class Watched:
-    """A configuration that notes which of its options are read."""
-
     def __init__(self, config: Config):
         self.config, self.read = config, set()
 
@@ -216,7 +200,6 @@ def with_far(spectra):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_depends_on_the_options_that_it_names(name, with_far, spectra):
-    """Read while it describes; and no option of the conditioned channel changes a block that does not name it."""
     watched = Watched(with_far.config)
     FeatureExtractor(watched, with_far.learned).describe(spectra[0], 20, [name])
     assert watched.read <= set(BLOCKS[name].options)
@@ -225,18 +208,8 @@ def test_a_block_depends_on_the_options_that_it_names(name, with_far, spectra):
         assert set(FITTERS[BLOCKS[name].learned].options) <= set(BLOCKS[name].options)
 
 
-def test_what_does_not_fit_together_is_refused():
-    for options, message in (
-        ({"blocks": ("msm", "beats")}, "found block beats, expected msm, "),
-        ({"backend": "svm"}, "found backend = 'svm', expected domain, "),
-        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
-    ):
-        with pytest.raises(InputError, match=message):
-            check(replace(Config(), **options))
-
-
 @pytest.mark.parametrize("config", [Config(), Config.report(), CONFIG, replace(CONFIG, blocks=("msm-far", "statistics"))])
-def test_without_far_nothing_reads_far(config, extractor):
+def test_without_far_nothing_reads_far_and_what_does_not_fit_together_is_refused(config, extractor):
     alone = without_far(config)
     x = samples(0)
     silent, loud = (extract(np.stack([x[0], far]), alone) for far in (0 * x[0], 5 * x[1]))
@@ -244,3 +217,10 @@ def test_without_far_nothing_reads_far(config, extractor):
     assert one.keys() == set(alone.blocks) and all(torch.equal(one[name], two[name]) for name in one)
     with pytest.raises(InputError, match="blocks"):
         without_far(replace(config, blocks=("ridge",)))
+    for options, message in (
+        ({"blocks": ("msm", "beats")}, "found block beats, expected msm, "),
+        ({"backend": "svm"}, "found backend = 'svm', expected domain, "),
+        ({"objective": "far-to-near", "blocks": ("msm-residual",)}, "msm-residual with objective = 'far-to-near', expected"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check(replace(config, **options))

@@ -17,7 +17,6 @@ OTHER = dict(
 
 
 def test_report_is_the_literal_reading():
-    """Whatever the defaults become: a change here changes what every `report` row of every table means."""
     assert Config.report().to_dict() == {
         "width": 80, "train_hop": 40, "test_hop": 8, "blocks": ["msm", "ridge", "modulation"],
         "conditioning": "subspace", "alpha": 0.5, "rank": 8, "control": "none", "cancel_penalty": 1e-2,
@@ -49,26 +48,23 @@ def test_json_round_trip(config, tmp_path):
     assert Config.load(path) == some == some.quick() and Config().quick() == replace(Config(), steps=10)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, "not readable"), (b"\xff\xfe\x00\x81", "not readable"), ("{", "not readable as JSON"),
-        ("[1]", "found list, expected an object"),
-        ('{"alfa": 1}', "found option alfa"),
-        ('{"alpha": 1.5}', "found alpha = 1.5, expected a value from 0 to 1"),
-        ('{"alpha": NaN}', "found alpha = nan, expected a value from 0 to 1"),
-        ('{"alpha": "1"}', "found alpha = '1', expected float"),
-        ('{"k": 1.5}', "found k = 1.5, expected int"),
-        ('{"width": 81}', "found width = 81, expected a multiple of 8"),
-        ('{"balance": 1}', "found balance = 1, expected bool"),
-        ('{"blocks": []}', r"found blocks = \(\), expected names, each once"),
-        ('{"blocks": "msm"}', "found blocks = 'msm', expected names, each once"),
-        ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),
-        ('{"conditioning": "output"}', "found conditioning = 'output', expected input, subspace"),
-        ('{"control": "none "}', "found control = 'none ', expected none, other-recording, scrambled-phase, random, near-pca"),
-        ('{"backend": ["domain"]}', "found backend = .*'domain'.*, expected str"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "message"), [
+    (None, "not readable"), (b"\xff\xfe\x00\x81", "not readable"), ("{", "not readable as JSON"),
+    ("[1]", "found list, expected an object"),
+    ('{"alfa": 1}', "found option alfa"),
+    ('{"alpha": 1.5}', "found alpha = 1.5, expected a value from 0 to 1"),
+    ('{"alpha": NaN}', "found alpha = nan, expected a value from 0 to 1"),
+    ('{"alpha": "1"}', "found alpha = '1', expected float"),
+    ('{"k": 1.5}', "found k = 1.5, expected int"),
+    ('{"width": 81}', "found width = 81, expected a multiple of 8"),
+    ('{"balance": 1}', "found balance = 1, expected bool"),
+    ('{"blocks": []}', r"found blocks = \(\), expected names, each once"),
+    ('{"blocks": "msm"}', "found blocks = 'msm', expected names, each once"),
+    ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),
+    ('{"conditioning": "output"}', "found conditioning = 'output', expected input, subspace"),
+    ('{"control": "none "}', "found control = 'none ', expected none, other-recording, scrambled-phase, random, near-pca"),
+    ('{"backend": ["domain"]}', "found backend = .*'domain'.*, expected str"),
+])  # fmt: skip
 def test_bad_options_are_named_with_what_was_expected(tmp_path, text, message):
     path = tmp_path / "config.json"
     if text is not None:

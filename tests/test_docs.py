@@ -19,19 +19,16 @@ QUICK = {"steps": 2, "batch_size": 8, "blocks": ("msm", "statistics")}
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each block of code that is to be run."""
     return re.findall(r"^```(sh|python)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> list[list[str]]:
-    """Arguments of each line that calls `asdkit`."""
     lines = [shlex.split(line, comments=True) for line in text.splitlines()]
     return [words[1:] for words in lines if words and Path(words[0]).name == "asdkit"]
 
 
 @pytest.fixture
 def workplace(tiny_data, tmp_path, monkeypatch):
-    """The current folder is one with the recordings that the pages speak of; training takes a moment."""
     raw = tiny_data / "dev_data" / "raw"
     healthy = [*raw.glob("pump/train/*source*"), *raw.glob("valve/train/*")]
     target, new = raw.glob("pump/train/*target*"), raw.glob("pump/test/*source*0000*")
@@ -64,12 +61,9 @@ def test_what_a_page_says_to_type_runs(page, workplace):
                 build_parser().parse_args(arguments)
 
 
-def test_the_pages_have_what_is_to_be_typed():
+def test_the_reference_has_every_name_of_the_front_door_and_pages_have_what_is_to_be_typed():
     found = [language for page in PAGES for language, text in blocks(page) if language == "python" or commands(text)]
     assert found.count("python") >= 5 and found.count("sh") >= 5
-
-
-def test_the_reference_has_every_name_of_the_front_door():
     listed = set(re.findall(r"^\.\. auto\w+:: (\w+)$", (ROOT / "docs" / "api" / "index.md").read_text(), re.MULTILINE))
     rooms = {path.stem for path in (ROOT / "docs" / "api").glob("*.md")}
     assert listed | rooms - {"index", "apps"} == set(asdkit.__all__) - {"__version__"} | {"asdkit"}

@@ -44,12 +44,8 @@ def test_conda_and_pip_name_the_same_packages():
     del conda["pip"]
     assert pip.keys() == PIP_ONLY
     assert conda | pip == {CONDA_NAMES.get(name, name): bound for name, bound in DECLARED.items()}
-
-
-def test_constraints_cover_every_dependency_exactly():
-    assert all(re.fullmatch(r"==[0-9.]+", version) for version in PINNED.values())  # no local label such as +cpu
-    assert DECLARED.keys() <= PINNED.keys()
-    for name, bound in DECLARED.items():
+    assert DECLARED.keys() <= PINNED.keys() and all(re.fullmatch(r"==[0-9.]+", version) for version in PINNED.values())
+    for name, bound in DECLARED.items():  # constraints cover every one
         least, tested = ([int(n) for n in re.findall(r"\d+", v)] for v in (bound, PINNED[name]))
         assert bound.startswith(">=") and least <= tested, name
 
@@ -74,20 +70,12 @@ def test_nothing_of_a_developers_machine():
     assert not found, "\n".join(found)
 
 
-def test_links_in_documents_lead_somewhere():
-    broken = [
-        f"{file.relative_to(ROOT)}: {link}"
-        for file in project_files()
-        if file.suffix == ".md"
-        for link in re.findall(r"\]\(([^)#\s]+)", re.sub(r"<!--.*?-->", "", file.read_text(), flags=re.DOTALL))
-        if "://" not in link and not (file.parent / link).exists()
-    ]
-    assert not broken, "\n".join(broken)
-
-
-def test_version_and_commands_are_the_same_everywhere():
+def test_version_commands_and_links_agree_everywhere():
     assert VERSION, 'found no line __version__ = "..." in asdkit/__init__.py'
     assert f"\nversion: {VERSION[1]}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## [{VERSION[1]}]" in (ROOT / "CHANGELOG.md").read_text()
     targets = set(re.findall(r"`?make ([a-z-]+)`?$", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert targets <= set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for file in [file for file in project_files() if file.suffix == ".md"]:
+        links = re.findall(r"\]\(([^)#\s]+)", re.sub(r"<!--.*?-->", "", file.read_text(), flags=re.DOTALL))
+        assert [link for link in links if "://" not in link and not (file.parent / link).exists()] == [], file

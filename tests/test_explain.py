@@ -91,7 +91,6 @@ def test_blocks_make_the_score_and_bands_the_curves(fit, clip, aggregate):
 
 
 def test_healthy_recordings_are_usual_on_the_map(fit, machine):
-    """Training clips, their recordings left out, are what the map is measured with: 1 on the mean."""
     detector = fit(blocks=DSP, whiten=False)  # whitened by 16 recordings, new ones are several times as far as these
     normal = [detector.explain(c) for c in machine.test if c.label == 0]
     for block in DSP:
@@ -99,7 +98,6 @@ def test_healthy_recordings_are_usual_on_the_map(fit, machine):
 
 
 def test_a_planted_event_is_found(fit, machine):
-    """A short whine in a healthy clip: its time to within a window, and its frequency."""
     detector = fit(blocks=DSP)
     samples = read_clip(max((c for c in machine.test if c.label == 0), key=lambda c: c.path.stat().st_size).path)
     time = np.arange(samples.shape[1]) / 16000
@@ -113,7 +111,6 @@ def test_a_planted_event_is_found(fit, machine):
 
 
 def test_segments_lie_one_after_the_other(fit, clip):
-    """A long recording is described segment by segment, and each segment where it begins."""
     explainer = fit(blocks=("msm", *DSP)).explainer
     once, twice = explainer([(0.0, clip)]), explainer([(3.0, clip), (9.5, clip)])
     assert [once.times[0], once.span[1] - once.times[-1]] == pytest.approx([once.window / 2] * 2, abs=0.05)
@@ -125,15 +122,11 @@ def test_segments_lie_one_after_the_other(fit, clip):
     assert twice.maps["modulation"].shape[1] == 2 * len(once.times) and twice.near.shape[1] == 2 * once.near.shape[1]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"blocks": ("statistics-near",), "whiten": False}, {"blocks": ("msm",)},
-        {"blocks": ("texture",), "aggregate": "top"}, {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
-        {"blocks": ("msm", "modulation"), "conditioning": "subspace", "aggregate": "max"},
-    ],
-    ids=lambda options: "+".join(options["blocks"]),
-)  # fmt: skip
+@pytest.mark.parametrize("options", [
+    {"blocks": ("statistics-near",), "whiten": False}, {"blocks": ("msm",)},
+    {"blocks": ("texture",), "aggregate": "top"}, {"blocks": ("msm-residual",), "backend": "pooled", "k": 3},
+    {"blocks": ("msm", "modulation"), "conditioning": "subspace", "aggregate": "max"},
+], ids=lambda options: "+".join(options["blocks"]))  # fmt: skip
 def test_every_kind_of_detector_is_explained(fit, clip, options):
     found = fit(**options).explainer([(0.0, clip)])
     assert sum(found.levels.values()) == pytest.approx(found.score, rel=1e-4)

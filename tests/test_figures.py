@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from asdkit import figures
+from asdkit.spectrogram import mel_filterbank
 
 RNG_SEED = 7
 
@@ -31,8 +32,6 @@ ROWS = pd.DataFrame(
     [(g, s, v, v - 0.1, v + 0.1) for g in ("imbalance", "leak") for s, v in (("a", 0.4), ("b", 0.6), ("c", 0.9))],
     columns=["fault", "system", "value", "lo", "hi"],
 )
-
-
 TIMES, UNIT = np.arange(80) * 0.032, np.random.default_rng(3).random((9, 513))
 SPANS = {"bank": np.array([[0, 1.0], [0.5, 1.5]]), "scored": np.stack([np.arange(30) / 30, 1.5 + np.arange(30) / 30], 1)}
 MAPS = {"healthy": spectrogram(32, 7), "leak": spectrogram(32, 7) + 1, "squeal": spectrogram(32, 7) - 3}
@@ -90,8 +89,7 @@ def test_omega_bars_shows_mean_interval_and_seeds_and_leaves_out_what_has_no_sco
         figures.omega_bars(table.assign(omega=np.nan))
 
 
-def test_roc_keeps_the_official_sides():
-    """Both anomalies lie above the source normal and below the target normal."""
+def test_roc_keeps_the_official_sides():  # both anomalies lie above the source normal and below the target normal
     labels, domains, scores = np.array([0, 0, 1, 1]), np.array(["source", "target"] * 2), np.array([0.0, 3.0, 1.0, 2.0])
     source, target, every = (ax.lines[0].get_xydata().tolist() for ax in figures.roc({"a": scores}, labels, domains).axes)
     assert [0, 1] in source and [1, 0] in target and [0.5, 0] in every and [0.5, 1] in every
@@ -101,32 +99,19 @@ def test_roc_keeps_the_official_sides():
         figures.roc({"a": scores[1:]}, labels, domains)
 
 
-def test_mel_ticks_agree_with_the_filterbank():
-    from asdkit.spectrogram import mel_filterbank
-
-    bands, names = figures.mel_ticks(128)
-    centres = mel_filterbank(128, n_fft=16000).numpy().argmax(axis=1)  # Hz: one bin a Hz
-    hz = np.interp(bands, np.arange(128), centres)
-    np.testing.assert_allclose(hz, 1000 * np.array(names, dtype=float), rtol=5e-3)
-
-
-def test_bars_begin_at_the_reference_and_end_at_the_value():
+def test_bars_end_at_the_value_and_a_name_has_one_colour_wherever_it_is_drawn():
     (ax,) = figures.bars(ROWS, "fault", "AUC", 0.5).axes
     ends = {(c.get_label(), i): bar.get_x() + bar.get_width() for c in ax.containers for i, bar in enumerate(c)}
     for row, group in zip(ROWS.itertuples(), [0, 0, 0, 1, 1, 1]):
         assert ends[row.system, group] == pytest.approx(row.value)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["imbalance", "leak"]
     assert len({bar.get_hatch() for c in ax.containers for bar in c}) == 3  # told apart without colour
-
-
-def test_predicted_bands_hides_what_the_model_does_not_see_and_compares_with_it():
-    window, hidden, mean, std = PREDICTED
-    fig = figures.predicted_bands({"a": (window, hidden, mean, std)}, 2.56)
-    np.testing.assert_array_equal(np.ma.getmaskarray(fig.axes[1].images[0].get_array()), hidden)
-    by_band = fig.axes[2]
-    drawn = by_band.containers[0].lines[0].get_xdata()
-    np.testing.assert_allclose(drawn, [x[h].mean() for x, h in zip(window, hidden) if h.any()])
-    assert np.ptp(by_band.collections[0].get_paths()[0].vertices[:, 0]) == 4  # two standard deviations either way
+    curves = {name: np.arange(3.0) for name in ("a", "b", "c", "d", "far")}  # a name has one colour, no other curve has it
+    drawn = {line.get_label(): line.get_color() for line in figures.lines(range(3), curves, "x", "y").axes[0].lines}
+    table = ROWS[:2].assign(system=["near", "far"])
+    handles, labels = figures.bars(table, "fault", "x").axes[0].get_legend_handles_labels()
+    colours = {label: mpl.colors.to_hex(handle.patches[0].get_facecolor()) for handle, label in zip(handles, labels)}
+    assert colours["far"].upper() == drawn["far"].upper() and len(set(drawn.values())) == 5
 
 
 def test_what_is_drawn_of_arrays():
@@ -150,6 +135,17 @@ def test_what_is_drawn_of_arrays():
     nulls = figures.waterfall([0.9, 0.3], {"shuffled": np.array([[0.5, 0.1], [0.7, 0.2]])})
     np.testing.assert_allclose([line.get_ydata() for line in nulls.axes[0].lines], [[0.9, 0.3], [0.6, 0.15]])
     assert "shuffled (largest 0.70)" in [t.get_text() for t in nulls.legends[0].get_texts()]
+    window, hidden, mean, std = PREDICTED  # what the model does not see is hidden, and compared with what it predicts
+    fig = figures.predicted_bands({"a": (window, hidden, mean, std)}, 2.56)
+    np.testing.assert_array_equal(np.ma.getmaskarray(fig.axes[1].images[0].get_array()), hidden)
+    drawn = fig.axes[2].containers[0].lines[0].get_xdata()
+    np.testing.assert_allclose(drawn, [x[h].mean() for x, h in zip(window, hidden) if h.any()])
+    assert np.ptp(fig.axes[2].collections[0].get_paths()[0].vertices[:, 0]) == 4  # two standard deviations either way
+    circle = figures.clouds({"a": (np.ones((4, 2)), np.zeros((1, 2)), 2.0)}, ("one", "other")).axes[0].lines[2].get_xydata()
+    np.testing.assert_allclose(np.hypot(*(circle - 1).T), 2.0)
+    bands, names = figures.mel_ticks(128)
+    hz = np.interp(bands, np.arange(128), mel_filterbank(128, n_fft=16000).numpy().argmax(axis=1))  # one bin a Hz
+    np.testing.assert_allclose(hz, 1000 * np.array(names, dtype=float), rtol=5e-3)
 
 
 def test_embedding_scatter_names_the_file_on_hover():
@@ -159,19 +155,3 @@ def test_embedding_scatter_names_the_file_on_hover():
     hover = [name for trace in figure.data for name in trace.hovertext]
     assert sorted(hover) == ["a.wav", "b.wav", "c.wav"] and [t.name for t in figure.data] == ["healthy", "faulty"]
     assert len({t.marker.symbol for t in figure.data}) == 2 and "load" in figure.data[0].hovertemplate
-
-
-def test_a_name_has_one_colour_wherever_it_is_drawn_and_no_other_curve_has_it():
-    curves = {name: np.arange(3.0) for name in ("a", "b", "c", "d", "far")}
-    drawn = {line.get_label(): line.get_color() for line in figures.lines(range(3), curves, "x", "y").axes[0].lines}
-    rows = [("g", name, 1.0, 0.5, 1.5) for name in ("near", "far")]
-    table = pd.DataFrame(rows, columns=["group", "system", "value", "lo", "hi"])
-    handles, labels = figures.bars(table, "group", "x").axes[0].get_legend_handles_labels()
-    colours = {label: mpl.colors.to_hex(handle.patches[0].get_facecolor()) for handle, label in zip(handles, labels)}
-    assert colours["far"].upper() == drawn["far"].upper() and len(set(drawn.values())) == 5
-
-
-def test_clouds_draw_the_points_and_the_circle_around_them():
-    fig = figures.clouds({"a": (np.ones((4, 2)), np.zeros((1, 2)), 2.0)}, ("one", "other"))
-    circle = fig.axes[0].lines[2].get_xydata()
-    np.testing.assert_allclose(np.hypot(*(circle - 1).T), 2.0)

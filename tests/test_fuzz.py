@@ -106,7 +106,6 @@ def stored(brief_detector, tmp_path):
 
 
 def loads(folder) -> bool:
-    """Whether a model loads; if not it is refused in one line that names it."""
     try:
         return isinstance(asdkit.load(folder), asdkit.Detector)
     except InputError as error:

@@ -44,8 +44,6 @@ def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
 
 
 def test_another_process_may_be_quicker(elsewhere, monkeypatch):
-    """The folder appears while it is being made: what the other one wrote is taken."""
-
     def late(source, destination):
         monkeypatch.setattr(os, "replace", os_replace)
         os_replace(source, destination)
@@ -97,7 +95,7 @@ def test_truth_is_in_the_order_of_the_clips(valve, pump):
     assert lessons.truth(real.test)["fault"].tolist() == ["any fault" if c.label else "" for c in real.test]
 
 
-def test_systems_are_compared_in_pairs(valve):
+def test_systems_are_compared_in_pairs_and_a_difference_is_put_into_words(valve):
     rng, labels = np.random.default_rng(0), np.array([c.label for c in valve.test])
     scores = {"good": labels + 0.1 * rng.random(16), "chance": rng.random(16), "same": labels + 0.0}
     table = lessons.compare(valve, scores, "good").set_index("system")
@@ -106,6 +104,10 @@ def test_systems_are_compared_in_pairs(valve):
     by = lessons.by_fault(valve, scores).set_index(["fault", "system"])
     assert (by.xs("good", level="system")["value"] == 1).all() and len(by) == 3 * 4
     assert by["clips"].unique().tolist() == [2] and (by["lo"] <= by["value"]).all() and (by["value"] <= by["hi"]).all()
+    row = dict(difference=0.02, difference_lo=0.01, difference_hi=0.04)
+    assert lessons.in_words(row) == "+2.0 points of Omega, 95 % interval +1.0 to +4.0, decided on these clips"
+    assert lessons.in_words(row, -1) == "-2.0 points of Omega, 95 % interval -4.0 to -1.0, decided on these clips"
+    assert lessons.in_words(row | dict(difference_lo=-0.01)).endswith("undecided")
 
 
 def test_subspaces_of_one_embedding_share_its_network(valve):
@@ -114,32 +116,17 @@ def test_subspaces_of_one_embedding_share_its_network(valve):
     _, scores = lessons.score_systems(valve, systems, cache=cache, bars=False)
     assert sum(key[0] == "learned" for key in cache.values) == 1
     assert len({tuple(s) for s in scores.values()}) == 3
-    alone = lessons.score_systems(valve, {"far": base}, bars=False)[1]["far"]
-    np.testing.assert_array_equal(scores["far"], alone)
-
-
-def test_a_difference_is_put_into_words_from_either_side():
-    row = dict(difference=0.02, difference_lo=0.01, difference_hi=0.04)
-    assert lessons.in_words(row) == "+2.0 points of Omega, 95 % interval +1.0 to +4.0, decided on these clips"
-    assert lessons.in_words(row, -1) == "-2.0 points of Omega, 95 % interval -4.0 to -1.0, decided on these clips"
-    assert lessons.in_words(row | dict(difference_lo=-0.01)).endswith("undecided")
-
-
-def test_cancelling_far_takes_noise_where_far_hears_the_noise_alone():
-    table = lessons.taken_away([Scene("fan", seconds=2.0)], [0.0, 0.9], 0.01).pivot(
-        index="alpha", columns="system", values="value"
-    )
-    np.testing.assert_allclose(table.loc[0.0], 0, atol=1e-3)
-    assert table.loc[0.9, "noise"] > 3 > table.loc[0.9, "machine"]
-
-
-def test_a_modulation_within_a_frame_is_lost():
-    slow, fast = (lessons.modulation_kept(rate, 1024, 512, 128, seconds=4) for rate in (1, 70))
-    assert slow > 0.9 and fast < 0.1
-
-
-def test_clip_vectors_are_those_that_the_score_is_measured_from(valve):
-    config = replace(Config(), blocks=("statistics",))
-    detectors, scores = lessons.score_systems(valve, {"a": config}, bars=False)
+    _, alone = lessons.score_systems(valve, {"far": base}, bars=False)
+    np.testing.assert_array_equal(scores["far"], alone["far"])
+    statistics = {"a": replace(Config(), blocks=("statistics",))}  # whose vectors are those that the score is measured from
+    detectors, scores = lessons.score_systems(valve, statistics, bars=False)
     vectors = torch.from_numpy(lessons.clip_vectors(detectors["a"], valve.test))
     np.testing.assert_allclose(detectors["a"].scorer.bank(vectors), scores["a"], rtol=1e-4)
+
+
+def test_modulation_within_a_frame_is_lost_and_noise_that_far_alone_hears_is_taken_away():
+    slow, fast = (lessons.modulation_kept(rate, 1024, 512, 128, seconds=4) for rate in (1, 70))
+    assert slow > 0.9 and fast < 0.1
+    table = lessons.taken_away([Scene("fan", seconds=2.0)], [0.0, 0.9], 0.01).pivot(index="alpha", columns="system")["value"]
+    np.testing.assert_allclose(table.loc[0.0], 0, atol=1e-3)
+    assert table.loc[0.9, "noise"] > 3 > table.loc[0.9, "machine"]

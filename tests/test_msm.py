@@ -55,7 +55,6 @@ def test_every_window_hides_as_many_patches_each_its_own_by_seed(rows, columns, 
 
 
 def test_the_embedding_forgets_when():
-    """Mean and spread of the map over time: columns of the map in another order are the same window."""
     model, x = new_model(), windows(3, 80)
     with torch.no_grad():
         features = model.encode(x)

@@ -35,7 +35,6 @@ def counts(pairs):
 
 
 def test_nulls_tell_a_clip_from_a_moment():
-    """What is constant in a clip exceeds every null but the one that stays in the clip."""
     assert counts(planted(3, 0)) == {"windows shuffled": 1, "other recording": 1, "same clip": 0}
     assert counts(planted(0, 3)) == dict.fromkeys(nuisance.NULLS, 1)
     assert counts(planted(0, 0)) == dict.fromkeys(nuisance.NULLS, 0)

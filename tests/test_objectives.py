@@ -38,7 +38,6 @@ def seeded(make, seed=0):
 
 
 def some_machine(name, seed, n=8):
-    """Clips of a bump at one of two places (the attribute); far is the same in noise."""
     rng, mel = np.random.default_rng(seed), np.arange(128)[:, None]
     classes = [f"00 load_{i % 2}" for i in range(n)]
     near = [np.exp(-(((mel - 30 - 10 * seed - 40 * (i % 2) + rng.normal(size=(1, 40))) / 9) ** 2)) * 3 for i in range(n)]
@@ -65,14 +64,10 @@ def test_arcface_equals_a_loop():
         weights = [math.exp(30 * c) for c in cosine]
         expected = [w / sum(weights) for w in weights]
         assert found[i].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6)
-
-
-@pytest.mark.parametrize("value", [-1.0, 1.0])
-def test_the_gradient_is_finite_at_parallel_and_opposite(value):
-    head = seeded(lambda: ArcFace(4, 2))
-    embedding = (value * head.centres.detach()[:1]).clone().requires_grad_()
-    head(embedding, one_hot([0], 2))[0, 0].backward()
-    assert torch.isfinite(embedding.grad).all() and torch.isfinite(head.centres.grad).all()
+    for value in (-1, 1):  # the gradient is finite at opposite and parallel
+        embedding = (value * head.centres.detach()[:1]).clone().requires_grad_()
+        head(embedding, one_hot([0], 3))[0, 0].backward()
+        assert torch.isfinite(embedding.grad).all() and torch.isfinite(head.centres.grad).all()
 
 
 @pytest.mark.parametrize("n_centres", [1, 4])
@@ -95,21 +90,18 @@ def test_sub_cluster_adacos_equals_a_loop(n_centres):
         assert probabilities.tolist() == pytest.approx([w / sum(weights) for w in weights], rel=1e-4)
 
 
-def test_mixup_equals_a_loop():
-    x, targets, share = normal(5, 128, 16), one_hot([0, 1, 2, 0, 1], 3), torch.tensor([0.1, 0.3, 0.5, 0.8, 1.0])
-    mixed, weights = objectives.mixup(x, targets, share)
-    for i in range(5):
-        torch.testing.assert_close(mixed[i], share[i] * x[i] + (1 - share[i]) * x[4 - i])
-        torch.testing.assert_close(weights[i], share[i] * targets[i] + (1 - share[i]) * targets[4 - i])
-
-
-def test_classification_is_the_cross_entropy_of_its_clips():
+def test_classification_is_the_cross_entropy_of_its_clips_and_mixup_equals_a_loop():
     model, labels = seeded(MSM).eval(), np.array([2, 0, 1])
     loss = seeded(lambda: Classification(Softmax, labels, 3))
     x, clips = normal(4, 128, 16), np.array([0, 0, 2, 1])
     logits = F.linear(model.embed(x), loss.head.weight, loss.head.bias)
     expected = F.cross_entropy(logits, torch.tensor([2, 2, 1, 0]))
     torch.testing.assert_close(loss(model, x, clips, np.zeros(4, int)), expected)
+    targets, share = one_hot([0, 1, 2, 0], 3), torch.tensor([0.1, 0.3, 0.8, 1.0])
+    mixed, weights = objectives.mixup(x, targets, share)
+    for i in range(4):
+        torch.testing.assert_close(mixed[i], share[i] * x[i] + (1 - share[i]) * x[3 - i])
+        torch.testing.assert_close(weights[i], share[i] * targets[i] + (1 - share[i]) * targets[3 - i])
 
 
 def test_far_to_near_reads_far_at_the_same_place_and_restores_near(machines):
@@ -163,11 +155,11 @@ def test_training_repeats_by_seed_whoever_watches_and_starts_from_the_same_encod
     assert same(seen[0], untrained) and losses == []
 
 
-def test_msm_is_what_train_msm_gives_and_the_autoencoder_hides_nothing(machines):
-    for objective, ratio in (("msm", 0.6), ("autoencoder", 0.0)):
-        expected = train_msm(machines[0].spectrograms, replace(SMALL, mask_ratio=ratio), seed=1)
-        found = train_objective(machines, replace(SMALL, objective=objective), seed=1)
-        assert same(found[0], expected[0]) and found[1] == expected[1]
+@pytest.mark.parametrize(("objective", "ratio"), [("msm", 0.6), ("autoencoder", 0.0)])
+def test_msm_is_what_train_msm_gives_and_the_autoencoder_hides_nothing(machines, objective, ratio):
+    expected = train_msm(machines[0].spectrograms, replace(SMALL, mask_ratio=ratio), seed=1)
+    found = train_objective(machines, replace(SMALL, objective=objective), seed=1)
+    assert same(found[0], expected[0]) and found[1] == expected[1]
 
 
 @pytest.mark.parametrize("objective", OTHERS)
@@ -177,17 +169,11 @@ def test_only_pooled_objectives_read_other_machines_in_whatever_order(machines, 
     assert same(beside, alone) == (objective not in POOLED) and same(beside, turned) == (objective in POOLED)
 
 
-def test_machines_are_drawn_alike_and_classes_are_theirs(machines):
-    crops, criterion = objectives.classify_machines(machines, replace(SMALL, objective="machine-id"), seed=0)
-    clips, _ = crops.draw(4000)
-    assert (clips < 8).mean() == pytest.approx(0.5, abs=0.03)  # 8 clips of the one, 4 of the other
-    classes = criterion().one_hot
-    assert classes.shape == (12, 4)
-    assert classes.argmax(1).tolist() == [0, 1] * 4 + [2, 3] * 2
-
-
 @pytest.mark.parametrize("objective", POOLED)
-def test_one_class_is_refused(machines, objective):
+def test_machines_are_drawn_alike_and_one_class_is_refused(machines, objective):
+    crops, criterion = objectives.classify_machines(machines, replace(SMALL, objective="machine-id"), seed=0)
+    assert (crops.draw(4000)[0] < 8).mean() == pytest.approx(0.5, abs=0.03)  # 8 clips of the one, 4 of the other
+    assert criterion().one_hot.shape == (12, 4) and criterion().one_hot.argmax(1).tolist() == [0, 1] * 4 + [2, 3] * 2
     lone = replace(machines[0], classes=["00 "] * 8)
     with pytest.raises(InputError, match=f"{objective}: found 1 class, expected several machines"):
         train_objective([lone], replace(SMALL, objective=objective), seed=0)
@@ -213,7 +199,6 @@ def test_a_detector_of_every_objective_scores_and_opens_no_test_clip_of_another_
 
 
 def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_path):
-    """In a run the classifier is one network, whichever machine it scores; other systems do not depend on other machines."""
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
     chosen = {name: replace(rows[of], blocks=("msm",)) for name, of in (("asdkit", "machine-id"), ("msm", "msm"))}
     runs.run_systems(both, tmp_path / "both", {"asdkit": chosen["asdkit"]})  # with decisions: its models are kept
@@ -227,16 +212,3 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_pat
     beside, alone = (contents(tmp_path / out) for out in ("both", "one"))
     assert beside["pump", "msm", 0]["scores"] == alone["pump", "msm", 0]["scores"]
     assert beside["pump", "asdkit", 0]["scores"] != alone["pump", "asdkit", 0]["scores"]
-
-
-def test_heads_are_trained_with_the_encoder(machines, monkeypatch):
-    heads = []
-
-    class Kept(ArcFace):
-        def __init__(self, *sizes):
-            super().__init__(*sizes)
-            heads.append((self.centres, self.centres.detach().clone()))
-
-    monkeypatch.setattr(objectives, "ArcFace", Kept)
-    train_objective(machines, replace(SMALL, objective="pseudo-cluster"), seed=0)
-    assert not torch.equal(*heads[0])

@@ -66,7 +66,6 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def quick_figures(monkeypatch):
-    """Pictures that take no time."""
     monkeypatch.setattr(module, "picture", lambda _: (b"\x89PNG", (0.1, 0.6, 0.1, 0.8)))
 
 
@@ -82,7 +81,6 @@ def folder(detector, tmp_path_factory):
 
 @pytest.fixture
 def recordings(pump, tmp_path):
-    """Test recordings under names that a page must not take at their word."""
     files = sorted((pump / "test").iterdir())
     for source, name in zip([*files[:2], *files[-2:]], NASTY):
         shutil.copy(source, tmp_path / name)
@@ -90,7 +88,6 @@ def recordings(pump, tmp_path):
 
 
 def write(folder, detector, recordings, failed=(), **options):
-    """A page about the recordings in a folder, scored, and others. Returns (page, results)."""
     limit = detector.decision_threshold()
     results = [*(detector.score_file(p, limit) for p in sorted(recordings.glob("*.wav"))), *failed]
     return Page(write_page(recordings / "out" / "scores.html", folder, detector, results, **options)), results
@@ -115,15 +112,6 @@ def test_the_command_writes_one_file(folder, recordings, capsys):
     assert f"{recordings / 'bad.wav'}: not readable" in page.text
 
 
-def test_names_are_text_and_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
-    page, _ = write(folder, detector, recordings)
-    page.assert_self_contained()
-    for name in NASTY:
-        assert page.text.count(name) == 2  # in the table and above its picture
-    assert "onerror=alert(1)>" not in page.source.replace("&gt;", "")
-    assert all("onerror" not in attributes for _, attributes in page.tags)
-
-
 def test_highest_first_and_the_rest_is_counted(folder, detector, recordings, quick_figures, monkeypatch):
     page, rows = write(folder, detector, recordings, max_drawn=3)
     ordered = sorted(rows, key=lambda v: -v.score)
@@ -139,35 +127,32 @@ def test_highest_first_and_the_rest_is_counted(folder, detector, recordings, qui
     assert 0 < len(small.pictures) < len(rows) and len(small.source) < 80_000 and "are not drawn here" in small.text
 
 
-def test_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
+def test_names_are_text_and_the_model_is_named_with_what_it_promises(folder, detector, recordings, quick_figures):
     page, _ = write(folder, detector, recordings)
+    page.assert_self_contained()
+    for name in NASTY:  # are text
+        assert page.text.count(name) == 2  # in the table and above its picture
+    assert "onerror=alert(1)>" not in page.source.replace("&gt;", "")
     facts = dict(row for row in page.rows if len(row) == 2)
     assert facts["microphones"] == "near and far, two channels of a file"
     assert facts["learned from"] == "16 clips, 16 recordings of the healthy machine"
     assert facts["blocks"] == "statistics, ridge"
     assert detector.config.hash() in facts["configuration"]
     assert f"{detector.threshold():.3f}" in facts["threshold"] and "at most 25 %" in facts["threshold"]
-
-
-def test_without_a_threshold_nothing_is_decided(folder, detector, recordings, quick_figures):
-    page, _ = write(folder, replace(detector, held_out=None), recordings)
+    page, _ = write(folder, replace(detector, held_out=None), recordings)  # without a threshold nothing is decided
     assert "none: too few healthy recordings" in page.text and page.rows[-1][2] == "none"
 
 
-def test_what_could_not_be_read_is_listed(folder, detector, recordings, quick_figures):
+def test_what_could_not_be_read_is_listed_and_warnings_stand_beside_the_recording(folder, detector, recordings, quick_figures):
     failed = [FileResult(f"{name}.wav", reason=f"{name}.wav: found 1 channel(s)") for name in ("bad<b>", "m\udcfcll")]
     page, _ = write(folder, detector, recordings, failed)
     assert "Not scored" in page.text and "bad<b>.wav: found 1 channel(s)" in page.text
     assert f"{len(NASTY) + 2} recordings" in page.text and "2 could not be scored" in page.text
     only = Page(write_page(recordings / "only.html", folder, detector, failed))
     assert "Not scored" in only.text and not only.pictures
-
-
-def test_warnings_stand_beside_the_recording(folder, detector, tmp_path, quick_figures):
-    samples = 0.1 * np.random.default_rng(0).normal(size=(16000, 2))
-    soundfile.write(tmp_path / "short.wav", samples, 16000)
-    results = [FileResult(tmp_path / "short.wav", 1.0, 0), FileResult(tmp_path / "gone.wav", 0.5, 0)]
-    page = Page(write_page(tmp_path / "scores.html", folder, detector, results))
+    soundfile.write(recordings / "short.wav", 0.1 * np.random.default_rng(0).normal(size=(16000, 2)), 16000)
+    results = [FileResult(recordings / "short.wav", 1.0, 0), FileResult(recordings / "gone.wav", 0.5, 0)]
+    page = Page(write_page(recordings / "scores.html", folder, detector, results))
     assert "Note: " in page.text and "short.wav: found 1.00 s, expected at least a window" in page.text
     assert "gone.wav: not readable" in page.text and len(page.pictures) == 1
 

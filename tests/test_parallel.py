@@ -33,7 +33,6 @@ def results_in(out: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-    """A network and statistics of a few windows: that it is small hides nothing of who computes what."""
     return replace(tiny_config, blocks=("msm", "statistics"), width=16, test_hop=40)
 
 
@@ -47,7 +46,6 @@ def serial(tiny_data, config, tmp_path_factory):
 
 @pytest.fixture
 def command(tiny_data, config, tmp_path):
-    """``command(out)``: `asdkit run` of the same in a process of its own, not waited for, and the file of what it prints."""
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps(config.to_dict()))
     line = [sys.executable, "-m", "asdkit", "run", str(tiny_data), "--config", str(path), "--systems", *NAMES]
@@ -70,7 +68,6 @@ def cluster():
 
 
 def kill_once(out: Path, victims) -> tuple[threading.Thread, list[int]]:
-    """Kill, outright, one of ``victims()`` as soon as the first result is written. The list says which."""
     killed = []
 
     def watch():
@@ -100,16 +97,6 @@ def test_a_killed_process_is_an_error_and_the_run_continues(serial, tiny_data, c
     assert contents(tmp_path) == serial and written.items() <= results_in(tmp_path).items()
 
 
-def test_bad_input_is_one_line_from_a_worker_too(cluster, tmp_path, capsys):
-    clip = tmp_path / "data/pump/train/section_00_source_train_normal_0000.wav"
-    clip.parent.mkdir(parents=True)
-    clip.write_text("not a recording")
-    clip.with_name("section_00_source_train_normal_0001.wav").write_text("nor this")
-    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "log-mel"]
-    assert main([*line, "--scheduler", cluster.scheduler_address]) == 2
-    assert f"asdkit: error: {clip}: " in capsys.readouterr().err
-
-
 def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, config, tmp_path, monkeypatch):
     thread, killed = kill_once(tmp_path, lambda: [worker.pid for worker in cluster.workers.values()])
     monkeypatch.chdir(tiny_data)  # workers have folders of their own
@@ -119,7 +106,14 @@ def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, 
     assert contents(tmp_path) == serial
 
 
-def test_a_task_that_kills_every_worker_is_an_error_not_a_wait(cluster, monkeypatch):
+def test_bad_input_and_a_task_that_kills_every_worker_are_errors_not_a_wait(cluster, tmp_path, capsys, monkeypatch):
+    clip = tmp_path / "data/pump/train/section_00_source_train_normal_0000.wav"
+    clip.parent.mkdir(parents=True)
+    clip.write_text("not a recording")
+    clip.with_name("section_00_source_train_normal_0001.wav").write_text("nor this")
+    line = ["run", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--systems", "log-mel"]
+    assert main([*line, "--scheduler", cluster.scheduler_address]) == 2
+    assert f"asdkit: error: {clip}: " in capsys.readouterr().err
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # elsewhere Dask tries it on other workers first
     with parallel.workers(scheduler=cluster.scheduler_address) as spread:
         with pytest.raises(InputError, match="found one that was killed"):
@@ -127,7 +121,6 @@ def test_a_task_that_kills_every_worker_is_an_error_not_a_wait(cluster, monkeypa
 
 
 def test_a_run_waits_for_another_and_continues_it_when_that_is_killed(serial, command, tmp_path):
-    """A lock dies with its run; what was written is not computed again, and what was left half-written is removed."""
     out, waiting = tmp_path / "out", ()
     both = [command(out, tmp_path / f"{i}.log") for i in range(2)]
 

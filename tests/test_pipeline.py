@@ -24,14 +24,12 @@ COLUMNS = "machine,system,seed,auc_source,auc_target,pauc,omega,omega_lo,omega_h
 
 @pytest.fixture(scope="module", autouse=True)
 def small_report():
-    """The `report` system with as little training as the tiny configuration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config_module, "_REPORT", config_module._REPORT | {"steps": 2, "batch_size": 8, "false_alarm": 0.25})
         yield
 
 
 def run(data, out, config, names, **options):
-    """`asdkit run` without its figures. Returns {(machine, system, seed): result}."""
     runs.run(data, out, config, names, **options)
     results.write_tables(out, index_data(data, options.get("machines")))
     return results.read_results(out)
@@ -47,8 +45,24 @@ def whole(tiny_data, tiny_config, tmp_path_factory):
     return out, run(tiny_data, out, tiny_config, None)
 
 
-def test_results_table(whole):
+def test_the_tables_of_a_run_say_what_it_stored_and_what_it_was(whole, tiny_data, tiny_config, pump):
     out, stored = whole
+    for machine in index_data(tiny_data):
+        table = pd.read_csv(out / machine.name / "scores.csv")
+        assert list(table.columns) == ["file", "system", "seed", "score", "decision"] and np.isfinite(table["score"]).all()
+        assert len(table) == len(systems(Config())) * len(machine.test)
+        for (system, seed), rows in table.groupby(["system", "seed"]):
+            result, config = stored[machine.name, system, seed], systems(tiny_config)[system]
+            assert Config.from_dict(result["config"]) == config and result["config_hash"] == config.hash()
+            assert rows["score"].tolist() == result["scores"] and set(rows["file"]) == {c.name for c in machine.test}
+            decided = result["threshold"] is not None
+            expected = (rows["score"] > result["threshold"]).tolist() if decided else []
+            assert rows["decision"].dropna().tolist() == expected
+        (model,) = (out / machine.name / "models").iterdir()  # of asdkit alone
+        assert model.name == "asdkit-0" and asdkit.load(model).config == tiny_config
+    assert json.loads((out / "run.json").read_text())["asdkit"] == __version__
+    kept = scores_of(asdkit.load(out / "pump/models/asdkit-0"), pump / "test")
+    assert kept == by_name(stored["pump", "asdkit", 0]) and not [p for p in out.rglob(".*")]  # nothing half-written is left
     table = pd.read_csv(out / "results.csv")
     assert ",".join(table.columns) == COLUMNS and set(table["machine"]) == {"pump", "valve", "all"}
     assert set(table["system"]) == set(systems(Config()))
@@ -61,36 +75,8 @@ def test_results_table(whole):
     assert of_asdkit.loc["all", "omega"] == pytest.approx(6 / (1 / np.maximum(values, 1e-300)).sum(), abs=1e-9)
 
 
-def test_scores_tables(whole, tiny_data):
-    out, stored = whole
-    for machine in index_data(tiny_data):
-        table = pd.read_csv(out / machine.name / "scores.csv")
-        assert list(table.columns) == ["file", "system", "seed", "score", "decision"] and np.isfinite(table["score"]).all()
-        assert len(table) == len(systems(Config())) * len(machine.test)
-        for (system, seed), rows in table.groupby(["system", "seed"]):
-            result = stored[machine.name, system, seed]
-            assert rows["score"].tolist() == result["scores"] and set(rows["file"]) == {c.name for c in machine.test}
-            decided = result["threshold"] is not None
-            expected = (rows["score"] > result["threshold"]).tolist() if decided else []
-            assert rows["decision"].dropna().tolist() == expected
-
-
-def test_the_run_says_what_it_was(whole, tiny_config, pump):
-    out, stored = whole
-    assert json.loads((out / "run.json").read_text())["asdkit"] == __version__
-    for machine in ("pump", "valve"):
-        for system, config in systems(tiny_config).items():
-            result = stored[machine, system, 0]
-            assert Config.from_dict(result["config"]) == config and result["config_hash"] == config.hash()
-        (model,) = (out / machine / "models").iterdir()  # of asdkit alone
-        assert model.name == "asdkit-0" and asdkit.load(model).config == tiny_config
-    kept = scores_of(asdkit.load(out / "pump/models/asdkit-0"), pump / "test")
-    assert kept == by_name(stored["pump", "asdkit", 0]) and not [p for p in out.rglob(".*")]  # nothing half-written is left
-
-
 @pytest.mark.parametrize("system", ["asdkit", "report", "msm-residual", "log-mel-far"])
 def test_a_system_scores_alone_as_it_does_among_others(whole, tiny_data, tiny_config, system):
-    """What systems share within a run is what they agree on."""
     machine = index_data(tiny_data)[0]
     config = systems(tiny_config)[system]
     detector = asdkit.fit(machine.train, config, progress=False)
@@ -165,7 +151,7 @@ def test_test_clips_of_one_domain_have_its_metric_and_none_are_fitted(pump_copy,
     assert (tmp_path / "none/pump/models/asdkit-0/model.json").is_file()
 
 
-def test_evaluate_gives_the_table_of_a_run_and_writes_nothing(whole, tiny_data, tiny_config, tmp_path, monkeypatch):
+def test_evaluate_gives_the_table_of_a_run_and_ones_own_beside_it(whole, tiny_data, tiny_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = asdkit.evaluate(tiny_data, ["asdkit", "log-mel"], tiny_config, progress=False)
     stored = pd.read_csv(whole[0] / "results.csv")
@@ -174,9 +160,6 @@ def test_evaluate_gives_the_table_of_a_run_and_writes_nothing(whole, tiny_data, 
     keys = ["machine", "system", "seed"]
     one, two = (t.drop(columns="seconds").sort_values(keys, ignore_index=True) for t in (table, stored))
     pd.testing.assert_frame_equal(one, two, check_dtype=False)
-
-
-def test_evaluate_puts_ones_own_embedding_and_systems_beside_the_others(tiny_data, tiny_config):
     machines = index_data(tiny_data, ["valve"])
     config = replace(tiny_config, blocks=("msm", "texture"))
     mine = {"texture alone": replace(config, blocks=("texture",))}

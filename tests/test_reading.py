@@ -27,12 +27,15 @@ def refused(path, message, reading=Reading(), name=None):  # noqa: B008
     assert (name or str(path)) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_near_alone_is_near_with_far_silent_and_no_warning(tmp_path):
+def test_near_alone_is_near_with_far_silent_and_readings_that_mean_nothing_are_refused(tmp_path):
     stereo, mono = write(tmp_path / "a.wav"), write(tmp_path / "b.wav", SOUND[:, 1])
     for path, reading, channel in ((stereo, NEAR_ONLY, 0), (stereo, replace(NEAR_ONLY, near=1), 1), (mono, NEAR_ONLY, 1)):
         near, far = read_clip(path, reading)
         np.testing.assert_allclose(near, SOUND[:, channel], atol=1e-7)
         assert not far.any()
+    for options in (dict(near=2), dict(near=True), dict(near_only="yes"), dict(pairs=None), dict(near=1, pairs=True)):
+        with pytest.raises(InputError, match="reading: found .*expected"):
+            Reading(**options)
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.05, -0.05])
@@ -47,12 +50,6 @@ def test_a_pair_of_mono_files_is_laid_side_by_side(tmp_path, lag):
     assert samples.shape[1] == 8000 - max(0, -shift)
     np.testing.assert_array_equal(samples[0], samples[1])
     np.testing.assert_array_equal(read_clip(near, pairs, (0.1, 0.2), lag)[1], sound[1600:3200].astype("f4"))
-
-
-def test_readings_that_mean_nothing():
-    for options in (dict(near=2), dict(near=True), dict(near_only="yes"), dict(pairs=None), dict(near=1, pairs=True)):
-        with pytest.raises(InputError, match="reading: found .*expected"):
-            Reading(**options)
 
 
 def test_other_rates_are_refused_or_resampled(tmp_path):
@@ -78,20 +75,17 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     refused(tmp_path / "a.wav", r"a.wav: not readable as audio \(Format not recognised.\); expected a 16 kHz two-channel WAV")
 
 
-@pytest.mark.parametrize(
-    ("samples", "options", "says"),
-    [
-        (SOUND, dict(format="FLAC", subtype="PCM_16"), "expected WAV of plain samples"),
-        (SOUND, dict(format="OGG", subtype="VORBIS"), "expected WAV of plain samples"),
-        (SOUND, dict(format="AIFF", subtype="PCM_16"), "expected WAV of plain samples"),
-        (SOUND, dict(subtype="IMA_ADPCM"), "expected WAV of plain samples"),
-        (SOUND[:, 0], {}, r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources"),
-        (np.tile(SOUND, 2), {}, r"found 4 channel\(s\), expected 2 \(near, far\)$"),
-        (SOUND[:0], {}, "found no samples; expected a recording"),
-        *((np.r_[SOUND, [[0, x]]], {}, "found samples that are not finite") for x in (np.nan, np.inf, -np.inf)),
-        (SOUND + 1e20, {}, "found samples up to 1e.20, expected -1 to 1"),
-    ],
-)
+@pytest.mark.parametrize(("samples", "options", "says"), [
+    (SOUND, dict(format="FLAC", subtype="PCM_16"), "expected WAV of plain samples"),
+    (SOUND, dict(format="OGG", subtype="VORBIS"), "expected WAV of plain samples"),
+    (SOUND, dict(format="AIFF", subtype="PCM_16"), "expected WAV of plain samples"),
+    (SOUND, dict(subtype="IMA_ADPCM"), "expected WAV of plain samples"),
+    (SOUND[:, 0], {}, r"found 1 channel\(s\), expected 2 .*near-only.*simulate --sources"),
+    (np.tile(SOUND, 2), {}, r"found 4 channel\(s\), expected 2 \(near, far\)$"),
+    (SOUND[:0], {}, "found no samples; expected a recording"),
+    *((np.r_[SOUND, [[0, x]]], {}, "found samples that are not finite") for x in (np.nan, np.inf, -np.inf)),
+    (SOUND + 1e20, {}, "found samples up to 1e.20, expected -1 to 1"),
+])  # fmt: skip
 def test_other_formats_channels_and_samples_no_microphone_gives_are_refused(tmp_path, samples, options, says):
     refused(write(tmp_path / "a.wav", samples, **options), says)
 

@@ -22,7 +22,6 @@ SUBSPACE = replace(PLAIN, blocks=("msm",), conditioning="subspace", alpha=0.7, r
 
 @pytest.fixture(scope="module")
 def clips(pump):
-    """Training clips in the order of a fit, each its own recording, and test clips."""
     machine = index_machine(pump)
     return TrainingSet.of(machine.train), machine.test[::3]
 

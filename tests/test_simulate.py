@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile as sf
-from scipy.signal import stft
 
 from asdkit import simulate as simulation
 from asdkit.recordings import SAMPLE_RATE, InputError, index_data
@@ -26,11 +25,6 @@ def fan(tmp_path_factory):
     out = tmp_path_factory.mktemp("fan")
     simulation(out, ["fan"], **SMALL, snr=None)  # the room is called as its function `simulate` is
     return out
-
-
-@pytest.mark.parametrize("change", [dict(index=6), dict(seed=1), dict(noise=1), dict(domain="target"), dict(loudspeakers=2)])
-def test_another_scene_is_another_clip(change):
-    assert not np.allclose(render(scene(loudspeakers=1)), render(scene(**{"loudspeakers": 1} | change)), atol=1e-4)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -69,26 +63,26 @@ def test_the_sound_of_version_1_is_frozen(machine):
     np.testing.assert_allclose([1e3 * rms(channel) for channel in clip], GOLDEN[machine], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "wrong, said",
-    [
-        (dict(machine="toaster"), "toaster.*expected one of fan"), (dict(domain="moon"), "moon.*expected source or target"),
-        (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"), (dict(loudspeakers=5), "1 to 4"),
-        (dict(severity=2.0), "severity is 2.0; expected 0..1"), (dict(seconds=0.1), "0.1 s is too short"),
-        (dict(far_distance=0), "at most 3"),
-    ],
-)  # fmt: skip
-def test_an_impossible_scene_says_why(wrong, said):
-    with pytest.raises(InputError, match=said):
-        scene(**wrong)
-
-
 @pytest.mark.parametrize("machine", MACHINES)
-def test_severity_zero_is_exactly_no_fault_and_a_scene_repeats(machine):
+def test_severity_zero_is_exactly_no_fault_a_scene_repeats_and_another_differs(machine):
     healthy, fault = render(scene(machine)), next(iter(KINDS[machine].faults))
     assert healthy.shape == (2, 32000) and healthy.dtype == np.float32
     for change in ({}, dict(fault=fault, severity=0.0), dict(fault=None, severity=1.0)):
         assert render(scene(machine, **change)).tobytes() == healthy.tobytes()
+    one = dict(loudspeakers=1)
+    for change in (dict(index=6), dict(seed=1), dict(noise=1), dict(domain="target"), dict(loudspeakers=2)):
+        assert not np.allclose(render(scene(machine, **one | change)), render(scene(machine, **one)), atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (dict(machine="toaster"), "toaster.*expected one of fan"), (dict(domain="moon"), "moon.*expected source or target"),
+    (dict(fault="chatter"), "fan has no fault 'chatter'; expected one of imbalance"), (dict(loudspeakers=5), "1 to 4"),
+    (dict(severity=2.0), "severity is 2.0; expected 0..1"), (dict(seconds=0.1), "0.1 s is too short"),
+    (dict(far_distance=0), "at most 3"),
+])  # fmt: skip
+def test_an_impossible_scene_says_why(wrong, said):
+    with pytest.raises(InputError, match=said):
+        scene(**wrong)
 
 
 @pytest.mark.parametrize("machine, fault", PAIRS)
@@ -103,17 +97,6 @@ def test_a_fault_is_audible_not_clipped_and_proportional_to_severity(machine, fa
     other = mix(scene(machine, domain="target", noise=7))  # other noise leaves the machine as it is
     assert np.array_equal(other.machine, healthy.machine) and other.operation == healthy.operation
     assert not np.allclose(other.noise, healthy.noise, atol=1e-4)
-
-
-def test_the_far_channel_is_a_reference_for_noise_on_some_machines_and_not_on_others():
-    """The share of the noise at near that a fixed filter per band can predict from far."""
-    shares = {}
-    for machine in MACHINES:
-        near, far = stft(mix(scene(machine, seconds=6.0)).noise, nperseg=1024)[2]
-        power = (np.abs(near) ** 2).mean(1)
-        coherence = np.abs((near * far.conj()).mean(1)) ** 2 / (power * (np.abs(far) ** 2).mean(1))
-        shares[machine] = (coherence * power).sum() / power.sum()
-    assert min(shares["fan"], shares["gearbox"]) > 0.7 > 0.6 > shares["valve"]
 
 
 def table(path):
@@ -138,21 +121,17 @@ def test_layout_names_and_tables(fan):
     assert (info.samplerate, info.channels, info.subtype, info.frames) == (16000, 2, "PCM_16", 16000)
 
 
-def test_files_are_the_clips_of_their_scenes(tmp_path):
-    simulation.simulate(tmp_path, ["gearbox"], **SMALL, seed=3)
-    condition, last = list(simulation.scenes("gearbox", **SMALL, seed=3))[-1]
-    assert len(index_data(tmp_path, ["gearbox"])[0].test) == 8  # the package reads what is written
-    (path,) = (tmp_path / "gearbox/test").glob(f"section_00_{condition}_0001_*.wav")
-    np.testing.assert_allclose(sf.read(path, dtype="float32")[0].T, render(last), atol=2**-15)
-
-
-def test_a_seed_fixes_the_files_whatever_the_jobs(tmp_path):
+def test_files_are_the_clips_of_their_scenes_and_a_seed_fixes_them_whatever_the_jobs(tmp_path):
     for name, options in dict(a={}, b=dict(jobs=2), c=dict(seed=1)).items():
         simulation.simulate(tmp_path / name, ["bearing"], **SMALL, **options)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b and set(a) != set(c)
     small, large = (set(simulation.scenes("fan", n_source=n, n_target=1, n_test=n)) for n in (3, 6))
     assert small < large  # a small data set is a part of a large one
+    condition, last = list(simulation.scenes("bearing", **SMALL))[-1]
+    assert len(index_data(tmp_path / "a", ["bearing"])[0].test) == 8  # the package reads what is written
+    (path,) = (tmp_path / "a/bearing/test").glob(f"section_00_{condition}_0001_*.wav")
+    np.testing.assert_allclose(sf.read(path, dtype="float32")[0].T, render(last), atol=2**-15)
 
 
 def test_test_attributes_do_not_tell_the_label():
@@ -213,7 +192,6 @@ def test_an_injected_fault_has_its_level_and_is_faint_and_late_far_away(fault):
 
 @pytest.fixture
 def shelf(tmp_path):
-    """Five normal recordings and an anomaly at 8 kHz, two noises."""
     rng = np.random.default_rng(0)
     for folder, names in dict(pump=[*(f"normal_{i}" for i in range(5)), "anomaly_0"], noise=["hall", "street"]).items():
         (tmp_path / folder).mkdir()
@@ -239,18 +217,13 @@ def test_recordings_are_rendered_in_the_layout(shelf):
     assert noises == {"source": {"hall"}, "target": {"street"}}
 
 
-def test_rendering_again_is_the_same_and_other_recordings_are_refused(shelf):
-    def render_recordings(out="a"):
+def test_rendering_again_is_the_same_and_other_or_unusable_recordings_are_refused(shelf):
+    for out in "aba":
         simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / out, "pump")
-        return contents(shelf / out)
-
-    assert render_recordings() == render_recordings("b") == render_recordings()
+    assert contents(shelf / "a") == contents(shelf / "b")
     (shelf / "pump/normal_4.wav").unlink()
     with pytest.raises(InputError, match="pump: found sources 6 files.*expected sources 5 files"):
-        render_recordings()
-
-
-def test_unusable_recordings_say_why(shelf):
+        simulation.render_recordings(shelf / "pump", shelf / "noise", shelf / "a", "pump")
     for folder in ("none", "one"):
         (shelf / folder).mkdir()
     (shelf / "noise" / "hall.wav").rename(shelf / "one" / "hall.wav")
@@ -264,14 +237,3 @@ def test_unusable_recordings_say_why(shelf):
     sf.write(shelf / "two.wav", np.stack([np.full(160, 0.5), np.zeros(160)], axis=1), SAMPLE_RATE)
     with pytest.warns(UserWarning, match=r"two.wav: found 2 channels, expected 1; the first is used"):
         np.testing.assert_allclose(simulation.read_mono(shelf / "two.wav"), 0.5, atol=1e-4)
-
-
-def test_real_mono_recordings(real_data, tmp_path):
-    mono = real_data.parent / "mono"
-    if not mono.is_dir():
-        pytest.skip(f"found no folder {mono}; expected mono recordings of a pump and of noise")
-    simulation.render_recordings(mono / "pump", mono / "noise", tmp_path, "pump", seconds=5.0)
-    paths = list(tmp_path.rglob("*.wav"))
-    assert len(paths) == 8 + 8 + 2 * (4 + 2) and sum("anomaly" in path.name for path in paths) == 4
-    clips = [sf.read(path)[0] for path in paths]
-    assert all(np.isfinite(clip).all() and 1e-3 < rms(clip) < 0.5 and np.abs(clip).max() < 1 for clip in clips)

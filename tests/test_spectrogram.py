@@ -42,9 +42,7 @@ def test_windows_begin_at_the_start_and_end_at_the_end(span):
     room, width, hop = span
     starts = window_starts(room + width, width, hop)
     steps = np.diff(starts)
-    assert starts[0] == 0
-    assert starts[-1] == room  # no tail is lost
-    assert (steps > 0).all()
+    assert starts[0] == 0 and starts[-1] == room and (steps > 0).all()  # no tail is lost
     assert np.ptp(steps) <= 1 if len(steps) else room == 0  # evenly spaced
     if room >= hop:
         assert abs(steps.mean() - hop) <= hop / 2

@@ -45,7 +45,6 @@ def test_differences_are_paired_and_told_for_every_metric(level, evaluation):
 
 @pytest.mark.parametrize("label, clips", [(0, "normal"), (1, "anomalous")])
 def test_alarms_are_the_share_of_clips_above_the_threshold(level, evaluation, tmp_path_factory, label, clips, monkeypatch):
-    """One fit serves all rates: at the rate of the run the decisions are those that the run made."""
     monkeypatch.setattr(study, "RATES", (0.25, 0.5))  # that so few recordings can promise
     out = tmp_path_factory.getbasetemp() / "study"
     told = study.alarms(level, evaluation, out).query("clips == @clips")

@@ -31,23 +31,17 @@ def test_folds_are_the_same_on_every_machine_whatever_the_order_of_the_clips():
         assert TrainingSet.of(each).folds(3).tolist() == [1, 2, 0, 0, 2, 1, 1, 2, 0, 0, 2, 1]
 
 
-def test_clips_of_one_recording_become_their_own_with_a_warning():
-    with pytest.warns(UserWarning, match="all clips are of one recording; each is taken for its own"):
-        training = TrainingSet.of(clips(4, takes=1))
-    assert [c.recording for c in training.clips] == [c.name for c in training.clips]
-    assert TrainingSet.of(clips(4, takes=2)).clips == clips(4, takes=2)
-
-
-def test_what_is_held_out_is_gone_and_recordings_are_counted_anew():
+def test_what_is_held_out_is_gone_and_one_recording_or_clip_is_noticed():
     rest = TrainingSet.of(clips(6, takes=3)).without(np.arange(6) % 3 == 0)
     assert [c.name for c in rest.clips] == ["001.wav", "002.wav", "004.wav", "005.wav"]
     assert rest.recordings.tolist() == [0, 1, 0, 1]
     training = TrainingSet.of(clips(4, takes=4, n_target=2))
     assert training.without(~training.is_target).is_target.all()  # target clips stay target without any of the source
+    with pytest.warns(UserWarning, match="all clips are of one recording; each is taken for its own"):
+        training = TrainingSet.of(clips(4, takes=1))
+    assert [c.recording for c in training.clips] == [c.name for c in training.clips]
+    assert TrainingSet.of(clips(4, takes=2)).clips == clips(4, takes=2)
+    for few, message in (((), "training: found 0"), (clips(1, 1), "found 1 .* expected at least 2")):
+        with pytest.raises(InputError, match=message):
+            TrainingSet.of(few)
     assert not TrainingSet.of(clips(3, 3, n_target=3)).is_target.any()  # in a fit, target clips alone are called source
-
-
-@pytest.mark.parametrize(("few", "message"), [((), "training: found 0"), (clips(1, 1), "found 1 .* expected at least 2")])
-def test_fewer_than_two_clips_are_refused(few, message):
-    with pytest.raises(InputError, match=message):
-        TrainingSet.of(few)

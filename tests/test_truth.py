@@ -14,7 +14,6 @@ TABLE = "ground_truth_Sander_section_00_test.csv"
 
 @pytest.fixture
 def hidden(tiny_data, tmp_path):
-    """A machine whose test clips have names without labels, and the truth in the form that is published."""
     test, rows = tmp_path / "data" / "Sander" / "test", {"data": "", "domain": ""}
     shutil.copytree(tiny_data / "dev_data/raw/valve/train", test.parent / "train")
     test.mkdir()

@@ -22,7 +22,6 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 
 def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
-    """A machine whose Omega is highest at one alpha, and whose separation at another."""
     hills = [0.9 - 0.02 * np.abs(np.arange(N) - top) for top in (peak, separation_peak)]
     return replace(made_up_grid(seed, 8, 5, points=np.repeat(hills[0][:, None], 3, axis=1)), separation=hills[1])
 
@@ -31,6 +30,16 @@ def planted(peak: int, separation_peak: int, seed: int = 0) -> MachineGrid:
 def grid():
     peaks = {"a": (1, 3), "b": (1, 3), "c": (4, 3)}
     return Grid(Config(), {name: planted(*peak, seed) for seed, (name, peak) in enumerate(peaks.items())})
+
+
+def test_quotes_and_the_table_are_the_official_numbers(grid):
+    picks = dict(a=3, b=3, c=5)
+    quote, points = grid.quote(picks), [grid.machines[name].points[i] for name, i in picks.items()]
+    assert quote["c"][0] == pytest.approx(metrics.omega(points[2])) and quote["all"][0] == pytest.approx(metrics.omega(points))
+    assert all(low < omega < high for omega, low, high in quote.values())
+    assert grid.official("abc")[3] == pytest.approx(grid.quote(dict.fromkeys("abc", 3))["all"][0])
+    row = grid.table().query("machine == 'c' and alpha == 0.9").iloc[0]
+    assert len(grid.table()) == 3 * N and row[["omega", "separation"]].tolist() == pytest.approx([0.9, 0.88])
 
 
 def test_rules_pick_what_they_say(grid):
@@ -45,17 +54,6 @@ def test_rules_pick_what_they_say(grid):
     assert tuning.choose(Grid(grid.config, blind), "abc")["label-free"] == chosen["label-free"]
     flat = Grid(grid.config, {"a": replace(grid.machines["a"], points=np.full((N, 3), 0.6))})
     assert tuning.choose(flat, "a")["in-sample"]["a"] == 0  # of equal alphas the smallest
-
-
-def test_quotes_and_the_table_are_the_official_numbers(grid):
-    picks = dict(a=3, b=3, c=5)
-    quote, table = grid.quote(picks), grid.table()
-    points = [grid.machines[name].points[i] for name, i in picks.items()]
-    assert quote["c"][0] == pytest.approx(metrics.omega(points[2])) and quote["all"][0] == pytest.approx(metrics.omega(points))
-    assert all(low < omega < high for omega, low, high in quote.values())
-    assert grid.official("abc")[3] == pytest.approx(grid.quote(dict.fromkeys("abc", 3))["all"][0])
-    row = table.query("machine == 'c' and alpha == 0.9").iloc[0]
-    assert len(table) == 3 * N and row[["omega", "separation"]].tolist() == pytest.approx([0.9, 0.88])
 
 
 def test_a_choice_is_a_configuration(tmp_path):
@@ -129,8 +127,7 @@ def test_it_continues_where_it_stopped(tuned, tiny_data, quick, monkeypatch):
     assert computed == ["pump", "pump"] and len(list(folder.iterdir())) == 3  # read where it is stored, nothing is written
 
 
-def test_another_simulation_is_another_grid(tiny_data, quick, tmp_path):
-    """Its clips have the same names and sizes."""
+def test_another_simulation_with_clips_of_the_same_names_is_another_grid(tiny_data, quick, tmp_path):
     folder = shutil.copytree(tiny_data, tmp_path / "data")
     before, after = (tuning._key(index_data(each)[0], quick, 0, ()) for each in (tiny_data, folder))
     assert before == after
@@ -166,15 +163,7 @@ def test_the_grids_that_ship_are_those_that_the_notebook_looks_for(monkeypatch):
     assert sum(path.stat().st_size for path in shipped) < 300_000
 
 
-def test_maps_are_turned_onto_the_one_before():
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(20, 2)) * (3, 1)
-    turned = [points @ np.array([[c, -s], [s, c]]) * (1, -1) for c, s in ((1, 0), (0, 1), (0.6, 0.8))]
-    np.testing.assert_allclose(aligned(np.array(turned)), np.array([turned[0]] * 3), atol=1e-9)
-
-
 def test_the_label_free_rule_opens_no_test_file(tuned, tiny_data, quick, monkeypatch):
-    """Test clips that cannot be read leave the separation as it was: labels and scores are made up."""
     machine, read = index_data(tiny_data)[1], Clip.read
 
     def zeros_of_test_clips(clip):
@@ -195,4 +184,7 @@ def test_the_map_has_training_clips_where_the_bank_has_them(tiny_data, tiny_conf
     config = replace(tiny_config, blocks=("ridge",), train_hop=tiny_config.test_hop, alpha=0.0)
     grid = tuning.tune([machine], config, progress=False).machines["pump"]
     bank = fit_detector(TrainingSet.of(machine.train), Describer(config), decide=False).scorer.bank.bank
+    points = np.random.default_rng(0).normal(size=(20, 2)) * (3, 1)  # maps are turned onto the one before
+    turned = [points @ np.array([[c, -s], [s, c]]) * (1, -1) for c, s in ((1, 0), (0, 1), (0.6, 0.8))]
+    np.testing.assert_allclose(aligned(np.array(turned)), np.array([turned[0]] * 3), atol=1e-9)
     np.testing.assert_allclose(np.abs(grid.train_map[0]), np.abs(PCA(2).fit_transform(bank.numpy())), rtol=1e-2, atol=1e-2)
