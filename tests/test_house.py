@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from graphlib import TopologicalSorter
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -61,3 +62,7 @@ def test_notebooks_and_the_readme_import_from_a_room(path):
         text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
     modules = re.findall(r"^\s*(?:from|import) (asdkit[\w.]*)", text, re.MULTILINE)
     assert not [m for m in modules if re.match(rf"asdkit\.({'|'.join(ROOMS)})\.", m)]
+
+
+def test_no_import_goes_in_a_circle():
+    list(TopologicalSorter({name: imported(name, tree.body) - {name} for name, tree in TREES.items()}).static_order())
