@@ -103,7 +103,7 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
 
 @styled
 def embedding_map(rows: pd.DataFrame) -> Figure:
-    """Clips in two dimensions, a panel for each machine; target clips are larger. Rows of ``embedding.csv``, one method."""
+    """Clips in two dimensions, a panel for each machine; target clips are larger. Rows "pca" of ``embedding.csv``."""
     machines = list(rows.groupby(["data", "machine"], sort=False))
     depth, columns = facets(len(machines))
     fig, axes = canvas(max(0.3 + 2.4 * columns, 6.4), 0.7 + 2.4 * depth, depth, columns)
@@ -118,6 +118,5 @@ def embedding_map(rows: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(machines) :]:
         ax.set_axis_off()
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    method = {"pca": "first two principal components", "umap": "UMAP"}[rows["method"].iloc[0]]
-    fig.suptitle(f"MSM embedding, mean over windows: {method}, no unit")
+    fig.suptitle("MSM embedding, mean over windows: first two principal components, no unit")
     return fig

@@ -60,7 +60,6 @@ def add_commands(commands):
     p = command(commands, figures, "figures runs/ablate/tables --out runs/ablate/figures")
     p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
-    p.add_argument("--all", action="store_true", help="every figure that the tables suffice for, not the gallery alone")
 
 
 def simulate(args) -> None:
@@ -120,7 +119,7 @@ def figures(args) -> None:
     from asdkit.experiments.tables import draw_all, read_tables
 
     tables = read_tables(args.tables)
-    drawn = draw_all(tables, args.out, args.all)
+    drawn = draw_all(tables, args.out)
     print(claims.claims_markdown(claims.write_claims(tables, args.out)))
     if not (goals := study.write_goals(tables, args.out)).empty:
         print(f"\n{claims.goals_markdown(goals)}")
