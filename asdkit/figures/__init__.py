@@ -9,9 +9,9 @@ from asdkit.figures.charts import bands, bars, clouds, coherence, embedding_scat
 from asdkit.figures.differences import alpha_curve, forest
 from asdkit.figures.explanation import anomaly_panels
 from asdkit.figures.scores import omega_bars, roc, score_histograms
-from asdkit.figures.spectrograms import clip_panels, modulation_maps, panels, predicted_bands, windows
+from asdkit.figures.spectrograms import clip_panels, mel_ticks, modulation_maps, panels, predicted_bands, windows
 from asdkit.figures.stored import all_figures, study_figures, trap_figures
-from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VERMILLION, mel_ticks, png, svg
+from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VERMILLION, png, svg
 from asdkit.figures.trap import trap_faults
 
 __all__ = [

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from asdkit.figures.style import BLACK, GREY, KHZ, LINES, canvas, level_limits, mel_axis, spectrogram, styled
+from asdkit.figures.spectrograms import KHZ, level_limits, mel_axis, spectrogram
+from asdkit.figures.style import BLACK, GREY, LINES, canvas, styled
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text legible on lines
 
