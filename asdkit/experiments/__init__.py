@@ -19,10 +19,9 @@ _PUBLIC = {
     "tune_systems": "tuning",
     "choose": "tuning", "write_choice": "tuning", "development": "tuning", "Grid": "tuning", "MachineGrid": "tuning",
     "ALPHAS": "tuning", "RULES": "tuning", "position": "tuning", "machine": "lessons", "home": "lessons",
-    "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",
-    "token_tables": "lessons", "score_systems": "lessons", "compare": "lessons", "by_fault": "lessons",
-    "in_words": "lessons", "clip_vectors": "lessons", "taken_away": "lessons", "modulation_kept": "lessons",
-    "train_watched": "lessons",
+    "machines": "lessons", "truth": "lessons", "resolve": "lessons", "stored_tables": "lessons",
+    "token_tables": "lessons", "score_systems": "lessons", "compare": "lessons",
+    "in_words": "lessons", "taken_away": "lessons",
     "embed_pairs": "nuisance", "null_strengths": "nuisance", "NULLS": "nuisance", "clip_means": "nuisance",
     "explained": "nuisance", "explained_in_all": "nuisance",
 }  # fmt: skip
