@@ -36,15 +36,10 @@ def write_page(
 ) -> Path:  # fmt: skip
     """Report on a detector's results, whole or not at all: the model, all scores, and of the highest an explanation and sound.
 
-    Parameters
-    ----------
-    path, folder : path
-        The HTML file, and where the detector was loaded from.
-    false_alarm : float, optional
-        The rate of the results' decisions, see `Detector.threshold`; that of the fit by default.
-    max_drawn : int
-        Recordings with a picture and sound; they are read again. Fewer where the file would exceed 20 MB. The rest is in the
-        table only, and the page says how many. A recording without a score is listed with its reason.
+    `path` is the HTML file, `folder` where the detector was loaded from, and `false_alarm` the rate of the results' decisions,
+    see `Detector.threshold`; that of the fit by default. At most `max_drawn` recordings have a picture and sound, and are
+    read again; fewer where the file would exceed 20 MB. The rest is in the table only, and the page says how many. A
+    recording without a score is listed with its reason.
     """
     scored = sorted((r for r in results if not r.reason), key=lambda r: -r.score)
     threshold = detector.decision_threshold() if false_alarm is None else detector.threshold(false_alarm)

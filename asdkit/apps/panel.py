@@ -201,14 +201,10 @@ def reported(callback):
 class Panel:
     """A slider for alpha, the choice of machines and of a clip, and what follows from them; ``box`` is the widget to show.
 
-    It begins at the alpha with the best mean Omega of all machines, of the first system.
-
-    Parameters
-    ----------
-    grids : {system: {control: Grid}}, from `asdkit.experiments.tune_systems`; a switch chooses the system.
-    machines : list of Machine, those of the grids: their test clips are seen and heard.
-    path : where the button writes the choice, as JSON for ``asdkit run --config``.
-    refused : {machine: why it cannot be tuned on}, optional, from `asdkit.experiments.development`: choosing one says why.
+    It begins at the alpha with the best mean Omega of all machines of the first system. `grids` are {system: {control: Grid}}
+    of `asdkit.experiments.tune_systems`, a switch chooses the system; `machines` those of the grids, whose test clips are seen
+    and heard. A button writes the choice to `path`, as JSON for ``asdkit run --config``. `refused`, of
+    `asdkit.experiments.development`, is {machine: why it cannot be tuned on}: choosing one says why.
     """
 
     def __init__(self, grids: dict[str, dict[str, Grid]], machines: list[Machine], path="alpha.json", refused=None):
