@@ -70,21 +70,18 @@ def model_facts(folder: str | Path, detector: Detector, threshold: float | None,
     pairs, channels = "pairs of mono files", "two channels of a file"
     clips = f"{about['clips']} clips, " if "clips" in about else ""
     recordings = len(np.unique(detector.scorer.bank.recordings))
+    words = "none: too few healthy recordings to promise a false-alarm rate"
+    if threshold is not None:
+        at_most = f"at most {100 * (rate or config.false_alarm):g} % are expected above it"
+        words = f"{threshold:.3f}; of healthy recordings like those it learned from, {at_most}"
     return [
         ("model", str(folder)),
         ("learned from", f"{clips}{recordings} recordings of the healthy machine"),
         ("microphones", "near only" if reading.near_only else f"near and far, {pairs if reading.pairs else channels}"),
         ("blocks", ", ".join(config.blocks)),
-        ("threshold", promise(threshold, rate or config.false_alarm)),
+        ("threshold", words),
         ("configuration", f"{config.hash()}, seed {detector.seed}, asdkit {__version__}"),
     ]
-
-
-def promise(threshold: float | None, rate: float) -> str:
-    """The threshold and the false-alarm rate it stands for."""
-    if threshold is None:
-        return "none: too few healthy recordings to promise a false-alarm rate"
-    return f"{threshold:.3f}; of healthy recordings like those it learned from, at most {100 * rate:g} % are expected above it"
 
 
 def count(scored: list[FileResult], n_files: int) -> str:

@@ -140,10 +140,9 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
     return pd.DataFrame(rows, columns=["machine", "system", "seed", *metrics.METRICS, *names])
 
 
-def in_words(row, sign: int = 1) -> str:
+def in_words(row) -> str:
     """A paired difference, a row of `compare`, in points of Omega with its interval, and whether these clips decide it."""
-    value, *ends = (sign * 100 * row[name] for name in ("difference", "difference_lo", "difference_hi"))
-    low, high = sorted(ends)
+    value, low, high = (100 * row[name] for name in ("difference", "difference_lo", "difference_hi"))
     outcome = "undecided" if round(low, 1) <= 0 <= round(high, 1) else "decided on these clips"
     return f"{value:+z.1f} points of Omega, 95 % interval {low:+z.1f} to {high:+z.1f}, {outcome}"
 

@@ -90,16 +90,14 @@ def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataF
     for numbers, the means of the groups for words and for columns of at most `few` values; adjusted for the number of
     parameters, so that a column without meaning gives 0 on average, often a little less.
     """
-    return pd.DataFrame({name: _explained(np.asarray(values, dtype=float), table[name], few) for name in table})
-
-
-def _explained(values, column, few):
-    grouped = column.nunique() <= few or not pd.api.types.is_numeric_dtype(column)
-    design = pd.get_dummies(column).to_numpy(float) if grouped else np.stack([np.ones(len(column)), column], axis=1)
-    n, p = len(values), np.linalg.matrix_rank(design)
-    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    values, shares, n = np.asarray(values, dtype=float), {}, len(table)
     total = values.var(0).clip(min=1e-30)
-    return 1 - residual.var(0) / total * (n - 1) / max(n - p, 1)
+    for name, column in table.items():
+        grouped = column.nunique() <= few or not pd.api.types.is_numeric_dtype(column)
+        design = pd.get_dummies(column).to_numpy(float) if grouped else np.stack([np.ones(n), column], axis=1)
+        residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        shares[name] = 1 - residual.var(0) / total * (n - 1) / max(n - np.linalg.matrix_rank(design), 1)
+    return pd.DataFrame(shares)
 
 
 def explained_in_all(values: np.ndarray, table: pd.DataFrame) -> pd.Series:

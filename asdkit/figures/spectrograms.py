@@ -17,11 +17,11 @@ from asdkit.figures.style import BLACK, BLUE, GREY, LINES, SIGNED, SKY, canvas, 
 KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
 
 
-def mel_ticks(n_mels: int, sample_rate: int = 16000) -> tuple[np.ndarray, list[str]]:
+def mel_ticks(n_mels: int) -> tuple[np.ndarray, list[str]]:
     """Where among the band numbers, from 0, the frequencies of `KHZ` lie, and their names in kHz."""
     from asdkit.spectrogram import hz_to_mel
 
-    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
+    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(8000) * (n_mels + 1) - 1
     return bands, [f"{f:g}" for f in KHZ]
 
 
@@ -45,7 +45,7 @@ def level_limits(*levels) -> np.ndarray:
 
 
 @styled
-def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), xlabel="time (s)", unit="dB") -> Figure:
+def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), xlabel="time (s)") -> Figure:
     """Spectrograms side by side: levels on one scale, signed differences on another that is symmetric about 0.
 
     `shown` is {name: (n_mels, n_frames)}, `signed` the names that are differences. Shapes that differ are a ValueError.
@@ -64,9 +64,9 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
         image = spectrogram(ax, x, times, *scales[kind])
         ax.set_title(name)
         if levels and signed:
-            fig.colorbar(image, ax=ax, label=f"{kind} ({unit})", extend="both", aspect=30)
+            fig.colorbar(image, ax=ax, label=f"{kind} (dB)", extend="both", aspect=30)
     if not (levels and signed):  # one scale for all
-        fig.colorbar(image, ax=axes, label=f"{kind} ({unit})", extend="both", pad=0.01, aspect=30)
+        fig.colorbar(image, ax=axes, label=f"{kind} (dB)", extend="both", pad=0.01, aspect=30)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     axes[0, 0].set_yticks(*mel_ticks(shape[0]))
