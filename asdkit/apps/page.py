@@ -4,8 +4,6 @@ Nothing is loaded from elsewhere: pictures and sounds are inside, and the page f
 its own. File names are the user's and are escaped. The page is in ``templates``.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

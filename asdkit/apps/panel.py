@@ -9,8 +9,6 @@ Legend
 grids : {control: Grid} of one system; names : machines that count; shown : the machine of the histogram, the map and the clip.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import wraps

@@ -1,7 +1,5 @@
 """A folder that is watched: each recording that arrives gets a row in a table, once, also over restarts."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -9,8 +9,6 @@ base, family, variant, reference : as in `families`. data : "simulated" or "real
     one kind of data. Metrics are fractions, differences are variant minus reference.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -8,8 +8,6 @@ gain : how far a comparison goes in the direction of its text, with its interval
     fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -3,8 +3,6 @@
 scores : {system: (n_clips,)} of the test clips in the order of their names, higher = more anomalous.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """Where clips lie in the embedding, in two dimensions: by principal components and by UMAP, as a stored table."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import warnings

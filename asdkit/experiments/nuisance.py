@@ -9,8 +9,6 @@ partner : (n_windows,) index of the window whose far embedding is paired with ea
 strengths : (dim,) singular values of the cross-covariance of near and far, largest first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

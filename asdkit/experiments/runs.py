@@ -8,8 +8,6 @@
 What is left to do is read from the folder. `asdkit.experiments.results` makes tables and figures from the results.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

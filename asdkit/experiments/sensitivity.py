@@ -10,8 +10,6 @@ displacement : ``|z' - z|`` between windows with and without a change, mean over
 sensitivity : mean displacement under a fault over that under a nuisance ("noise", "clip"); 1 where both move it alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ A submission is a folder ``<label>`` of ``anomaly_score_<machine>_section_00_tes
 ``<label>.meta.yaml``, the form about the system, with the results on development machines.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import re

@@ -1,7 +1,5 @@
 """Stored tables of an ablation and of the studies: read, and drawn as figures."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -7,8 +7,6 @@ sensitivity, nuisance, twins : as in `asdkit.experiments.sensitivity`. variant :
 ratio : sensitivity over that of a reference; 1 where both are alike. Means over seeds and machines are geometric.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

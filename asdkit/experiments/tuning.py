@@ -7,8 +7,6 @@ label-free              separates held-out normal training clips from the same c
 An alpha is fixed for evaluation machines: they are refused. Indices of alphas are positions in `ALPHAS`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Charts of arrays and small tables, as the notebooks draw them. `reference` is where a thin line lies: chance, or nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 

@@ -7,8 +7,6 @@ Blue and a circle are real recordings, vermillion and a diamond simulated ones. 
 Marks are filled where the interval excludes 0, open where it does not; grey ticks are the machines.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """The figure of one explained recording: when, in which bands and in which block it departs from healthy sound."""
 
-from __future__ import annotations
-
 from itertools import cycle, islice
 
 import numpy as np

@@ -7,8 +7,6 @@ results : the rows of ``results.csv`` as a pandas DataFrame, metrics as fraction
 domains : (n_clips,), "source" or "target".
 """
 
-from __future__ import annotations
-
 from itertools import cycle
 
 import numpy as np

@@ -5,8 +5,6 @@ Legend
 times : (n_frames,) seconds, evenly spaced. Spectrograms are (n_mels, n_frames), dB, of Slaney mel bands from 0 Hz to 8 kHz.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

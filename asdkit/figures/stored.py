@@ -1,7 +1,5 @@
 """Which figures the stored tables of an ablation and of the studies suffice for; `tables` is {name: DataFrame}."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

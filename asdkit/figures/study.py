@@ -1,7 +1,5 @@
 """Figures of `asdkit.experiments.study` from its tables. No score is computed here. Bars are 95 % intervals over recordings."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 

@@ -4,8 +4,6 @@ Colours are Okabe and Ito's but yellow, distinct with any colour vision. Signed 
 bright (more), so that a grey print keeps their sign.
 """
 
-from __future__ import annotations
-
 import io
 from itertools import cycle
 

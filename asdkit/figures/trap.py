@@ -7,8 +7,6 @@ sensitivity, curves : DataFrames, ``trap-sensitivity.csv`` and so on: of one bas
 Every objective has its colour and marker. Bars are 95 % intervals, over scenes (of sensitivity) or recordings (of Omega).
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,7 +1,5 @@
 """Commands over many machines, systems and seeds: ``asdkit simulate | run | ablate | figures``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from asdkit.apps.commands.shared import command, natural, positive, read_config
