@@ -4,8 +4,6 @@
 sound and the spectrogram of one clip; `table_html`, `draw` and `redraw` show them; `Panel` holds the widgets and nothing else.
 An error inside a callback is shown in the panel: Jupyter would swallow it.
 
-Legend
-------
 grids : {control: Grid} of one system; names : machines that count; shown : the machine of the histogram, the map and the clip.
 """
 
@@ -16,6 +14,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from asdkit.dsp import cancel_far
@@ -81,8 +80,6 @@ def rows(grids: dict[str, Grid], names: list[str], i: int) -> dict[str, dict[str
 
 def table_html(state: State) -> str:
     """The table as HTML, the last row in bold."""
-    import pandas as pd
-
     table = pd.DataFrame.from_dict(state.rows, orient="index").rename_axis("Omega x100", axis=1)
     return STYLE + table.to_html(classes="asdkit-numbers", border=0, justify="left")
 

@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from asdkit import dsp, metrics
 from asdkit.config import Config
+from asdkit.experiments.ablation import ablate, gather
 from asdkit.experiments.cache import Cache
 from asdkit.experiments.results import Evaluation, estimate
 from asdkit.experiments.runs import score_machine
@@ -53,8 +55,6 @@ def machine(data: str | Path = "", kind="fan", train=100, target=10, test=20, se
 
 def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
     """The same of several machines, named ``<simulated or real>-<machine>``: all below a folder, or simulated ones."""
-    from asdkit.experiments.ablation import gather
-
     folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
     return [_with_labels(each) for each in gather(folders)]
 
@@ -100,8 +100,6 @@ def stored_tables(folder: str | Path = "figures/tables") -> dict:
 
 def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
     """The same of an ablation of some families, with token training on small simulated machines. Not a result."""
-    from asdkit.experiments.ablation import ablate
-
     configs = {name: Config.report() if name == "report" else Config() for name in bases}
     with TemporaryDirectory() as scratch:
         simulate(Path(scratch, "data"), kinds, **sizes)
@@ -113,8 +111,6 @@ def score_systems(
     machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True
 ) -> tuple[dict, dict]:
     """Fit each configuration and score the test clips: {name: Detector}, {name: (n_clips,)}. Calls may share a `cache`."""
-    from tqdm.auto import tqdm
-
     cache, detectors, scores = cache or Cache(), {}, {}
     for name, config in tqdm(configs.items(), disable=not bars, leave=False):
         detectors[name], values = score_machine(machine, config, seed, cache, False, name if bars else "")

@@ -2,8 +2,6 @@
 
 `asdkit.conditioning` fits the subspace that is attenuated; here it is questioned. Nothing here fits or scores a system.
 
-Legend
-------
 near, far : (n_windows, dim) embeddings of the same windows, z-scored or whitened by training normals.
 partner : (n_windows,) index of the window whose far embedding is paired with each near one.
 strengths : (dim,) singular values of the cross-covariance of near and far, largest first.

@@ -22,6 +22,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from asdkit import __version__
@@ -98,8 +99,6 @@ def evaluate(
     Returns a DataFrame: machine ("all": the official Omega over machines), system, seed, auc_source, auc_target, pauc, omega,
     omega_lo, omega_hi (95 % interval over recordings), false_alarm, seconds.
     """
-    from joblib import Parallel, delayed
-
     machines, base = data if isinstance(data, list) else index_data(data), config or Config()
     chosen = systems if isinstance(systems, dict) else choose_systems(base, systems)
     own = {"own": replace(base, blocks=("msm",)), "own-in-asdkit": base} if embed is not None else {}

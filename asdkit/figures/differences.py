@@ -1,7 +1,5 @@
 """Differences of Omega within the families of an ablation, in points. No score is computed here.
 
-Legend
-------
 rows : DataFrame, rows of ``differences.csv`` of one base and family, fractions; machine "mean" is the mean over machines.
 Blue and a circle are real recordings, vermillion and a diamond simulated ones. Bars are 95 % intervals over recordings.
 Marks are filled where the interval excludes 0, open where it does not; grey ticks are the machines.

@@ -1,7 +1,5 @@
 """Figures of scores and metrics.
 
-Legend
-------
 results : the rows of ``results.csv`` as a pandas DataFrame, metrics as fractions in [0, 1]; machine ``all`` is the
     official Omega over the machines. scores : (n_clips,), higher = more anomalous. labels : (n_clips,), 1 = anomaly.
 domains : (n_clips,), "source" or "target".

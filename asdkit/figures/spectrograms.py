@@ -1,7 +1,5 @@
 """Spectrograms and maps by mel band.
 
-Legend
-------
 times : (n_frames,) seconds, evenly spaced. Spectrograms are (n_mels, n_frames), dB, of Slaney mel bands from 0 Hz to 8 kHz.
 """
 

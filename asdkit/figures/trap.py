@@ -1,7 +1,5 @@
 """Figures of the invariance trap and of embeddings, from the tables of an ablation. No score is computed here.
 
-Legend
-------
 fault sensitivity : displacement of an embedding under faults over its displacement under other noise, on simulated twins.
 sensitivity, curves : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
 Every objective has its colour and marker. Bars are 95 % intervals, over scenes (of sensitivity) or recordings (of Omega).
