@@ -3,7 +3,6 @@
 `asdkit.conditioning` fits the subspace that is attenuated; here it is questioned. Nothing here fits or scores a system.
 
 near, far : (n_windows, dim) embeddings of the same windows, z-scored or whitened by training normals.
-partner : (n_windows,) index of the window whose far embedding is paired with each near one.
 strengths : (dim,) singular values of the cross-covariance of near and far, largest first.
 """
 
@@ -51,7 +50,7 @@ def embed_pairs(
 
 
 def partners(pairs: Pairs, null: str, rng: np.random.Generator) -> np.ndarray:
-    """Far windows that share with the near ones less than their own do, by one of `NULLS`.
+    """Indices of far windows, (n_windows,), that share with the near ones less than their own do, by one of `NULLS`.
 
     "windows shuffled" takes any window, which breaks up the clips too, so that hundreds of windows look like hundreds of
     independent draws; with "other recording" clips stay whole; "same clip" takes another moment of the clip, so that all that
@@ -94,9 +93,3 @@ def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataF
         residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
         shares[name] = 1 - residual.var(0) / total * (n - 1) / max(n - np.linalg.matrix_rank(design), 1)
     return pd.DataFrame(shares)
-
-
-def explained_in_all(values: np.ndarray, table: pd.DataFrame) -> pd.Series:
-    """Share of the variance of all coordinates together that each column explains; see `explained`."""
-    weights = np.asarray(values, dtype=float).var(0)
-    return (explained(values, table).T @ weights) / weights.sum()
