@@ -206,7 +206,7 @@ def test_ablate_and_figures_from_the_command_line(tiny_data, tmp_path, capsys):
     assert "This is not a result" in capsys.readouterr().out
     assert main(["figures", str(tmp_path / "run" / "tables"), "--out", str(tmp_path / "figures")]) == 0
     manifest = json.loads((tmp_path / "figures" / "manifest.json").read_text())
-    assert set(manifest["figures"]) == {"asdkit-k"} and manifest["figures"]["asdkit-k"]["seeds"] == [0]
+    assert set(manifest["figures"]) == {"asdkit-forest"} and manifest["figures"]["asdkit-forest"]["seeds"] == [0]
     assert "QUICK run" in (tmp_path / "figures" / "claims.md").read_text()
     assert main(["figures", str(tmp_path), "--out", str(tmp_path / "none")]) == 2
     assert "found no tables, expected those of an ablation; run `make ablate` first" in capsys.readouterr().err
