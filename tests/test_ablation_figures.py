@@ -13,7 +13,7 @@ from asdkit.experiments.tables import draw_all
 
 MACHINES = {"simulated": ("fan", "valve"), "real": ("fan", "pump")}
 ABOUT = {"quick": False, "bases": {"asdkit": "0123"}, "seeds": [0, 1, 2], "machines": {}}
-SMALL = ["objective", "k", "aggregate"]
+SMALL = ["objective", "alpha", "aggregate"]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,7 @@ def embedding(rng):
     return pd.DataFrame(rows, columns="data machine file split domain label method x y".split()).assign(base="asdkit")
 
 
-TRAP = ["trap", "trap-training", "trap-faults-fan", "trap-faults-valve"]
-NAMES = [f"asdkit-{n}" for n in ("forest", *SMALL, *TRAP)]
-NAMES += ["asdkit-embedding-pca", "asdkit-embedding-umap"]
+NAMES = [f"asdkit-{n}" for n in ("forest", "alpha", "trap", "trap-training", "embedding-pca")]
 
 
 def test_everything_is_drawn_and_listed_with_what_it_is_of(tables, tmp_path, monkeypatch):
@@ -72,26 +70,24 @@ def test_everything_is_drawn_and_listed_with_what_it_is_of(tables, tmp_path, mon
     manifest = json.loads((tmp_path / "manifest.json").read_text())["figures"]
     assert list(manifest) == names
     expected = {"table": "trap-curves.csv", "base": "asdkit", "config": "0123", "seeds": [0, 1, 2]}
-    assert expected.items() <= manifest["asdkit-trap-training"].items() and "asdkit" in manifest["asdkit-k"]["command"]
+    assert expected.items() <= manifest["asdkit-trap-training"].items() and "asdkit" in manifest["asdkit-alpha"]["command"]
 
 
-def test_a_quick_figure_says_so_and_single_families_are_drawn_on_demand(tables, tmp_path):
-    of_all = {name: tables[name] for name in ("differences", "about")}
-    assert draw_all(of_all, tmp_path / "all", every=False) == ["asdkit-forest"]
-    few = {"differences": tables["differences"].query("family == 'k'"), "about": ABOUT | {"quick": True}}
-    assert draw_all(few, tmp_path) == ["asdkit-k"]
-    assert "<!-- QUICK: not a result -->" in (tmp_path / "asdkit-k.svg").read_text()  # text is drawn as outlines
+def test_a_quick_figure_says_so(tables, tmp_path):
+    few = {"differences": tables["differences"].query("family == 'aggregate'"), "about": ABOUT | {"quick": True}}
+    assert draw_all(few, tmp_path) == ["asdkit-forest"]
+    assert "<!-- QUICK: not a result -->" in (tmp_path / "asdkit-forest.svg").read_text()  # text is drawn as outlines
 
 
 def test_dots_are_the_mean_and_filled_where_it_is_decided(tables):
     rows = tables["differences"].query("family == 'aggregate'").copy()
     rows.loc[rows["variant"] == "pooled", ["difference", "lo", "hi"]] = (0.05, 0.02, 0.08)
     rows.loc[rows["variant"] == "mean", ["difference", "lo", "hi"]] = (0.01, -0.02, 0.04)
-    figure = figures.differences_dots(rows, "aggregate", "asdkit")
+    figure = figures.forest(rows, "asdkit")
     assert [ax.get_title() for ax in figure.axes] == ["real, 2 machines", "simulated, 2 machines"]
     ax = figure.axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()][:2] == ["pooled", "mean"]
-    _, _, interval, pooled, _, _, single, *_ = ax.lines  # zero, machines, interval, mean; machines, interval, mean
+    assert [t.get_text() for t in ax.get_yticklabels()][1:3] == ["pooled", "mean"]  # below the heading
+    _, _, _, interval, pooled, _, _, single, *_ = ax.lines  # zero, heading; machines, interval, mean of each variant
     assert pooled.get_xdata() == [pytest.approx(5)] and list(interval.get_xdata()) == [pytest.approx(2), pytest.approx(8)]
     assert pooled.get_markerfacecolor() != "white" and single.get_markerfacecolor() == "white"
 
@@ -105,6 +101,9 @@ def test_the_forest_has_a_row_for_each_variant_on_one_scale_and_a_curve_is_sorte
     compared = rows.query("variant != reference")[["family", "variant"]].drop_duplicates()
     assert len(labels) == len(compared) + len(SMALL)
     assert len({ax.get_xlim() for ax in figure.axes}) == 1
-    ax = figures.differences_curve(tables["differences"].query("family == 'k'"), "k", "asdkit").axes[0]
+
+
+def test_a_curve_is_sorted_by_its_numbers(tables):
+    ax = figures.alpha_curve(tables["differences"].query("family == 'alpha'"), "asdkit").axes[0]
     ticks = [float(t.get_text()) for t in ax.get_xticklabels()]
-    assert ticks == sorted(ticks) and len(ticks) == 3 and "points" in ax.get_ylabel()
+    assert ticks == sorted(ticks) and len(ticks) == 6 and "points" in ax.get_ylabel()

@@ -160,7 +160,7 @@ def alarms():
 
 
 def goal(margin):
-    return Comparison("", "", None, margin, words=(REACHED, MISSED), min_seeds=1)
+    return Comparison("", "", "", None, margin, words=(REACHED, MISSED), min_seeds=1)
 
 
 @pytest.mark.parametrize("gains, expected", [

@@ -1,7 +1,5 @@
 """The command line ``asdkit``: its commands are in `asdkit.apps.commands`. Exit code 2 and one line on bad input."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -4,8 +4,6 @@ What is shown under a setting is a pure function that returns HTML; the widgets 
 result would be: Jupyter would swallow it.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

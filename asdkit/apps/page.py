@@ -4,8 +4,6 @@ Nothing is loaded from elsewhere: pictures and sounds are inside, and the page f
 its own. File names are the user's and are escaped. The page is in ``templates``.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -36,15 +34,10 @@ def write_page(
 ) -> Path:  # fmt: skip
     """Report on a detector's results, whole or not at all: the model, all scores, and of the highest an explanation and sound.
 
-    Parameters
-    ----------
-    path, folder : path
-        The HTML file, and where the detector was loaded from.
-    false_alarm : float, optional
-        The rate of the results' decisions, see `Detector.threshold`; that of the fit by default.
-    max_drawn : int
-        Recordings with a picture and sound; they are read again. Fewer where the file would exceed 20 MB. The rest is in the
-        table only, and the page says how many. A recording without a score is listed with its reason.
+    `path` is the HTML file, `folder` where the detector was loaded from, and `false_alarm` the rate of the results' decisions,
+    see `Detector.threshold`; that of the fit by default. At most `max_drawn` recordings have a picture and sound, and are
+    read again; fewer where the file would exceed 20 MB. The rest is in the table only, and the page says how many. A
+    recording without a score is listed with its reason.
     """
     scored = sorted((r for r in results if not r.reason), key=lambda r: -r.score)
     threshold = detector.decision_threshold() if false_alarm is None else detector.threshold(false_alarm)
@@ -75,21 +68,18 @@ def model_facts(folder: str | Path, detector: Detector, threshold: float | None,
     pairs, channels = "pairs of mono files", "two channels of a file"
     clips = f"{about['clips']} clips, " if "clips" in about else ""
     recordings = len(np.unique(detector.scorer.bank.recordings))
+    words = "none: too few healthy recordings to promise a false-alarm rate"
+    if threshold is not None:
+        at_most = f"at most {100 * (rate or config.false_alarm):g} % are expected above it"
+        words = f"{threshold:.3f}; of healthy recordings like those it learned from, {at_most}"
     return [
         ("model", str(folder)),
         ("learned from", f"{clips}{recordings} recordings of the healthy machine"),
         ("microphones", "near only" if reading.near_only else f"near and far, {pairs if reading.pairs else channels}"),
         ("blocks", ", ".join(config.blocks)),
-        ("threshold", promise(threshold, rate or config.false_alarm)),
+        ("threshold", words),
         ("configuration", f"{config.hash()}, seed {detector.seed}, asdkit {__version__}"),
     ]
-
-
-def promise(threshold: float | None, rate: float) -> str:
-    """The threshold and the false-alarm rate it stands for."""
-    if threshold is None:
-        return "none: too few healthy recordings to promise a false-alarm rate"
-    return f"{threshold:.3f}; of healthy recordings like those it learned from, at most {100 * rate:g} % are expected above it"
 
 
 def count(scored: list[FileResult], n_files: int) -> str:

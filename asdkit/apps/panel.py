@@ -4,12 +4,8 @@
 sound and the spectrogram of one clip; `table_html`, `draw` and `redraw` show them; `Panel` holds the widgets and nothing else.
 An error inside a callback is shown in the panel: Jupyter would swallow it.
 
-Legend
-------
 grids : {control: Grid} of one system; names : machines that count; shown : the machine of the histogram, the map and the clip.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +14,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from asdkit.dsp import cancel_far
@@ -83,8 +80,6 @@ def rows(grids: dict[str, Grid], names: list[str], i: int) -> dict[str, dict[str
 
 def table_html(state: State) -> str:
     """The table as HTML, the last row in bold."""
-    import pandas as pd
-
     table = pd.DataFrame.from_dict(state.rows, orient="index").rename_axis("Omega x100", axis=1)
     return STYLE + table.to_html(classes="asdkit-numbers", border=0, justify="left")
 
@@ -201,14 +196,10 @@ def reported(callback):
 class Panel:
     """A slider for alpha, the choice of machines and of a clip, and what follows from them; ``box`` is the widget to show.
 
-    It begins at the alpha with the best mean Omega of all machines, of the first system.
-
-    Parameters
-    ----------
-    grids : {system: {control: Grid}}, from `asdkit.experiments.tune_systems`; a switch chooses the system.
-    machines : list of Machine, those of the grids: their test clips are seen and heard.
-    path : where the button writes the choice, as JSON for ``asdkit run --config``.
-    refused : {machine: why it cannot be tuned on}, optional, from `asdkit.experiments.development`: choosing one says why.
+    It begins at the alpha with the best mean Omega of all machines of the first system. `grids` are {system: {control: Grid}}
+    of `asdkit.experiments.tune_systems`, a switch chooses the system; `machines` those of the grids, whose test clips are seen
+    and heard. A button writes the choice to `path`, as JSON for ``asdkit run --config``. `refused`, of
+    `asdkit.experiments.development`, is {machine: why it cannot be tuned on}: choosing one says why.
     """
 
     def __init__(self, grids: dict[str, dict[str, Grid]], machines: list[Machine], path="alpha.json", refused=None):

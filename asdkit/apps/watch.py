@@ -1,7 +1,5 @@
 """A folder that is watched: each recording that arrives gets a row in a table, once, also over restarts."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os
@@ -64,18 +62,9 @@ def watch(
 ) -> Iterator[FileResult]:
     """Score the files of a folder as they appear, each name once, also over restarts; yields each result when it is stored.
 
-    Parameters
-    ----------
-    folder : Path
-        Whatever is named ``*.wav`` directly in it is scored; of pairs, when both files are there.
-    table : Path
-        A row for each file, see `HEADER`; `file` is its name in the folder.
-    interval : float
-        Seconds between looks, > 0. A file is taken when size and time of change are the same in two looks.
-    once : bool
-        End after two looks.
-    sleep : callable
-        Waits for some seconds; for tests.
+    Whatever is named ``*.wav`` directly in `folder` is scored; of pairs, when both files are there. `table` gets a row each,
+    see `HEADER`; its `file` is the name in the folder. A file is taken when its size and time of change are the same in two
+    looks, `interval` seconds (> 0) apart; `once` ends after two. `sleep` waits for some seconds; for tests.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the one that recordings arrive in")

@@ -8,23 +8,21 @@ labels of the challenge's `ground_truth`; `baseline` is the official autoencoder
 
 from asdkit.public import on_first_use
 
-_PUBLIC = {
-    "run": "runs", "run_systems": "runs", "evaluate": "runs", "score_machine": "runs", "Cache": "cache",
-    "CachedDescriber": "cache", "read_tables": "tables", "submit": "submission", "check_submission": "submission",
-    "systems": "families", "choose_systems": "families", "plan": "families",
-    "Evaluation": "results", "read_results": "results", "results_table": "results", "differences_table": "results",
-    "write_tables": "results", "write_figures": "results", "summary": "results",
-    "find_truth": "ground_truth", "with_truth": "ground_truth", "ablate": "ablation", "gather": "ablation",
-    "claims_table": "claims", "goals_table": "claims", "write_claims": "claims", "write_goals": "study", "tune": "tuning",
-    "tune_systems": "tuning",
-    "choose": "tuning", "write_choice": "tuning", "development": "tuning", "Grid": "tuning", "MachineGrid": "tuning",
-    "ALPHAS": "tuning", "RULES": "tuning", "position": "tuning", "machine": "lessons", "home": "lessons",
-    "machines": "lessons", "truth": "lessons", "is_simulated": "lessons", "resolve": "lessons", "stored_tables": "lessons",
-    "token_tables": "lessons", "score_systems": "lessons", "compare": "lessons", "by_fault": "lessons",
-    "in_words": "lessons", "clip_vectors": "lessons", "taken_away": "lessons", "modulation_kept": "lessons",
-    "train_watched": "lessons",
-    "embed_pairs": "nuisance", "null_strengths": "nuisance", "NULLS": "nuisance", "clip_means": "nuisance",
-    "explained": "nuisance", "explained_in_all": "nuisance",
-}  # fmt: skip
+_NAMES = {  # by module
+    "runs": "run run_systems evaluate score_machine",
+    "cache": "Cache CachedDescriber",
+    "tables": "read_tables",
+    "submission": "submit check_submission",
+    "families": "systems choose_systems plan",
+    "results": "Evaluation read_results results_table differences_table write_tables write_figures summary",
+    "ground_truth": "find_truth with_truth",
+    "ablation": "ablate gather",
+    "claims": "claims_table goals_table write_claims",
+    "study": "write_goals",
+    "tuning": "tune tune_systems choose write_choice development Grid MachineGrid ALPHAS RULES position",
+    "lessons": "machine home machines truth resolve stored_tables token_tables score_systems compare in_words taken_away",
+    "nuisance": "embed_pairs null_strengths NULLS clip_means explained",
+}
+_PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = [*_PUBLIC]
 __getattr__, __dir__ = on_first_use(__name__, _PUBLIC)

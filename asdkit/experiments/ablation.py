@@ -9,8 +9,6 @@ base, family, variant, reference : as in `families`. data : "simulated" or "real
     one kind of data. Metrics are fractions, differences are variant minus reference.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -23,6 +21,7 @@ from asdkit import __version__
 from asdkit.config import Config
 from asdkit.experiments import runs
 from asdkit.experiments.families import Row, plan
+from asdkit.experiments.maps import clip_coordinates
 from asdkit.experiments.results import Evaluation, estimate, read_results, results_table
 from asdkit.recordings import Machine, index_data
 from asdkit.recordings.files import write
@@ -138,7 +137,6 @@ def ablate(
     default; `jobs` are machines at a time. Token training (`quick`) is for seeing whether it works, and not a result.
     """
     from asdkit.experiments import trap
-    from asdkit.experiments.maps import clip_coordinates
 
     out, seeds = Path(out), tuple(sorted(set(seeds)))
     bases = bases or {"asdkit": Config(), "report": Config.report()}

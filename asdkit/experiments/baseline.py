@@ -7,8 +7,6 @@ vector : `STACK` neighbouring frames in one row, n_mels * STACK values.
 residual : (n_vectors, n_mels * STACK), input minus reconstruction, dB.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

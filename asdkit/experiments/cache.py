@@ -1,7 +1,5 @@
 """What several systems of one machine have in common is computed once: spectra, what is learned, blocks of clips."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from zlib import crc32

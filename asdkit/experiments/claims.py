@@ -8,8 +8,6 @@ gain : how far a comparison goes in the direction of its text, with its interval
     fault sensitivity. Of several gains the weakest is shown. Means are over the machines of one kind of data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,10 +45,10 @@ class Comparison:
 
     name: str
     text: str
+    measured: str  # of a claim
     measure: Callable[[dict, str, str], list[Gain]]  # (tables, base, data) -> gains; none where nothing was measured
     margin: float | dict[str, float] = 0.0  # or one for each kind of data
     side: str = "above"  # where every interval has to lie: "above" or "below" the margin, or "around" it
-    measured: str = ""
     unit: str = "Omega"
     words: tuple[str, str] = (HOLDS, FAILS)
     min_seeds: int = SEEDS
@@ -130,15 +128,12 @@ def false_alarms(tables, base, data) -> list[Gain]:
 
 
 CONTROLS = ("other-recording", "scrambled-phase")  # of far cancelled from near
+WITHOUT = "all blocks minus those without it"
 SUBSPACES = ("random", "near-pca", "other-recording")  # of the report's subspace
 
 
-def _claim(name, text, measured, measure, margin=0.0, side="above", unit="Omega") -> Comparison:
-    return Comparison(name, text, measure, margin, side, measured, unit)
-
-
 def _goal(text, margin, measure, side="above") -> Comparison:
-    return Comparison(text, text, measure, margin, side, words=(REACHED, MISSED), min_seeds=1)
+    return Comparison(text, text, "", measure, margin, side, words=(REACHED, MISSED), min_seeds=1)
 
 
 def _ahead(family, better, *worse, **options):
@@ -155,55 +150,53 @@ def _sensitivity(variant, *references, lower=False):
     return partial(stored, columns=("ratio", "lo", "hi"), factor=-100 if lower else 100, start=1, **wanted)
 
 
-def _trapped(objective: str, spoken: str) -> list[Comparison]:
+def _trapped(objective: str, spoken: str) -> list[tuple]:
     """What the abstract says of one objective."""
     omega = partial(stored, table="differences", columns=VALUE, family="objective", variant=objective, metric="omega")
     collapses = f"{spoken} collapses fault sensitivity"
     return [
-        _claim(f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", omega, 50, "around"),
-        _claim(f"fall-{objective}", f"{collapses}: it falls in training",
-               "fall of the fault sensitivity of its embedding from the first step to the last",
-               _sensitivity(objective, "start", lower=True), unit="%"),
-        _claim(f"less-{objective}", f"{collapses}: below untrained and MSM",
-               "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
-               _sensitivity(objective, "untrained", "msm", lower=True), unit="%"),
+        (f"chance-{objective}", f"{spoken} reaches near-chance detection", "Omega of its embedding", omega, 50, "around"),
+        (f"fall-{objective}", f"{collapses}: it falls in training",
+         "fall of the fault sensitivity of its embedding from the first step to the last",
+         _sensitivity(objective, "start", lower=True), 0.0, "above", "%"),
+        (f"less-{objective}", f"{collapses}: below untrained and MSM",
+         "fault sensitivity of its embedding, below the untrained twin's and the MSM's",
+         _sensitivity(objective, "untrained", "msm", lower=True), 0.0, "above", "%"),
     ]  # fmt: skip
 
 
-CLAIMS = [
+CLAIMS = [Comparison(*claim) for claim in (
     *_trapped("machine-id", "machine-ID classification"),
     *_trapped("pseudo-cluster", "pseudo-cluster metric learning"),
     *_trapped("far-to-near", "far-to-near denoising"),
-    _claim("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
-           _ahead("embedding", "embedding", "untrained")),
-    _claim("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
-           _sensitivity("msm", "untrained"), unit="%"),
-    _claim("mask", "60 % masking", "mask ratio 0.6 minus none", _ahead("mask", "0.6", "0")),
-    _claim("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
-           _ahead("embedding", "embedding", "residual")),
-    _claim("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
-           _ahead("blocks", "all", "without DSP")),
-    _claim("ridge", "the far-context ridge residual adds", "all blocks minus those without it",
-           _ahead("blocks", "all", "without ridge")),
-    _claim("modulation", "temporal modulation adds", "all blocks minus those without it",
-           _ahead("blocks", "all", "without modulation")),
-    _claim("msm-adds", "the MSM feature adds to the descriptors", "all blocks minus those without it",
-           _ahead("blocks", "all", "without msm")),
-    _claim("subspace", "Far-conditioning of the MSM feature helps", "embedding with the far subspace attenuated, minus alpha 0 "
-           "and minus each control", _ahead("subspace", "far", "none", *SUBSPACES)),
-    _claim("cancel", "Far-conditioning of the input helps", "system minus alpha 0", _ahead("control", "far", "alpha 0")),
-    _claim("balance", "blocks are balanced", "concatenation with balance minus without",
-           _ahead("balance", "balanced", "not balanced")),
-    _claim("domain", "kNN is domain-conditional", "minus pooled kNN, target AUC",
-           _ahead("knn", "domain", "pooled", metric="auc_target"), unit="target AUC"),
-    _claim("shrinkage", "with target-domain shrinkage", "minus n_0 = 0, target AUC",
-           _ahead("n_0", None, "0", metric="auc_target"), unit="target AUC"),
-    _claim("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
-           _ahead("aggregate", "top 10 %", "mean", "max")),
-    _claim("scalar", "a single scalar is selected on other machines and fixed",
-           "cost against each machine's own best alpha, leaving the machine out",
-           partial(stored, table="one-scalar", columns=("cost", "lo", "hi")), 1, "below"),
-]  # fmt: skip
+    ("msm", "MSM preserves fault-relevant structure", "MSM embedding minus its untrained twin",
+     _ahead("embedding", "embedding", "untrained")),
+    ("msm-moves", "MSM preserves fault sensitivity", "fault sensitivity above the untrained twin's",
+     _sensitivity("msm", "untrained"), 0.0, "above", "%"),
+    ("mask", "60 % masking", "mask ratio 0.6 minus none", _ahead("mask", "0.6", "0")),
+    ("embedding", "the embedding, rather than its residual, is scored", "embedding minus residual",
+     _ahead("embedding", "embedding", "residual")),
+    ("dsp", "DSP descriptors add what learning does not discover", "all blocks minus the MSM alone",
+     _ahead("blocks", "all", "without DSP")),
+    ("ridge", "the far-context ridge residual adds", WITHOUT, _ahead("blocks", "all", "without ridge")),
+    ("modulation", "temporal modulation adds", WITHOUT, _ahead("blocks", "all", "without modulation")),
+    ("msm-adds", "the MSM feature adds to the descriptors", WITHOUT, _ahead("blocks", "all", "without msm")),
+    ("subspace", "Far-conditioning of the MSM feature helps",
+     "embedding with the far subspace attenuated, minus alpha 0 and minus each control",
+     _ahead("subspace", "far", "none", *SUBSPACES)),
+    ("cancel", "Far-conditioning of the input helps", "system minus alpha 0", _ahead("control", "far", "alpha 0")),
+    ("balance", "blocks are balanced", "concatenation with balance minus without",
+     _ahead("balance", "balanced", "not balanced")),
+    ("domain", "kNN is domain-conditional", "minus pooled kNN, target AUC",
+     _ahead("knn", "domain", "pooled", metric="auc_target"), 0.0, "above", "target AUC"),
+    ("shrinkage", "with target-domain shrinkage", "minus n_0 = 0, target AUC", _ahead("n_0", None, "0", metric="auc_target"),
+     0.0, "above", "target AUC"),
+    ("top", "windows are aggregated by a top-10 % mean", "minus the mean and minus the maximum",
+     _ahead("aggregate", "top 10 %", "mean", "max")),
+    ("scalar", "a single scalar is selected on other machines and fixed",
+     "cost against each machine's own best alpha, leaving the machine out",
+     partial(stored, table="one-scalar", columns=("cost", "lo", "hi")), 1, "below"),
+)]  # fmt: skip
 
 BOTH, ON_ITS_OWN = {"simulated": 12, "real": 6}, {"simulated": 6, "real": 4}
 of_machines = partial(stored, table="study", family="machines")

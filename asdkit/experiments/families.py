@@ -3,8 +3,6 @@
 base : "asdkit" (the default configuration) or "report" (its literal reading).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from itertools import chain

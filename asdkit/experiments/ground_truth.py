@@ -5,8 +5,6 @@ Somewhere below a folder are ``ground_truth_data`` and ``ground_truth_domain``, 
 0 source or 1 target. It is joined to scores that are written: nothing that fits or scores sees it.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import replace

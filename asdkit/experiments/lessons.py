@@ -3,8 +3,6 @@
 scores : {system: (n_clips,)} of the test clips in the order of their names, higher = more anomalous.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,19 +10,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from asdkit import dsp, metrics
-from asdkit.blocks import network_seed, read_spectra
 from asdkit.config import Config
+from asdkit.experiments.ablation import ablate, gather
 from asdkit.experiments.cache import Cache
 from asdkit.experiments.results import Evaluation, estimate
 from asdkit.experiments.runs import score_machine
 from asdkit.experiments.tables import read_tables
-from asdkit.msm import MSM, masked_error, random_hidden, to_cells
-from asdkit.objectives import train_objective
-from asdkit.recordings import SAMPLE_RATE, Clip, InputError, Machine, index_data, index_machine
+from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.simulate import Scene, mix, simulate
-from asdkit.spectrogram import log_mel, stft
+from asdkit.spectrogram import stft
 
 
 def home() -> Path:
@@ -58,8 +55,6 @@ def machine(data: str | Path = "", kind="fan", train=100, target=10, test=20, se
 
 def machines(data: str | Path = "", kinds: Sequence[str] = ("fan", "valve"), **sizes) -> list[Machine]:
     """The same of several machines, named ``<simulated or real>-<machine>``: all below a folder, or simulated ones."""
-    from asdkit.experiments.ablation import gather
-
     folders = [resolve(data)] if str(data) else [machine(kind=kind, **sizes).folder for kind in kinds]
     return [_with_labels(each) for each in gather(folders)]
 
@@ -79,11 +74,6 @@ def _simulated(kind, train, target, test, seconds, seed) -> Machine:
     except OSError:  # another notebook was quicker, and a folder that is there is not replaced
         simulate(folder, [kind], **sizes)
     return index_machine(folder / kind)  # not what another process is writing beside it
-
-
-def is_simulated(machine: Machine) -> bool:
-    """Whether the truth about every clip is known."""
-    return (machine.folder / "simulation.csv").is_file()
 
 
 def truth(clips: Sequence[Clip]) -> pd.DataFrame:
@@ -110,8 +100,6 @@ def stored_tables(folder: str | Path = "figures/tables") -> dict:
 
 def token_tables(kinds: Sequence[str], names: Sequence[str], bases: Sequence[str], scenes: int = 2, **sizes) -> dict:
     """The same of an ablation of some families, with token training on small simulated machines. Not a result."""
-    from asdkit.experiments.ablation import ablate
-
     configs = {name: Config.report() if name == "report" else Config() for name in bases}
     with TemporaryDirectory() as scratch:
         simulate(Path(scratch, "data"), kinds, **sizes)
@@ -123,8 +111,6 @@ def score_systems(
     machine: Machine, configs: Mapping[str, Config], seed: int = 0, cache: Cache | None = None, bars=True
 ) -> tuple[dict, dict]:
     """Fit each configuration and score the test clips: {name: Detector}, {name: (n_clips,)}. Calls may share a `cache`."""
-    from tqdm.auto import tqdm
-
     cache, detectors, scores = cache or Cache(), {}, {}
     for name, config in tqdm(configs.items(), disable=not bars, leave=False):
         detectors[name], values = score_machine(machine, config, seed, cache, False, name if bars else "")
@@ -148,32 +134,11 @@ def compare(machine: Machine, scores: Mapping[str, np.ndarray], reference: str, 
     return pd.DataFrame(rows, columns=["machine", "system", "seed", *metrics.METRICS, *names])
 
 
-def by_fault(machine: Machine, scores: Mapping[str, np.ndarray], n_resamples: int = 500) -> pd.DataFrame:
-    """AUC of each fault against all normal test clips, with its interval; clips is the number with the fault."""
-    table, rows = truth(machine.test), []
-    for fault in sorted(set(table["fault"]) - {""}):
-        chosen = table[(table["label"] == 0) | (table["fault"] == fault)]
-        weights = metrics.resample_recordings(chosen["label"], chosen["domain"], chosen["recording"], n_resamples)
-        one_domain = np.full(len(chosen), "source")  # the AUC of all these clips
-        for system, values in scores.items():
-            arguments = values[chosen.index], chosen["label"].to_numpy(), one_domain
-            bounds = metrics.interval(metrics.auc_source(*arguments, weights=weights))
-            rows.append((fault, system, metrics.auc_source(*arguments), *bounds, int(chosen["label"].sum())))
-    return pd.DataFrame(rows, columns=["fault", "system", "value", "lo", "hi", "clips"])
-
-
-def in_words(row, sign: int = 1) -> str:
+def in_words(row) -> str:
     """A paired difference, a row of `compare`, in points of Omega with its interval, and whether these clips decide it."""
-    value, *ends = (sign * 100 * row[name] for name in ("difference", "difference_lo", "difference_hi"))
-    low, high = sorted(ends)
+    value, low, high = (100 * row[name] for name in ("difference", "difference_lo", "difference_hi"))
     outcome = "undecided" if round(low, 1) <= 0 <= round(high, 1) else "decided on these clips"
     return f"{value:+z.1f} points of Omega, 95 % interval {low:+z.1f} to {high:+z.1f}, {outcome}"
-
-
-def clip_vectors(detector, clips: Sequence[Clip]) -> np.ndarray:
-    """Where clips lie in the space that a detector measures distances in, (n_clips, dim): means over their windows."""
-    described = (detector.extractor.describe(read_spectra(c, detector.config), detector.config.test_hop) for c in clips)
-    return np.stack([detector.scorer.space(blocks).mean(0).numpy() for blocks in described])
 
 
 def taken_away(scenes: Sequence[Scene], alphas: Sequence[float], penalty: float) -> pd.DataFrame:
@@ -190,34 +155,3 @@ def taken_away(scenes: Sequence[Scene], alphas: Sequence[float], penalty: float)
             left = [float(dsp.power(near - alpha * gains * far).sum() / dsp.power(near).sum()) for alpha in alphas]
             rows += [(scene.machine, scene.index, a, name, -10 * np.log10(x)) for a, x in zip(alphas, left)]
     return pd.DataFrame(rows, columns=["machine", "index", "alpha", "system", "value"])
-
-
-def modulation_kept(rate: float, n_fft: int, hop: int, n_mels: int, seconds: int = 8) -> float:
-    """Share of an amplitude modulation at `rate` Hz that a spectrogram keeps: swing of its level over that of the sound."""
-    t = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
-    envelope = 1 + 0.9 * np.sin(2 * np.pi * rate * t)
-    noise = np.random.default_rng(0).normal(size=len(t)) * envelope
-    level = log_mel(stft(torch.from_numpy(noise.astype(np.float32)), n_fft, hop), n_mels).mean(0).numpy()
-    wave = np.exp(-2j * np.pi * rate * np.arange(len(level)) * hop / SAMPLE_RATE)
-    swing = (20 * np.log10(envelope) * np.exp(-2j * np.pi * rate * t)).mean()
-    return float(abs(((level - level.mean()) * wave).mean()) / abs(swing))
-
-
-def train_watched(examples, config: Config, seed: int, windows: torch.Tensor, groups: Mapping[str, np.ndarray], looks: int = 6):
-    """Train the masked model of `config` and look at its error on windows, (n, n_mels, width), that it is not trained on.
-
-    `groups` are {name: (n,) bool}. Returns the network, its losses, {name: {step: error}}, and the cells hidden, as `windows`.
-    """
-    moments, held_out = set(np.linspace(0, config.steps, looks).round().astype(int).tolist()), {name: {} for name in groups}
-    grid = MSM().grid(config.width)
-    hidden = random_hidden(len(windows), grid, config.mask_ratio, torch.Generator().manual_seed(seed))
-
-    def look(step, snapshot):
-        if step in moments:
-            with torch.no_grad():
-                errors = masked_error(snapshot(), windows, hidden).mean(1).numpy()
-            for name, rows in groups.items():
-                held_out[name][step] = float(errors[rows].mean())
-
-    net, losses = train_objective([examples], config, network_seed(seed), "training", look)
-    return net, losses, held_out, to_cells(hidden)

@@ -1,7 +1,5 @@
 """Where clips lie in the embedding, in two dimensions: by principal components and by UMAP, as a stored table."""
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import warnings
@@ -26,7 +24,7 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
     Columns: data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
     installed), x, y.
     """
-    methods = {"pca": principal_components}
+    methods = {"pca": lambda points: (points - points.mean(0)) @ principal_axes(points)}
     if importlib.util.find_spec("umap"):
         methods["umap"] = lambda points: umap(points, seed)
     else:
@@ -52,11 +50,6 @@ def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
     detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
     clips = (describer.blocks(detector.extractor, c, config.train_hop) for c in machine.train + machine.test)
     return torch.stack([detector.scorer.space(b).mean(0) for b in clips]).double().numpy()
-
-
-def principal_components(points: np.ndarray) -> np.ndarray:
-    """First two principal components. Shape: (n, dim) -> (n, 2)."""
-    return (points - points.mean(0)) @ principal_axes(points)
 
 
 def principal_axes(points: np.ndarray) -> np.ndarray:

@@ -2,14 +2,9 @@
 
 `asdkit.conditioning` fits the subspace that is attenuated; here it is questioned. Nothing here fits or scores a system.
 
-Legend
-------
 near, far : (n_windows, dim) embeddings of the same windows, z-scored or whitened by training normals.
-partner : (n_windows,) index of the window whose far embedding is paired with each near one.
 strengths : (dim,) singular values of the cross-covariance of near and far, largest first.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +50,7 @@ def embed_pairs(
 
 
 def partners(pairs: Pairs, null: str, rng: np.random.Generator) -> np.ndarray:
-    """Far windows that share with the near ones less than their own do, by one of `NULLS`.
+    """Indices of far windows, (n_windows,), that share with the near ones less than their own do, by one of `NULLS`.
 
     "windows shuffled" takes any window, which breaks up the clips too, so that hundreds of windows look like hundreds of
     independent draws; with "other recording" clips stay whole; "same clip" takes another moment of the clip, so that all that
@@ -90,19 +85,11 @@ def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataF
     for numbers, the means of the groups for words and for columns of at most `few` values; adjusted for the number of
     parameters, so that a column without meaning gives 0 on average, often a little less.
     """
-    return pd.DataFrame({name: _explained(np.asarray(values, dtype=float), table[name], few) for name in table})
-
-
-def _explained(values, column, few):
-    grouped = column.nunique() <= few or not pd.api.types.is_numeric_dtype(column)
-    design = pd.get_dummies(column).to_numpy(float) if grouped else np.stack([np.ones(len(column)), column], axis=1)
-    n, p = len(values), np.linalg.matrix_rank(design)
-    residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    values, shares, n = np.asarray(values, dtype=float), {}, len(table)
     total = values.var(0).clip(min=1e-30)
-    return 1 - residual.var(0) / total * (n - 1) / max(n - p, 1)
-
-
-def explained_in_all(values: np.ndarray, table: pd.DataFrame) -> pd.Series:
-    """Share of the variance of all coordinates together that each column explains; see `explained`."""
-    weights = np.asarray(values, dtype=float).var(0)
-    return (explained(values, table).T @ weights) / weights.sum()
+    for name, column in table.items():
+        grouped = column.nunique() <= few or not pd.api.types.is_numeric_dtype(column)
+        design = pd.get_dummies(column).to_numpy(float) if grouped else np.stack([np.ones(n), column], axis=1)
+        residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        shares[name] = 1 - residual.var(0) / total * (n - 1) / max(n - np.linalg.matrix_rank(design), 1)
+    return pd.DataFrame(shares)

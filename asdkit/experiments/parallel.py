@@ -3,8 +3,6 @@
 A task is called without arguments and is a generator of its steps. It may be run again after its worker was killed.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

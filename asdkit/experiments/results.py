@@ -4,8 +4,6 @@ results : {(machine, system, seed): result} as `asdkit.experiments.runs` writes 
 table : one row a machine, system and seed, metrics as fractions; machine "all" is the official Omega over machines.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

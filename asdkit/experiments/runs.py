@@ -8,8 +8,6 @@
 What is left to do is read from the folder. `asdkit.experiments.results` makes tables and figures from the results.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -24,6 +22,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from asdkit import __version__
@@ -50,18 +49,11 @@ def run(
 ) -> None:  # fmt: skip
     """Fit and score systems on every machine below a folder. What `out` already holds is not computed again.
 
-    A second run on the same `out` waits for the first one to end. Memory is that of one machine's spectra for each process.
-
-    Parameters
-    ----------
-    config : Config, optional
-        The `asdkit` system, of which the single blocks are components.
-    names, machines : iterable of str, optional
-        Systems, of `asdkit.systems` or "autoencoder" (all of the former by default), and machines (all by default).
-    jobs, quick : int, bool
-        Processes, each with a machine and seed at a time; token training, to see whether it works, which is not a result.
-    scheduler : str, optional
-        Address of a Dask scheduler, whose workers see `data` and `out` under the same paths, in place of processes.
+    `config` is the system "asdkit", of which the single blocks are components; `names` are of `asdkit.systems` (all of them by
+    default) or "autoencoder", `machines` all by default. `jobs` are processes, each with a machine and seed at a time and one
+    machine's spectra in memory; `scheduler` is the address of a Dask scheduler, whose workers see `data` and `out` under the
+    same paths, in their place. `quick` is token training, to see whether it works, and not a result. A second run on the same
+    `out` waits for the first one to end.
 
     Unusable data, an unknown system, an `out` of another configuration, no scheduler that answers, or a killed worker are an
     InputError.
@@ -83,7 +75,8 @@ def run_systems(
     with workers(jobs, scheduler) as spread:
         open_folder(out, quick)
         with lock_folder(out):
-            remove_drafts(out)
+            for path in out.glob("*/*/.*"):  # what a killed process was about to write
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             check_results(out, machines, chosen)
             tasks = list(make_tasks(out, machines, chosen, seeds, quick, decide, one_process=jobs == 1 and scheduler is None))
             n = sum(len(task.keywords["missing"]) for task in tasks)
@@ -99,23 +92,13 @@ def evaluate(
 ):  # fmt: skip
     """Fit and score systems on machines whose test clips have labels; nothing is written.
 
-    Parameters
-    ----------
-    data : path or list of Machine
-        ``<machine>/{train,test}`` somewhere below.
-    systems : iterable of str, or {name: Config}
-        Names of `asdkit.systems`; `config` is the system "asdkit".
-    embed : callable, optional
-        One's own embedding, see `asdkit.fit`: two more systems, "own" (it alone, as the block ``msm``) and "own-in-asdkit".
+    `data` has ``<machine>/{train,test}`` somewhere below, or is a list of machines. `systems` are configurations by name, or
+    names of `asdkit.systems`, of which `config` is "asdkit". `embed` is an embedding of one's own, see `asdkit.fit`, and makes
+    two more: "own" (it alone, as the block ``msm``) and "own-in-asdkit".
 
-    Returns
-    -------
-    table : DataFrame
-        machine ("all": the official Omega over machines), system, seed, auc_source, auc_target, pauc, omega, omega_lo, omega_hi
-        (95 % interval over recordings), false_alarm, seconds.
+    Returns a DataFrame: machine ("all": the official Omega over machines), system, seed, auc_source, auc_target, pauc, omega,
+    omega_lo, omega_hi (95 % interval over recordings), false_alarm, seconds.
     """
-    from joblib import Parallel, delayed
-
     machines, base = data if isinstance(data, list) else index_data(data), config or Config()
     chosen = systems if isinstance(systems, dict) else choose_systems(base, systems)
     own = {"own": replace(base, blocks=("msm",)), "own-in-asdkit": base} if embed is not None else {}
@@ -161,12 +144,6 @@ def lock_folder(out: Path):
     except Timeout:
         log.info("%s: another run is writing there; waiting until it ends", out)
         return lock.acquire()
-
-
-def remove_drafts(out: Path) -> None:
-    """Remove what a killed process was about to write."""
-    for path in out.glob("*/*/.*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config | None]) -> None:

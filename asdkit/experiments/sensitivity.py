@@ -10,8 +10,6 @@ displacement : ``|z' - z|`` between windows with and without a change, mean over
 sensitivity : mean displacement under a fault over that under a nuisance ("noise", "clip"); 1 where both move it alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +28,6 @@ from asdkit.simulate.machines import KINDS
 from asdkit.simulate.scenes import operation
 from asdkit.space import Scaler
 
-Describe = Callable[[Spectra], torch.Tensor]  # spectra of a clip -> (n_windows, dim)
 NUISANCES = ("noise", "clip")
 SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 FIRST = 100 * CONDITION_SPAN  # clip indices that no data set of `asdkit.simulate` uses
@@ -72,12 +69,12 @@ def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -
             yield "fault", fault, float(severity), replace(scene, fault=fault, severity=severity)
 
 
-def describe_front(front: FeatureExtractor, block: str = "msm", hop: int | None = None) -> Describe:
-    """One block of a fitted front end, raw; windows `hop` frames apart, as in the bank by default."""
-    return lambda spectra: front.describe(spectra, hop or front.config.train_hop, [block])[block]
+def describe_front(front: FeatureExtractor, block: str = "msm") -> Callable[[Spectra], torch.Tensor]:
+    """One block of a fitted front end, raw, of a clip: spectra -> (n_windows, dim), windows as far apart as in the bank."""
+    return lambda spectra: front.describe(spectra, front.config.train_hop, [block])[block]
 
 
-def embed(counterfactuals: Counterfactuals, describe: Describe, whiten: bool = True) -> list[np.ndarray]:
+def embed(counterfactuals: Counterfactuals, describe: Callable, whiten: bool = True) -> list[np.ndarray]:
     """Embeddings of all twins; `whiten`, z-score and whiten by the unchanged scenes, as a fit does by the training clips."""
     embeddings = [torch.as_tensor(describe(s)) for s in counterfactuals.spectra]
     if whiten:
@@ -151,12 +148,12 @@ def sensitivity_samples(table: pd.DataFrame, n_boot: int = 1000, seed=0) -> dict
     }
 
 
-def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray], n_folds: int = 5, strength=0.1) -> pd.DataFrame:
+def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.DataFrame:
     """Whether a fault can be read linearly from the embedding by someone who knows the labels. It belongs to no detector.
 
-    Logistic regression (`strength` is ``C`` of scikit-learn) on clips, mean over windows and z-scored: each fault and severity
-    against all normal clips. Scenes are held out with all their twins, in `n_folds` folds or as many as there are scenes.
-    Columns: fault, severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
+    Logistic regression on clips, mean over windows and z-scored: each fault and severity against all normal clips. Scenes are
+    held out with all their twins, in 5 folds or as many as there are scenes. Columns: fault,
+    severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
@@ -164,8 +161,8 @@ def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray], n_folds:
     from sklearn.preprocessing import StandardScaler
 
     clips, scenes = np.stack([z.mean(0) for z in embeddings]), twins["scene"].to_numpy()
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=1000))
-    folds = GroupKFold(min(n_folds, len(np.unique(scenes))))
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000))
+    folds = GroupKFold(min(5, len(np.unique(scenes))))
     normal, rows = (twins["change"] != "fault").to_numpy(), []
     for (fault, severity), group in twins.reset_index(drop=True)[~normal].groupby(["fault", "severity"], sort=False):
         chosen = normal.copy()

@@ -12,8 +12,6 @@ The simulated specimens (seed 21) are in no data set that an option was chosen o
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Iterator

@@ -5,8 +5,6 @@ A submission is a folder ``<label>`` of ``anomaly_score_<machine>_section_00_tes
 ``<label>.meta.yaml``, the form about the system, with the results on development machines.
 """
 
-from __future__ import annotations
-
 import csv
 import math
 import re
@@ -52,14 +50,9 @@ def submit(
 ) -> Path:
     """Write one system of a run as a submission, whole or not at all; return its folder.
 
-    Parameters
-    ----------
-    label, out : str, path
-        ``<last name>_<institute>_task2_<1 to 4>``, and where the folder of that name is made; it must not be there.
-    meta : path, optional
-        YAML or JSON with fields that replace those of the form, in its structure.
-
-    A run without these results, unlabelled test clips, scores or decisions is an InputError, and so is an unreadable `meta`.
+    `label` is ``<last name>_<institute>_task2_<1 to 4>``, the name of the new folder in `out`. `meta` is YAML or
+    JSON with fields that replace those of the form, in its structure. A run without these results, unlabelled test clips,
+    scores or decisions is an InputError, and so is an unreadable `meta`.
     """
     import yaml
 

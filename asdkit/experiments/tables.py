@@ -1,7 +1,5 @@
 """Stored tables of an ablation and of the studies: read, and drawn as figures."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -27,15 +25,12 @@ def read_tables(folder: str | Path) -> dict:
     return tables | {"about": about}
 
 
-def draw_all(tables: dict, out: str | Path, every: bool = True) -> list[str]:
-    """Draw the figures that the tables suffice for, or only those of the gallery, as PNG and SVG, and write
-    ``manifest.json``. Returns their names."""
+def draw_all(tables: dict, out: str | Path) -> list[str]:
+    """Draw the figures that the tables suffice for as PNG and SVG, and write ``manifest.json``. Returns their names."""
     from asdkit import figures
 
     out, manifest, about = Path(out), {}, tables["about"]
     for name, table, base, draw in figures.all_figures(tables):
-        if not (every or figures.in_gallery(name)):
-            continue
         figure = draw()
         if about["quick"]:
             figure.text(0.005, 0.995, "QUICK: not a result", color=figures.VERMILLION, fontsize=6, va="top")

@@ -7,12 +7,11 @@ sensitivity, nuisance, twins : as in `asdkit.experiments.sensitivity`. variant :
 ratio : sensitivity over that of a reference; 1 where both are alike. Means over seeds and machines are geometric.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from zlib import crc32
 
@@ -37,10 +36,6 @@ REFERENCES = ("start", "untrained", "msm")  # of an objective: itself before tra
 N_BOOT = 1000
 
 
-def _embedding_rows(rows: Sequence[Row]) -> list[Row]:
-    return [r for r in rows if r.family == "objective"]
-
-
 def embedding_hash(config: Config) -> str:
     """Identifies an embedding, whatever scores it then."""
     return config.hash("blocks", *BLOCKS[config.blocks[0]].options)
@@ -52,7 +47,7 @@ def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, 
     Returns {(machine, hash of the embedding, family, seed): result}.
     """
     simulated = [m for m in machines if simulation(m)]
-    wanted = {(r.family, embedding_hash(r.config)): r.config for r in _embedding_rows(rows)}
+    wanted = {(r.family, embedding_hash(r.config)): r.config for r in rows if r.family == "objective"}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
     each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
     bar = tqdm(each, "mechanism, by machine", len(tasks), disable=not tasks)
@@ -103,7 +98,8 @@ def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> 
     """``trap-sensitivity``, ``trap-curves``, ``trap-probe`` and ``trap-ratios``; none without simulated machines."""
     machines = list(dict.fromkeys(key[0] for key in results))
     frames = {name: [] for name in ("trap-sensitivity", "trap-curves", "trap-probe")}
-    for row, machine, seed in [(row, m, seed) for row in _embedding_rows(rows) for m in machines for seed in sorted(seeds)]:
+    alone = [row for row in rows if row.family == "objective"]
+    for row, machine, seed in product(alone, machines, sorted(seeds)):
         result = results[machine, embedding_hash(row.config), row.family, seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
         for moment in result["curve"]:
@@ -132,7 +128,7 @@ def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[s
         sampled = [measure.sensitivity_samples(t, N_BOOT, crc32(machine.encode())) for t in moved]
         return np.mean([next(np.log(v) for k, v in s.items() if k[:2] == (nuisance, "all")) for s in sampled], axis=0)
 
-    for row in _embedding_rows(rows):
+    for row in (r for r in rows if r.family == "objective"):
         for reference in REFERENCES:
             below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
             for nuisance in measure.NUISANCES if below else ():

@@ -7,8 +7,6 @@ label-free              separates held-out normal training clips from the same c
 An alpha is fixed for evaluation machines: they are refused. Indices of alphas are positions in `ALPHAS`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -17,6 +15,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
 
 from asdkit import __version__, metrics
 from asdkit.blocks import at_least_a_window, extract
@@ -77,8 +77,6 @@ class Grid:
 
     def table(self):
         """One row a machine and alpha: the metric with its interval, and the separation (DataFrame)."""
-        import pandas as pd
-
         rows = []
         for (name, m), (i, alpha) in product(self.machines.items(), enumerate(ALPHAS)):
             rows.append((name, alpha, *m.points[i], *self.quote({name: i})[name], m.separation[i]))
@@ -142,8 +140,6 @@ def tune(
     again. Calls for several configurations may share the networks in a `cache`. Of a control only the scores are computed.
     An InputError for an evaluation machine or one without labels, or where alpha does not act on the input.
     """
-    from tqdm.auto import tqdm
-
     config, grids = config or Config(), {}
     if config.conditioning != "input":
         raise InputError(f"config: found conditioning = {config.conditioning!r}, expected 'input': that alpha is tuned")

@@ -1,37 +1,23 @@
 """Charts of arrays and small tables, as the notebooks draw them. `reference` is where a thin line lies: chance, or nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import (
-    FILLS,
-    GREY,
-    LINES,
-    MARKERS,
-    NAMED,
-    SKY,
-    VERMILLION,
-    canvas,
-    colours,
-    line_styles,
-    log_ticks,
-    mel_ticks,
-    name_rows,
-    styled,
-)
+from asdkit.figures.spectrograms import mel_ticks
+from asdkit.figures.style import DASH, FILLS, GREY, LINES, NAMED, SKY, VERMILLION, canvas, colours, log_ticks, name_rows, styled
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @styled
 def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
     """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
     fig, [[ax]] = canvas(7.2, 3.2)
-    looks = zip(colours(curves), line_styles(len(curves)), MARKERS)
-    for (name, values), (colour, (line, _), marker) in zip(curves.items(), looks):
+    for (name, values), colour, line, marker in zip(curves.items(), colours(curves), cycle(DASH), MARKERS):
         values = np.asarray(values, dtype=float)
         if values.ndim == 2:
             ax.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.15, linewidth=0)

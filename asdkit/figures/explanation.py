@@ -1,7 +1,5 @@
 """The figure of one explained recording: when, in which bands and in which block it departs from healthy sound."""
 
-from __future__ import annotations
-
 from itertools import cycle, islice
 
 import numpy as np
@@ -10,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from asdkit.figures.style import BLACK, GREY, KHZ, LINES, canvas, level_limits, mel_axis, spectrogram, styled
+from asdkit.figures.spectrograms import KHZ, level_limits, mel_axis, spectrogram
+from asdkit.figures.style import BLACK, GREY, LINES, canvas, styled
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text legible on lines
 
@@ -24,8 +23,12 @@ def anomaly_panels(explanation, title="") -> Figure:
     """
     start, end = explanation.span
     fig, axes = canvas(7.2, 5.6, 3, 2, width_ratios=(3.4, 1), height_ratios=(1, 1, 1.1))
-    _facts(axes[0, 1], explanation)
-    near = explanation.near
+    score, threshold, near = explanation.score, explanation.threshold, explanation.near
+    decision = "no decision" if threshold is None else "anomalous" if score > threshold else "within the threshold"
+    known = "" if threshold is None else f"\nthreshold {threshold:.2f}"
+    axes[0, 1].set_axis_off()
+    axes[0, 1].text(0, 1, f"score {score:.2f}{known}", va="top", linespacing=1.4, transform=axes[0, 1].transAxes)
+    axes[0, 1].text(0, 0.62, decision, va="top", weight="bold", transform=axes[0, 1].transAxes)
     image = spectrogram(axes[0, 0], near, np.linspace(start, end, near.shape[1]), level_limits(near))
     mel_axis(axes[0, 0], len(near), "frequency (kHz)")
     axes[0, 0].set_title("near microphone")
@@ -39,16 +42,6 @@ def anomaly_panels(explanation, title="") -> Figure:
         ax.set_xlim(start, end)
     fig.suptitle(title)
     return fig
-
-
-def _facts(ax, explanation) -> None:
-    """Score, threshold and decision in words."""
-    score, threshold = explanation.score, explanation.threshold
-    decision = "no decision" if threshold is None else "anomalous" if score > threshold else "within the threshold"
-    known = "" if threshold is None else f"\nthreshold {threshold:.2f}"
-    ax.set_axis_off()
-    ax.text(0, 1, f"score {score:.2f}{known}", va="top", linespacing=1.4, transform=ax.transAxes)
-    ax.text(0, 0.62, decision, va="top", weight="bold", transform=ax.transAxes)
 
 
 def _band_map(fig, ax, beside, explanation) -> None:

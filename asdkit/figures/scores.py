@@ -1,18 +1,16 @@
 """Figures of scores and metrics.
 
-Legend
-------
 results : the rows of ``results.csv`` as a pandas DataFrame, metrics as fractions in [0, 1]; machine ``all`` is the
     official Omega over the machines. scores : (n_clips,), higher = more anomalous. labels : (n_clips,), 1 = anomaly.
 domains : (n_clips,), "source" or "target".
 """
 
-from __future__ import annotations
+from itertools import cycle
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import GREY, HIGHLIGHT, SKY, VERMILLION, canvas, facets, interval_dot, line_styles, name_rows, styled
+from asdkit.figures.style import DASH, GREY, HIGHLIGHT, LINES, SKY, VERMILLION, canvas, facets, interval_dot, name_rows, styled
 
 
 @styled
@@ -86,7 +84,7 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
     """
     fig, [axes] = canvas(8.2, 3.7, 1, 3, sharex=True, sharey=True)
     for ax, normals in zip(axes, ("source", "target", "all")):
-        for (system, values), (line, colour) in zip(scores.items(), line_styles(len(scores))):
+        for (system, values), line, colour in zip(scores.items(), cycle(DASH), cycle(LINES)):
             _roc_curve(ax, *_clips(values, labels, domains), normals, label=system, linestyle=line, color=colour)
         ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         ax.set_aspect("equal")

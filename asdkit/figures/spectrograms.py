@@ -1,36 +1,47 @@
 """Spectrograms and maps by mel band.
 
-Legend
-------
 times : (n_frames,) seconds, evenly spaced. Spectrograms are (n_mels, n_frames), dB, of Slaney mel bands from 0 Hz to 8 kHz.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from asdkit.figures.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    LINES,
-    SIGNED,
-    SKY,
-    canvas,
-    facets,
-    level_limits,
-    mel_axis,
-    mel_ticks,
-    spectrogram,
-    styled,
-)
+from asdkit.figures.style import BLACK, BLUE, GREY, LINES, SIGNED, SKY, canvas, facets, styled
+
+KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
+
+
+def mel_ticks(n_mels: int) -> tuple[np.ndarray, list[str]]:
+    """Where among the band numbers, from 0, the frequencies of `KHZ` lie, and their names in kHz."""
+    from asdkit.spectrogram import hz_to_mel
+
+    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(8000) * (n_mels + 1) - 1
+    return bands, [f"{f:g}" for f in KHZ]
+
+
+def mel_axis(ax, n_mels: int, label: str = "mel band centre (kHz)") -> None:
+    """Name the frequencies of the bands on the y axis."""
+    ax.set_yticks(*mel_ticks(n_mels))
+    ax.set_ylabel(label)
+
+
+def spectrogram(ax, values, times, limits, cmap="magma", interpolation: str | None = None):
+    """Draw (n_bands, n_frames) over the centres of the frames, between two limits of the colours. Returns the image."""
+    half = (times[-1] - times[0]) / max(len(times) - 1, 1) / 2
+    extent = (times[0] - half, times[-1] + half, -0.5, len(values) - 0.5)
+    look = dict(origin="lower", aspect="auto", cmap=cmap, interpolation=interpolation, vmin=limits[0], vmax=limits[1])
+    return ax.imshow(values, extent=extent, **look)
+
+
+def level_limits(*levels) -> np.ndarray:
+    """Limits of the colours for levels in dB, common to all arrays: all but the outermost."""
+    return np.percentile(np.concatenate([np.ravel(x) for x in levels]), [2, 99.8])
 
 
 @styled
-def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), xlabel="time (s)", unit="dB") -> Figure:
+def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), xlabel="time (s)") -> Figure:
     """Spectrograms side by side: levels on one scale, signed differences on another that is symmetric about 0.
 
     `shown` is {name: (n_mels, n_frames)}, `signed` the names that are differences. Shapes that differ are a ValueError.
@@ -49,9 +60,9 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
         image = spectrogram(ax, x, times, *scales[kind])
         ax.set_title(name)
         if levels and signed:
-            fig.colorbar(image, ax=ax, label=f"{kind} ({unit})", extend="both", aspect=30)
+            fig.colorbar(image, ax=ax, label=f"{kind} (dB)", extend="both", aspect=30)
     if not (levels and signed):  # one scale for all
-        fig.colorbar(image, ax=axes, label=f"{kind} ({unit})", extend="both", pad=0.01, aspect=30)
+        fig.colorbar(image, ax=axes, label=f"{kind} (dB)", extend="both", pad=0.01, aspect=30)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     axes[0, 0].set_yticks(*mel_ticks(shape[0]))

@@ -1,7 +1,5 @@
 """Figures of `asdkit.experiments.study` from its tables. No score is computed here. Bars are 95 % intervals over recordings."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -66,7 +64,7 @@ def alarms(table: pd.DataFrame) -> Figure:
         ax.set(title=title, xlim=x)
     axes[0].set_ylabel("normal test clips that alarm (%)")
     axes[1].set_xlabel("requested rate (%); shaded: within a factor of two")
-    fig.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    fig.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 

@@ -4,10 +4,8 @@ Colours are Okabe and Ito's but yellow, distinct with any colour vision. Signed 
 bright (more), so that a grey print keeps their sign.
 """
 
-from __future__ import annotations
-
 import io
-from itertools import cycle, islice
+from itertools import cycle
 
 import matplotlib as mpl
 import matplotlib.ticker
@@ -19,6 +17,7 @@ BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#555555"
 HIGHLIGHT = {"asdkit": VERMILLION, "report": BLUE}  # the two systems every table is about; the others are grey
 LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
+DASH = ("-", "--", "-.", ":")
 SIGNED = "cividis"  # colour map of differences
 DATA = {"real": (BLUE, "o", "-"), "simulated": (VERMILLION, "D", "--")}  # colour, marker, line
 OBJECTIVES = {  # colour, marker
@@ -36,8 +35,6 @@ NAMED = {  # what has a colour of its own wherever it is drawn
     "healthy test clips": BLUE, "faulty test clips": VERMILLION,
 }  # fmt: skip
 FILLS = ((VERMILLION, ""), (SKY, "////"), (GREEN, "...."), (ORANGE, "\\\\\\\\"), (BLUE, ""), (PURPLE, "xxxx"))  # of bars
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
 STYLE = {  # DejaVu comes with matplotlib: the same glyphs on every machine
     "font.family": "DejaVu Sans", "font.size": 9, "figure.titlesize": 10, "figure.labelsize": 9, "axes.titlesize": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True, "grid.color": "#dddddd",
@@ -83,42 +80,10 @@ def count(n: float, noun: str) -> str:
     return f"{n:g} {noun}{'' if n == 1 else 's'}"
 
 
-def line_styles(n: int) -> list[tuple[str, str]]:
-    """The first `n` pairs (line style, colour); neighbours differ in both, so that a grey print tells them apart."""
-    return list(islice(zip(cycle(("-", "--", "-.", ":")), cycle(LINES)), n))
-
-
 def colours(names, palette=LINES) -> list[str]:
     """A colour for each name: its own in `NAMED`, else the next of a palette that none of the others has."""
     free = cycle([c for c in palette if c not in {NAMED.get(name) for name in names}])
     return [NAMED.get(name) or next(free) for name in names]
-
-
-def mel_ticks(n_mels: int, sample_rate: int = 16000) -> tuple[np.ndarray, list[str]]:
-    """Where among the band numbers, from 0, the frequencies of `KHZ` lie, and their names in kHz."""
-    from asdkit.spectrogram import hz_to_mel
-
-    bands = hz_to_mel(1000 * KHZ) / hz_to_mel(sample_rate / 2) * (n_mels + 1) - 1
-    return bands, [f"{f:g}" for f in KHZ]
-
-
-def mel_axis(ax, n_mels: int, label: str = "mel band centre (kHz)") -> None:
-    """Name the frequencies of the bands on the y axis."""
-    ax.set_yticks(*mel_ticks(n_mels))
-    ax.set_ylabel(label)
-
-
-def spectrogram(ax, values, times, limits, cmap="magma", interpolation: str | None = None):
-    """Draw (n_bands, n_frames) over the centres of the frames, between two limits of the colours. Returns the image."""
-    half = (times[-1] - times[0]) / max(len(times) - 1, 1) / 2
-    extent = (times[0] - half, times[-1] + half, -0.5, len(values) - 0.5)
-    look = dict(origin="lower", aspect="auto", cmap=cmap, interpolation=interpolation, vmin=limits[0], vmax=limits[1])
-    return ax.imshow(values, extent=extent, **look)
-
-
-def level_limits(*levels) -> np.ndarray:
-    """Limits of the colours for levels in dB, common to all arrays: all but the outermost."""
-    return np.percentile(np.concatenate([np.ravel(x) for x in levels]), [2, 99.8])
 
 
 def log_ticks(axis) -> None:

@@ -1,13 +1,9 @@
 """Figures of the invariance trap and of embeddings, from the tables of an ablation. No score is computed here.
 
-Legend
-------
 fault sensitivity : displacement of an embedding under faults over its displacement under other noise, on simulated twins.
 sensitivity, curves : DataFrames, ``trap-sensitivity.csv`` and so on: of one base, family "objective".
 Every objective has its colour and marker. Bars are 95 % intervals, over scenes (of sensitivity) or recordings (of Omega).
 """
-
-from __future__ import annotations
 
 import numpy as np
 import pandas as pd
@@ -103,7 +99,7 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
 
 @styled
 def embedding_map(rows: pd.DataFrame) -> Figure:
-    """Clips in two dimensions, a panel for each machine; target clips are larger. Rows of ``embedding.csv``, one method."""
+    """Clips in two dimensions, a panel for each machine; target clips are larger. Rows "pca" of ``embedding.csv``."""
     machines = list(rows.groupby(["data", "machine"], sort=False))
     depth, columns = facets(len(machines))
     fig, axes = canvas(max(0.3 + 2.4 * columns, 6.4), 0.7 + 2.4 * depth, depth, columns)
@@ -118,6 +114,5 @@ def embedding_map(rows: pd.DataFrame) -> Figure:
     for ax in axes.flat[len(machines) :]:
         ax.set_axis_off()
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    method = {"pca": "first two principal components", "umap": "UMAP"}[rows["method"].iloc[0]]
-    fig.suptitle(f"MSM embedding, mean over windows: {method}, no unit")
+    fig.suptitle("MSM embedding, mean over windows: first two principal components, no unit")
     return fig

@@ -1,7 +1,5 @@
 """Commands for the data and the form of the DCASE challenge: ``asdkit fetch | validate | submit``."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Commands over many machines, systems and seeds: ``asdkit simulate | run | ablate | figures``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from asdkit.apps.commands.shared import command, natural, positive, read_config
@@ -20,20 +18,7 @@ QUICK = "token training, to see whether it works; not a result"
 
 def add_commands(commands):
     """Names and options of the commands in this module."""
-    p = command(commands, simulate, "simulate data/demo --machines fan valve --train 100 --test 25")
-    p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
-    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines (default all)")
-    p.add_argument("--train", type=int, default=990, metavar="N", help="source training clips (default 990)")
-    p.add_argument("--target", type=int, default=10, metavar="N", help="target training clips (default 10)")
-    p.add_argument("--test", type=int, default=50, metavar="N", help="test clips per domain and label (default 50)")
-    p.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
-    p.add_argument("--seed", type=natural, default=0, metavar="N", help="which machines, rooms and clips (default 0)")
-    p.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes (default 1)")
-    p.add_argument("--snr", type=float, metavar="DB", help="machine over noise at near (by default a range of each machine)")
-    p.add_argument("--loudspeakers", type=int, metavar="N", help="places that noise comes from, 1 to 4 (1 or 2, by machine)")
-    p.add_argument("--far-distance", type=float, metavar="M", help="from the machine to far (0.6 to 3 m, by machine)")
-    p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
-    p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise, with --sources")
+    _add_simulate(commands)
     p = command(commands, run, "run data/demo --out runs/demo --systems asdkit log-mel --jobs 2")
     p.add_argument("data", type=Path, metavar="DATA", help="folder with <machine>/{train,test} somewhere below")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="results; continued when it is there")
@@ -60,7 +45,23 @@ def add_commands(commands):
     p = command(commands, figures, "figures runs/ablate/tables --out runs/ablate/figures")
     p.add_argument("tables", type=Path, metavar="TABLES", help="folder that `asdkit ablate` wrote its tables to")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="PNG, SVG, claims.csv, claims.md, manifest.json")
-    p.add_argument("--all", action="store_true", help="every figure that the tables suffice for, not the gallery alone")
+
+
+def _add_simulate(commands):
+    p = command(commands, simulate, "simulate data/demo --machines fan valve --train 100 --test 25")
+    p.add_argument("out", type=Path, metavar="OUT", help="folder for <machine>/{train,test}")
+    p.add_argument("--machines", nargs="+", metavar="NAME", help="only these of the simulated machines (default all)")
+    p.add_argument("--train", type=int, default=990, metavar="N", help="source training clips (default 990)")
+    p.add_argument("--target", type=int, default=10, metavar="N", help="target training clips (default 10)")
+    p.add_argument("--test", type=int, default=50, metavar="N", help="test clips per domain and label (default 50)")
+    p.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
+    p.add_argument("--seed", type=natural, default=0, metavar="N", help="which machines, rooms and clips (default 0)")
+    p.add_argument("--jobs", type=positive, default=1, metavar="N", help="processes (default 1)")
+    p.add_argument("--snr", type=float, metavar="DB", help="machine over noise at near (by default a range of each machine)")
+    p.add_argument("--loudspeakers", type=int, metavar="N", help="places that noise comes from, 1 to 4 (1 or 2, by machine)")
+    p.add_argument("--far-distance", type=float, metavar="M", help="from the machine to far (0.6 to 3 m, by machine)")
+    p.add_argument("--sources", type=Path, metavar="FOLDER", help="render these mono machine recordings instead")
+    p.add_argument("--noise", type=Path, metavar="FOLDER", help="in this mono noise, with --sources")
 
 
 def simulate(args) -> None:
@@ -120,7 +121,7 @@ def figures(args) -> None:
     from asdkit.experiments.tables import draw_all, read_tables
 
     tables = read_tables(args.tables)
-    drawn = draw_all(tables, args.out, args.all)
+    drawn = draw_all(tables, args.out)
     print(claims.claims_markdown(claims.write_claims(tables, args.out)))
     if not (goals := study.write_goals(tables, args.out)).empty:
         print(f"\n{claims.goals_markdown(goals)}")

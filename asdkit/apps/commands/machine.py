@@ -1,7 +1,5 @@
 """Commands for one machine: ``asdkit fit | score | watch``."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path

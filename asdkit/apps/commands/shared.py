@@ -1,7 +1,5 @@
 """What the commands share: how one is added to the parser, kinds of numbers, and the configuration."""
 
-from __future__ import annotations
-
 import argparse
 
 
