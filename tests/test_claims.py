@@ -213,8 +213,8 @@ def test_goals_are_written_and_drawn_where_there_is_a_study_and_only_there(study
     study.write_goals(study_tables, tmp_path)
     text = (tmp_path / "goals.md").read_text()
     assert "**reached** +10.0 [+9.0, +12.0]" in text and "| `texture` | 70.0 | 70.0 | 70.0 | +10.0 [+9.0, +12.0] |" in text
-    speed = pd.DataFrame({"stage": ["read", "whole"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
-    assert study.speed_markdown(speed).splitlines()[2:] == ["| read | 1.5 | 0.5 |", "| whole | 9.0 |  |"]
+    speed = pd.DataFrame({"threads": [1, 2], "stage": ["read", "read"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
+    assert study.speed_markdown(speed).splitlines()[2:] == ["| 1 | read | 1.5 | 0.5 |", "| 2 | read | 9.0 |  |"]
     assert study.alarms_markdown(study_tables["alarms"]) in text
     drawn = {name: draw for name, _, draw in figures.study_figures(study_tables)}
     assert list(drawn) == ["study-noise", "study-alarms"]

@@ -245,13 +245,13 @@ def _judged(comparisons: Iterable[Comparison], tables: dict, pairs: Iterable[tup
     return pd.DataFrame(rows, columns="claim text margin base data measured unit value lo hi comparisons seeds verdict".split())
 
 
-def markdown(corner: str, cells: dict[tuple, str], rule: str = "---|") -> str:
+def markdown(corner: str, cells: dict[tuple, str]) -> str:
     """A table of {(row, column): text}, in the order in which they first come; of a column (..., name) the name is shown."""
     rows, columns = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
     lines = [[row, *(cells.get((row, column), "") for column in columns)] for row in rows]
     head = [corner, *(column if isinstance(column, str) else column[-1] for column in columns)]
     first, *others = [f"| {' | '.join(line)} |" for line in (head, *lines)]
-    return "\n".join([first, "|" + rule * len(head), *others])
+    return "\n".join([first, "|" + "---|" * len(head), *others])
 
 
 def claims_markdown(table: pd.DataFrame) -> str:

@@ -178,9 +178,8 @@ def alarms_markdown(table: pd.DataFrame) -> str:
 
 def speed_markdown(table: pd.DataFrame) -> str:
     """Time and memory of one full-size machine, stage by stage."""
-    first, *others = table
-    cells = {(r[first], name): "" if pd.isna(r[name]) else str(r[name]) for r in table.to_dict("records") for name in others}
-    return claims.markdown(first, cells, " --- |")
+    rows = [table.columns, ["---"] * len(table.columns), *table.astype(object).where(table.notna(), "").to_numpy()]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
 
 
 def systems_markdown(table: pd.DataFrame) -> str:
