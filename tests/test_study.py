@@ -8,6 +8,7 @@ import pytest
 
 from asdkit import metrics
 from asdkit.experiments import ablation, results, study
+from asdkit.recordings import InputError
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,5 @@ def test_alarms_are_the_share_of_clips_above_the_threshold(level, evaluation, tm
     monkeypatch.undo()
     low = level._replace(systems={"asdkit": replace(level.systems["asdkit"], false_alarm=0.01)})
     assert study.alarms(low, evaluation, out).query("requested < 0.1").empty  # a rate that cannot be promised has no row
+    with pytest.raises(InputError, match="model"):  # where models are missing there is no empty table
+        study.alarms(level, evaluation, out / "nowhere")

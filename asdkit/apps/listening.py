@@ -15,6 +15,7 @@ import torch
 
 from asdkit import figures, log_mel, read_clip, stft
 from asdkit.blocks import HOP
+from asdkit.experiments import principal_axes, umap
 from asdkit.recordings import SAMPLE_RATE, Clip
 from asdkit.simulate import Scene, render
 
@@ -71,8 +72,8 @@ def sliders(view: Callable[..., str], **controls):
 def fault_view(scene: Scene, severity: float, snr: float) -> str:
     """The near microphone without and with the fault of a scene, seen and heard; `snr` is machine over noise there, dB."""
     scene = replace(scene, snr=snr)
-    near = {"healthy": render(replace(scene, severity=0.0))[0], f"{scene.fault}, severity {severity:.2f}": None}
-    near[list(near)[1]] = render(replace(scene, severity=severity))[0]
+    severities = {"healthy": 0.0, f"{scene.fault}, severity {severity:.2f}": severity}
+    near = {name: render(replace(scene, severity=value))[0] for name, value in severities.items()}
     levels = {name: log_mel(stft(torch.from_numpy(x))).numpy() for name, x in near.items()}
     times = np.arange(next(iter(levels.values())).shape[1]) * HOP / SAMPLE_RATE
     peak = max(np.abs(x).max() for x in near.values())
@@ -111,12 +112,7 @@ def threshold_slider(scores, labels, domains, threshold: float | None):
 
 def project(vectors: np.ndarray, n_train: int, how: str) -> np.ndarray:
     """Two coordinates of each clip, (n_clips, dim) -> (n_clips, 2): "PCA" of the first `n_train` clips, or "UMAP" of all."""
-    if how == "UMAP":
-        from umap import UMAP
-
-        return UMAP(random_state=0, n_jobs=1).fit_transform(vectors)
-    centred = vectors - vectors[:n_train].mean(0)
-    return centred @ np.linalg.svd(centred[:n_train], full_matrices=False)[2][:2].T
+    return umap(vectors, 0) if how == "UMAP" else (vectors - vectors[:n_train].mean(0)) @ principal_axes(vectors[:n_train])
 
 
 class ClipMap:
