@@ -22,7 +22,7 @@ _NAMES = {  # by module
     "tuning": "tune tune_systems choose write_choice development Grid MachineGrid ALPHAS RULES position",
     "lessons": "machine home machines truth resolve stored_tables token_tables score_systems compare in_words taken_away",
     "maps": "principal_axes umap",
-    "nuisance": "embed_pairs null_strengths NULLS clip_means explained",
+    "nuisance": "embed_pairs null_strengths NULLS explained",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = [*_PUBLIC]

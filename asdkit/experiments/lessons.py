@@ -13,15 +13,12 @@ import torch
 from tqdm.auto import tqdm
 
 from asdkit import dsp, metrics
-from asdkit.blocks import network_seed
 from asdkit.config import Config
 from asdkit.experiments.ablation import ablate, gather
 from asdkit.experiments.cache import Cache
 from asdkit.experiments.results import Evaluation, estimate
 from asdkit.experiments.runs import score_machine
 from asdkit.experiments.tables import read_tables
-from asdkit.msm import MSM, masked_error, random_hidden, to_cells
-from asdkit.objectives import train_objective
 from asdkit.recordings import Clip, InputError, Machine, index_data, index_machine
 from asdkit.simulate import Scene, mix, simulate
 from asdkit.spectrogram import stft
@@ -158,22 +155,3 @@ def taken_away(scenes: Sequence[Scene], alphas: Sequence[float], penalty: float)
             left = [float(dsp.power(near - alpha * gains * far).sum() / dsp.power(near).sum()) for alpha in alphas]
             rows += [(scene.machine, scene.index, a, name, -10 * np.log10(x)) for a, x in zip(alphas, left)]
     return pd.DataFrame(rows, columns=["machine", "index", "alpha", "system", "value"])
-
-
-def train_watched(examples, config: Config, seed: int, windows: torch.Tensor, groups: Mapping[str, np.ndarray], looks: int = 6):
-    """Train the masked model of `config` and look at its error on windows, (n, n_mels, width), that it is not trained on.
-
-    `groups` are {name: (n,) bool}. Returns the network, its losses, {name: {step: error}}, and the cells hidden, as `windows`.
-    """
-    moments, held_out = set(np.linspace(0, config.steps, looks).round().astype(int).tolist()), {name: {} for name in groups}
-    hidden = random_hidden(len(windows), MSM().grid(config.width), config.mask_ratio, torch.Generator().manual_seed(seed))
-
-    def look(step, snapshot):
-        if step in moments:
-            with torch.no_grad():
-                errors = masked_error(snapshot(), windows, hidden).mean(1).numpy()
-            for name, rows in groups.items():
-                held_out[name][step] = float(errors[rows].mean())
-
-    net, losses = train_objective([examples], config, network_seed(seed), "training", look)
-    return net, losses, held_out, to_cells(hidden)

@@ -73,11 +73,6 @@ def null_strengths(pairs: Pairs, null: str, n_shuffles: int = 5, seed: int = 0) 
     return np.stack([shared_directions(pairs.near, far)[1].numpy() for far in shuffled])
 
 
-def clip_means(values: torch.Tensor | np.ndarray, clips: np.ndarray) -> np.ndarray:
-    """Mean over the windows of each clip. Shape: (n_windows, k) -> (n_clips, k)."""
-    return pd.DataFrame(np.asarray(values)).groupby(clips).mean().to_numpy()
-
-
 def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataFrame:
     """Share of the variance of each coordinate that each column explains.
 
