@@ -84,19 +84,19 @@ def test_twins_differ_in_what_they_say(fan):
     assert operation(twins[2][3]) != operation(scene) and twins[2][3].fault is None
     assert all(replace(t[3], fault=None, severity=0.0) == scene for t in twins[3:])
     expected = extract(render(Scene("fan", 0, sensitivity.FIRST + 1, seconds=3.0)), Config())["conditioned"]
-    assert len(fan.spectra) == len(fan.twins) == 10 and torch.equal(fan.spectra[5]["conditioned"], expected)
+    assert len(fan[1]) == len(fan[0]) == 10 and torch.equal(fan[1][5]["conditioned"], expected)
 
 
 def test_embed_whitens_by_the_unchanged_scenes(fan):
-    whitening = BandWhitening.fit([s["near"] for s in fan.spectra])
+    whitening = BandWhitening.fit([s["near"] for s in fan[1]])
 
     def describe(spectra):
         frames = whitening(spectra["near"])
         x = cut_windows(frames, window_starts(frames.shape[1], 80, 2), 80)
         return torch.cat([3 * x.mean(-1)[:, :5], torch.ones(len(x), 1)], dim=1)
 
-    raw, z = embed(fan, describe, whiten=False), embed(fan, describe)
+    raw, z = [describe(s) for s in fan[1]], embed(*fan, describe)
     scenes = np.repeat([0, 1], [len(raw[0]), len(raw[5])])
-    scaler = Scaler.fit(torch.tensor(np.concatenate([raw[0], raw[5]])).float(), scenes, np.zeros(len(scenes), dtype=bool))
-    np.testing.assert_allclose(z[3], scaler(torch.tensor(raw[3]).float()), rtol=1e-3, atol=1e-4)
+    scaler = Scaler.fit(torch.cat([raw[0], raw[5]]), scenes, np.zeros(len(scenes), dtype=bool))
+    np.testing.assert_allclose(z[3], scaler(raw[3]), rtol=1e-3, atol=1e-4)
     assert all(np.allclose(clip[:, 5], 0, atol=1e-5) for clip in z)  # constant: centred, left unscaled

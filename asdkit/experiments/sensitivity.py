@@ -11,17 +11,15 @@ sensitivity : mean displacement under a fault over that under a nuisance ("noise
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from asdkit.blocks import Encoder, FeatureExtractor, Spectra, extract
+from asdkit.blocks import Spectra, extract
 from asdkit.config import Config
-from asdkit.metrics import interval
-from asdkit.msm import BandWhitening
-from asdkit.objectives import Examples, train_objective
+from asdkit.experiments.results import estimate
 from asdkit.simulate import Scene, render
 from asdkit.simulate.datasets import CONDITION_SPAN
 from asdkit.simulate.machines import KINDS
@@ -33,19 +31,11 @@ SEVERITIES = (0.25, 0.5, 0.75, 1.0)
 FIRST = 100 * CONDITION_SPAN  # clip indices that no data set of `asdkit.simulate` uses
 
 
-@dataclass(frozen=True)
-class Counterfactuals:
-    """Scenes and their twins, as spectra."""
-
-    twins: pd.DataFrame
-    spectra: tuple[Spectra, ...]  # one per row of the twins
-
-
 def render_counterfactuals(
     machine: str, n_scenes=20, faults: Sequence[str] | None = None, severities: Sequence[float] = SEVERITIES, seconds=10.0,
     seed=0, config: Config | None = None, **surroundings: float,
-) -> Counterfactuals:  # fmt: skip
-    """Render normal scenes of one simulated machine, in no data set, and every twin of each.
+) -> tuple[pd.DataFrame, list[Spectra]]:  # fmt: skip
+    """Render normal scenes of one simulated machine, in no data set, and every twin of each: the twins, and their spectra.
 
     `faults` are all that the machine can have by default, `severities` from 0 to 1, `seed` the specimen, and `surroundings`
     other options of a `Scene`, such as `snr`.
@@ -55,7 +45,7 @@ def render_counterfactuals(
         scene = Scene(machine, seed, FIRST + i, seconds=seconds, **surroundings)
         rows += [(i, *row) for row in twins_of(scene, list(KINDS[machine].faults) if faults is None else faults, severities)]
     table = pd.DataFrame([row[:4] for row in rows], columns=["scene", "change", "fault", "severity"])
-    return Counterfactuals(table, tuple(extract(render(row[4]), config or Config()) for row in rows))
+    return table, [extract(render(row[4]), config or Config()) for row in rows]
 
 
 def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -> Iterator[tuple[str, str, float, Scene]]:
@@ -69,50 +59,18 @@ def twins_of(scene: Scene, faults: Sequence[str], severities: Sequence[float]) -
             yield "fault", fault, float(severity), replace(scene, fault=fault, severity=severity)
 
 
-def describe_front(front: FeatureExtractor, block: str = "msm") -> Callable[[Spectra], torch.Tensor]:
-    """One block of a fitted front end, raw, of a clip: spectra -> (n_windows, dim), windows as far apart as in the bank."""
-    return lambda spectra: front.describe(spectra, front.config.train_hop, [block])[block]
-
-
-def embed(counterfactuals: Counterfactuals, describe: Callable, whiten: bool = True) -> list[np.ndarray]:
-    """Embeddings of all twins; `whiten`, z-score and whiten by the unchanged scenes, as a fit does by the training clips."""
-    embeddings = [torch.as_tensor(describe(s)) for s in counterfactuals.spectra]
-    if whiten:
-        unchanged = unchanged_scenes(counterfactuals.twins, embeddings)
-        scenes = np.repeat(list(unchanged), [len(z) for z in unchanged.values()])
-        scaler = Scaler.fit(torch.cat(list(unchanged.values())), scenes, np.zeros(len(scenes), dtype=bool))
-        embeddings = [scaler(z) for z in embeddings]
-    return [z.double().numpy() for z in embeddings]
+def embed(twins: pd.DataFrame, spectra: Sequence[Spectra], describe: Callable) -> list[np.ndarray]:
+    """Embeddings of all twins, z-scored and whitened by the unchanged scenes, as a fit does by the training clips."""
+    embeddings = [torch.as_tensor(describe(each)) for each in spectra]
+    unchanged = unchanged_scenes(twins, embeddings)
+    scenes = np.repeat(list(unchanged), [len(z) for z in unchanged.values()])
+    scaler = Scaler.fit(torch.cat(list(unchanged.values())), scenes, np.zeros(len(scenes), dtype=bool))
+    return [scaler(z).double().numpy() for z in embeddings]
 
 
 def unchanged_scenes(twins: pd.DataFrame, embeddings: Sequence) -> dict:
     """Scene -> embedding without a change."""
     return {scene: z for scene, change, z in zip(twins["scene"], twins["change"], embeddings) if change == "none"}
-
-
-def embeddings_over_training(
-    machines: Sequence[Examples], whitenings: dict[str, BandWhitening], config: Config, counterfactuals: Counterfactuals,
-    seed=0, n_points=8,
-) -> tuple[list[float], dict[int, list[np.ndarray]]]:  # fmt: skip
-    """Train ``config.objective`` and embed all twins on the way: does fault sensitivity fall as the objective succeeds?
-
-    `machines` (that of the counterfactuals first) and `whitenings` are those of `asdkit.blocks.make_examples`. Returns the loss
-    of every step, and {step: embeddings as of `embed`} at `n_points` moments from the untrained encoder to the trained one.
-    """
-    moments, embeddings = set(np.linspace(0, config.steps, n_points).round().astype(int).tolist()), {}
-
-    def watch(step, snapshot):
-        if step in moments:
-            extractor = FeatureExtractor(config, {"encoder": Encoder(whitenings, snapshot())})
-            embeddings[step] = embed(counterfactuals, describe_front(extractor))
-
-    return train_objective(machines, config, seed, watch=watch)[1], embeddings
-
-
-def loss_around(losses: Sequence[float], step: int, span: int = 5) -> float:
-    """Mean loss of the steps within `span` of one; NaN without any."""
-    near = losses[max(step - span, 0) : step + span]
-    return float(np.mean(near)) if near else float("nan")
 
 
 def displacements(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.DataFrame:
@@ -128,8 +86,7 @@ def sensitivity(table: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.Da
     Columns: nuisance, fault, severity, sensitivity, lo, hi (95 % interval over resampled scenes). Where fault is "all" and
     severity NaN, the mean is over all faults and severities. NaN where the nuisance moves nothing.
     """
-    samples = sensitivity_samples(table, n_boot, seed)
-    rows = [(*key, values[0], *(interval(values[1:]) if n_boot else (np.nan, np.nan))) for key, values in samples.items()]
+    rows = [(*key, *estimate(values)) for key, values in sensitivity_samples(table, n_boot, seed).items()]
     return pd.DataFrame(rows, columns=["nuisance", "fault", "severity", "sensitivity", "lo", "hi"])
 
 

@@ -21,7 +21,7 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from asdkit.blocks import BLOCKS, FeatureExtractor, make_examples, network_seed
+from asdkit.blocks import BLOCKS, Encoder, FeatureExtractor, make_examples, network_seed
 from asdkit.config import Config
 from asdkit.experiments import runs
 from asdkit.experiments import sensitivity as measure
@@ -29,6 +29,7 @@ from asdkit.experiments.ablation import ROUND, simulation
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import Row
 from asdkit.experiments.results import estimate
+from asdkit.objectives import train_objective
 from asdkit.recordings import Machine, TrainingSet
 from asdkit.recordings.files import write
 
@@ -65,7 +66,7 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
-                write(path, json.dumps(_objective(machine, config, seed, cache, others, twins, n_points)))
+                write(path, json.dumps(_objective(machine, config, seed, cache, others, *twins, n_points)))
             results[name, family, seed] = json.loads(path.read_text())
         cache.forget("learned", "block")
     return results
@@ -77,21 +78,32 @@ def _twins(machine, n_scenes, config):
     return measure.render_counterfactuals(machine.folder.name, n_scenes, config=config, **surroundings)
 
 
-def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, n_points: int) -> dict:
+def _objective(machine, config: Config, seed: int, cache: Cache, others, twins, spectra, n_points: int) -> dict:
     """The network that a fit trains, or log-mel statistics: by step the loss and how far each twin moves; the probe."""
-    losses = []
+    block, hop, losses, embeddings = config.blocks[0], config.train_hop, [], {}
+
+    def embed(step, learned):
+        extractor = FeatureExtractor(config, learned)
+        embeddings[step] = measure.embed(twins, spectra, lambda s: extractor.describe(s, hop, [block])[block])
+
     if config.blocks == ("msm",):
         describer, clips = CachedDescriber(config, cache, seed, others=others), TrainingSet.of(machine.train).clips
         whitenings, own = make_examples([describer.spectra(c) for c in clips], clips, config)
         examples = [own, *map(describer.examples, describer.others)]
-        losses, embeddings = measure.embeddings_over_training(examples, whitenings, config, twins, network_seed(seed), n_points)
+        moments = {*np.linspace(0, config.steps, n_points).round().astype(int).tolist()}  # from the untrained encoder on
+
+        def watch(step, snapshot):
+            return embed(step, {"encoder": Encoder(whitenings, snapshot())}) if step in moments else None
+
+        losses = train_objective(examples, config, network_seed(seed), watch=watch)[1]
     else:
-        embeddings = {0: measure.embed(twins, measure.describe_front(FeatureExtractor(config), config.blocks[0]))}
+        embed(0, {})
     curve = []
     for step, z in embeddings.items():
-        moved = measure.displacements(twins.twins, z).round({"displacement": 6})
-        curve.append(dict(step=step, loss=measure.loss_around(losses, step), moved=moved.to_dict("list")))
-    return dict(curve=curve, probe=measure.linear_probe(twins.twins, embeddings[max(embeddings)]).to_dict("list"))
+        moved = measure.displacements(twins, z).round({"displacement": 6}).to_dict("list")
+        near = losses[max(step - 5, 0) : step + 5]
+        curve.append(dict(step=step, loss=float(np.mean(near)) if near else np.nan, moved=moved))
+    return dict(curve=curve, probe=measure.linear_probe(twins, embeddings[max(embeddings)]).to_dict("list"))
 
 
 def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> dict[str, pd.DataFrame]:
