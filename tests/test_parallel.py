@@ -161,9 +161,9 @@ def test_no_scheduler_no_worker_no_package(tmp_path, monkeypatch):
             runs.run_systems([], tmp_path / "out", {}, scheduler=address)
 
     with LocalCluster(n_workers=0, processes=False, **options) as empty:
-        refused(empty.scheduler_address, "found no worker in 0.5 s")
-    refused("tcp://127.0.0.1:9", "expected a scheduler that answers in 0.5 s")
-    refused("nonsense://here", "expected a scheduler")
+        refused(empty.scheduler_address, "found .*0/1 workers.* expected .* a scheduler that answers and has a worker in 0.5 s")
+    refused("tcp://127.0.0.1:9", "expected .* a scheduler that answers")
+    refused("nonsense://here", "expected .* a scheduler")
     monkeypatch.setitem(sys.modules, "distributed", None)
     refused("tcp://127.0.0.1:9", "expected the extra `dask`")
     assert not (tmp_path / "out").exists()

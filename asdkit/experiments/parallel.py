@@ -5,7 +5,7 @@ A task is called without arguments and is a generator of its steps. It may be ru
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from joblib import Parallel, delayed
@@ -24,15 +24,24 @@ Task = Callable[[], Iterator]
 def workers(jobs: int = 1, scheduler: str | None = None) -> Iterator[Callable[[Iterable[Task]], Iterator[int]]]:
     """A function that runs tasks; it yields how many steps are newly done, in whatever order.
 
-    `jobs` are processes on this computer, 1 is this very process. `scheduler` is the address of a Dask scheduler, whose workers
-    are used in their place. It gives the task of a killed worker to another one, up to its setting ``allowed-failures``. An
-    InputError where Dask is not installed, no scheduler with a worker answers, a process was killed, or Dask gave up.
+    `jobs` are processes on this computer, 1 is this very process. In their place come the workers of the Dask `scheduler`, an
+    address; it gives the task of a killed worker to another one, up to its setting ``allowed-failures``. An InputError where
+    Dask is not installed, no scheduler with a worker answers, a process was killed, or Dask gave up.
     """
-    if scheduler is None:
-        yield partial(_on_processes, jobs) if jobs > 1 else lambda tasks: (1 for task in tasks for _ in task())
-    else:
-        with _connect(scheduler) as client:
-            yield partial(_on_cluster, client)
+    with ExitStack() as stack:
+        if scheduler is None:
+            yield partial(_on_processes, jobs) if jobs > 1 else lambda tasks: (1 for task in tasks for _ in task())
+            return
+        try:
+            from distributed import Client
+
+            client = stack.enter_context(Client(scheduler, timeout=TIMEOUT, set_as_default=False))
+            client.wait_for_workers(1, timeout=TIMEOUT)
+        except (ImportError, OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            expected = f"expected the extra `dask` of asdkit, and a scheduler that answers and has a worker in {TIMEOUT:g} s"
+            raise InputError(f"scheduler {scheduler}: found {reason}; {expected}") from None
+        yield partial(_on_cluster, client)
 
 
 def _n_steps(task: Task) -> int:
@@ -53,28 +62,8 @@ def _on_cluster(client, tasks: Iterable[Task]) -> Iterator[int]:
 
     futures = [client.submit(_n_steps, task, pure=False) for task in tasks]
     try:
-        for future in as_completed(futures, loop=client.loop):
-            yield future.result()
+        yield from (future.result() for future in as_completed(futures, loop=client.loop))
     except (KilledWorker, CancelledError):
         raise InputError(KILLED) from None
     finally:
         client.cancel(futures)
-
-
-def _connect(address: str):
-    """A Dask client of a scheduler that has workers."""
-    try:
-        from distributed import Client
-
-        client = Client(address, timeout=TIMEOUT, set_as_default=False)
-    except ImportError:
-        raise InputError(f"scheduler {address}: found no package distributed, expected the extra `dask` of asdkit") from None
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"scheduler {address}: found {reason}; expected a scheduler that answers in {TIMEOUT:g} s") from None
-    try:
-        client.wait_for_workers(1, timeout=TIMEOUT)
-    except TimeoutError:
-        client.close()
-        raise InputError(f"scheduler {address}: found no worker in {TIMEOUT:g} s, expected one or more") from None
-    return client

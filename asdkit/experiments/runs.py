@@ -17,12 +17,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from asdkit import __version__
@@ -33,12 +33,13 @@ from asdkit.experiments import baseline
 from asdkit.experiments.cache import Cache, CachedDescriber
 from asdkit.experiments.families import AUTOENCODER, choose_systems
 from asdkit.experiments.parallel import workers
-from asdkit.experiments.results import Evaluation, results_table
+from asdkit.experiments.results import Evaluation, read_results, results_table
 from asdkit.objectives import POOLED
 from asdkit.recordings import Clip, InputError, Machine, TrainingSet, index_data
 from asdkit.recordings.files import write
 
 STORED = "asdkit"  # the system whose model is kept
+OWN = ("own", "own-in-asdkit")  # systems with an embedding of one's own
 Others = tuple[tuple[Clip, ...], ...]  # training clips of the other machines of a run
 log = logging.getLogger("asdkit")
 
@@ -66,9 +67,12 @@ def run(
 
 def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
-    scheduler=None,
+    scheduler=None, embed: Callable | None = None, progress=True,
 ) -> None:  # fmt: skip
-    """The same for systems of any names and configurations; without decisions it takes a half to a quarter of the time."""
+    """The same for systems of any names and configurations; without decisions it takes a half to a quarter of the time.
+
+    `embed` is the embedding of the systems `OWN`.
+    """
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
         raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
@@ -78,10 +82,12 @@ def run_systems(
             for path in out.glob("*/*/.*"):  # what a killed process was about to write
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             check_results(out, machines, chosen)
-            tasks = list(make_tasks(out, machines, chosen, seeds, quick, decide, one_process=jobs == 1 and scheduler is None))
+            here = jobs == 1 and scheduler is None
+            task = partial(run_machine, chosen, out, quick, decide, embed, here and progress)
+            tasks = list(make_tasks(task, out, machines, chosen, seeds, one_process=here))
             n = sum(len(task.keywords["missing"]) for task in tasks)
             log.info("%d machines, %d systems: %d results to compute", len(machines), len(chosen), n)
-            with tqdm(total=n, desc="machine x system x seed", disable=not n) as bar:
+            with tqdm(total=n, desc="machine x system x seed", disable=not (n and progress)) as bar:
                 for n_done in spread(tasks):
                     bar.update(n_done)
 
@@ -90,7 +96,7 @@ def evaluate(
     data: str | Path | list[Machine], systems: Iterable[str] | dict[str, Config] = ("asdkit",), config: Config | None = None,
     embed: Callable | None = None, seeds: Iterable[int] = (0,), jobs=1, progress=True,
 ):  # fmt: skip
-    """Fit and score systems on machines whose test clips have labels; nothing is written.
+    """Fit and score systems on machines whose test clips have labels; nothing is kept.
 
     `data` has ``<machine>/{train,test}`` somewhere below, or is a list of machines. `systems` are configurations by name, or
     names of `asdkit.systems`, of which `config` is "asdkit". `embed` is an embedding of one's own, see `asdkit.fit`, and makes
@@ -100,23 +106,13 @@ def evaluate(
     omega_lo, omega_hi (95 % interval over recordings), false_alarm, seconds.
     """
     machines, base = data if isinstance(data, list) else index_data(data), config or Config()
-    chosen = systems if isinstance(systems, dict) else choose_systems(base, systems)
-    own = {"own": replace(base, blocks=("msm",)), "own-in-asdkit": base} if embed is not None else {}
-    tasks = [(m, seed, other_clips(m, machines), chosen, own, embed) for m in machines for seed in seeds]
-    each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_evaluate_machine)(*task) for task in tasks)
-    bar = tqdm(each, "machine x seed", len(tasks), disable=not progress)
-    return results_table(Evaluation({key: result for results in bar for key, result in results.items()}, machines))
-
-
-def _evaluate_machine(machine: Machine, seed: int, others: Others, chosen, own, embed) -> dict:
-    """Results of one machine and seed, by (machine, system, seed)."""
-    cache, results = Cache(), {}
-    for name, config in {**chosen, **own}.items():
-        start, network = perf_counter(), embed if name in own else None
-        detector, scores = score_machine(machine, config, seed, cache, others=others, embed=network)
-        made = scores_and_decisions(machine, scores, detector.decision_threshold())
-        results[machine.name, name, seed] = dict(made, seconds=perf_counter() - start)
-    return results
+    chosen = dict(systems) if isinstance(systems, dict) else choose_systems(base, systems)
+    chosen |= dict(zip(OWN, (replace(base, blocks=("msm",)), base))) if embed is not None else {}
+    with TemporaryDirectory() as out:
+        run_systems(machines, out, chosen, seeds, jobs, embed=embed, progress=progress)
+        results = read_results(out)
+    keys = [(m.name, name, seed) for m in machines for seed in seeds for name in chosen]
+    return results_table(Evaluation({key: results[key] for key in keys}, machines))
 
 
 def open_folder(out: Path, quick: bool) -> None:
@@ -187,10 +183,10 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 
 def _result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
-    return out / machine.name / "results" / f"{name}-{seed}.json"
+    return out / machine.name / "results" / f"{name.replace('/', '_')}-{seed}.json"
 
 
-def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, one_process: bool) -> Iterator[partial]:
+def make_tasks(task: partial, out: Path, machines, chosen, seeds, one_process: bool) -> Iterator[partial]:
     """A task for each machine, whose seeds share its spectra; several workers get one for each of its seeds."""
     pooled = any(c and c.objective in POOLED for c in chosen.values())
     for machine in machines:
@@ -198,11 +194,10 @@ def make_tasks(out: Path, machines, chosen, seeds, quick: bool, decide: bool, on
         wanted = [(seed, name) for seed in sorted(set(seeds)) for name in chosen]
         missing = [(seed, name) for seed, name in wanted if not _result_path(out, machine, name, seed).exists()]
         shares = [missing] if one_process else [[m for m in missing if m[0] == s] for s in dict(missing)]
-        for share in filter(None, shares):
-            yield partial(run_machine, machine, chosen, out, quick, decide, one_process, others, missing=share)
+        yield from (partial(task, machine, others, missing=share) for share in shares if share)
 
 
-def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, bars: bool, others: Others, missing):
+def run_machine(chosen, out: Path, quick: bool, decide: bool, embed, bars: bool, machine: Machine, others: Others, missing):
     """Compute the missing results of one machine, (seed, system) each, and yield after each is written."""
     if not out.is_dir():
         raise InputError(f"{out}: found no such folder on this computer, expected a file system that all workers share")
@@ -214,8 +209,8 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
                 continue
             start, removed = perf_counter(), 0.0
             if config:
-                label = f"{machine.name} {seed} {name}" if bars else ""
-                detector, scores = score_machine(machine, config, seed, cache, decide, label, others)
+                label, network = f"{machine.name} {seed} {name}" if bars else "", embed if name in OWN else None
+                detector, scores = score_machine(machine, config, seed, cache, decide, label, others, network)
                 threshold, removed = detector.decision_threshold(), detector.scorer.space.removed
             else:
                 scores, threshold = score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
@@ -225,17 +220,12 @@ def run_machine(machine: Machine, chosen, out: Path, quick: bool, decide: bool, 
             result = dict(
                 system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
                 data=fingerprint(machine), others=others_fingerprint(config, others), seconds=seconds, threshold=threshold,
-                near_variance_removed=round(removed, 4), **scores_and_decisions(machine, scores, threshold),
+                near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores,
+                decisions=[None if threshold is None else int(s > threshold) for s in scores],
             )  # fmt: skip
             write(path, json.dumps(result))
             yield
         cache.forget("learned", "block", "autoencoder")
-
-
-def scores_and_decisions(machine: Machine, scores: list[float], threshold: float | None) -> dict:
-    """File names, scores and decisions (None without a threshold) of the test clips, as a result has them."""
-    decisions = [None if threshold is None else int(s > threshold) for s in scores]
-    return dict(files=[c.name for c in machine.test], scores=scores, decisions=decisions)
 
 
 def score_machine(
