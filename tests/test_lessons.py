@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from asdkit.config import Config
@@ -123,3 +124,17 @@ def test_cancelling_far_takes_noise_where_far_hears_the_noise_alone():
     )
     np.testing.assert_allclose(table.loc[0.0], 0, atol=1e-3)
     assert table.loc[0.9, "noise"] > 3 > table.loc[0.9, "machine"]
+
+
+def test_explained_is_a_share_and_adjusted():
+    rng = np.random.default_rng(0)
+    load, level = rng.integers(1, 4, 400), rng.normal(size=400)
+    table = pd.DataFrame({"load": load, "kind": np.array(list("xabc"))[load], "level": level, "constant": 1.0})
+    values = np.stack([2 * level + rng.normal(size=400), (load == 2) + 0.0, rng.normal(size=400)], axis=1)
+    shares = lessons.explained(values, table)
+    assert shares.loc[0, "level"] == pytest.approx(0.8, abs=0.05)
+    assert shares.loc[1, "load"] == pytest.approx(1) and shares.loc[1, "kind"] == pytest.approx(1)
+    assert shares["constant"].to_numpy() == pytest.approx(0, abs=1e-9)
+    assert np.abs(shares.loc[2]).max() < 0.03
+    noise = lessons.explained(rng.normal(size=(12, 2000)), pd.DataFrame({"kind": list("aabbccddeeff")}))["kind"]
+    assert abs(noise.mean()) < 0.02  # unadjusted: 5 / 11

@@ -3,7 +3,7 @@
 `runs` scores the systems of `families`, on processes or a cluster (`parallel`); `results` makes tables of the scores, with
 labels of the challenge's `ground_truth`; `baseline` is the official autoencoder. `ablation` scores variants and measures the
 `trap` with the twins of `sensitivity`, `study` new machines and noise; `claims` judges their tables. `tuning` chooses alpha;
-`lessons` and `nuisance` are what the notebooks share.
+`lessons` is what the notebooks share.
 """
 
 from asdkit.public import on_first_use
@@ -20,9 +20,9 @@ _NAMES = {  # by module
     "claims": "claims_table goals_table write_claims",
     "study": "write_goals",
     "tuning": "tune tune_systems choose write_choice development Grid MachineGrid ALPHAS RULES position",
-    "lessons": "machine home machines truth resolve stored_tables token_tables score_systems compare in_words taken_away",
+    "lessons": "machine home machines truth resolve stored_tables token_tables score_systems compare in_words taken_away "
+    "explained",
     "maps": "principal_axes umap",
-    "nuisance": "embed_pairs null_strengths NULLS explained",
 }
 _PUBLIC = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = [*_PUBLIC]

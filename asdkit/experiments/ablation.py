@@ -102,28 +102,20 @@ def one_scalar(evaluation: Evaluation, rows: list[Row], machines: list[Machine],
     """
     table = []
     for base in dict.fromkeys(r.base for r in rows if r.family == "alpha"):
-        alphas = {float(r.variant): r.config.hash() for r in rows if (r.base, r.family) == (base, "alpha")}
-        for data, machine, members in groups(machines):
-            if machine == "mean" and len(members) > 1:
-                table += [(base, data, *row) for row in _costs(evaluation, alphas, members, seeds)]
+        known = {float(r.variant): r.config.hash() for r in rows if (r.base, r.family) == (base, "alpha")}
+        alphas, zero = np.array(list(known)), list(known).index(0.0)
+        for data, _, members in (group for group in groups(machines) if group[1] == "mean" and len(group[2]) > 1):
+            samples = np.array([[evaluation.samples(h, [name], seeds) for h in known.values()] for name in members])
+            omegas, each = samples[:, :, 0], np.arange(len(members))  # samples: (n_machines, n_alphas, 1 + n_resamples)
+            own, others = omegas.argmax(1), np.array([np.delete(omegas, i, axis=0).mean(0).argmax() for i in each])
+            costs, gains = samples[each, own] - samples[each, others], samples[each, others] - samples[each, zero]
+            for i, name in enumerate(members):
+                head = (base, data, name.split("-", 1)[1], len(seeds), 1, alphas[others[i]], alphas[own[i]])
+                table.append((*head, *estimate(costs[i]), *estimate(gains[i])))
+            head = (base, data, "mean", len(seeds), len(members), np.nan, np.nan)
+            table.append((*head, *estimate(costs.mean(0)), *estimate(gains.mean(0))))
     head = ["base", "data", "machine", "seeds", "machines", "alpha", "best"]
     return pd.DataFrame(table, columns=[*head, "cost", "lo", "hi", "gain", "gain_lo", "gain_hi"]).round(ROUND)
-
-
-def _costs(evaluation: Evaluation, alphas: dict[float, str], members: list[str], seeds) -> list[tuple]:
-    """Rows of one kind of data, "mean" last."""
-
-    def best(names):
-        return max(alphas, key=lambda a: evaluation.samples(alphas[a], names, seeds)[0])
-
-    rows, costs, gains = [], [], []
-    for name in members:
-        chosen, own = best([m for m in members if m != name]), best([name])
-        costs.append(evaluation.samples(alphas[own], [name], seeds, minus=alphas[chosen]))
-        gains.append(evaluation.samples(alphas[chosen], [name], seeds, minus=alphas[0.0]))
-        rows.append((name.split("-", 1)[1], len(seeds), 1, chosen, own, *estimate(costs[-1]), *estimate(gains[-1])))
-    means = [estimate(np.mean(x, axis=0)) for x in (costs, gains)]
-    return [*rows, ("mean", len(seeds), len(members), np.nan, np.nan, *means[0], *means[1])]
 
 
 def ablate(

@@ -50,7 +50,6 @@ class Autoencoder:
 
     network: nn.Sequential  # in evaluation mode
     precisions: torch.Tensor  # (n_domains, n_mels, n_mels) inverse covariances of the residuals of each domain, float64
-    losses: list[float]  # mean squared error of each epoch, dB^2
 
     @torch.no_grad()
     def score(self, logmel: torch.Tensor) -> tuple[float, float]:
@@ -77,8 +76,8 @@ def fit(logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epoc
     trained = torch.randperm(len(starts), generator=generator)[: int((1 - HELD_OUT) * len(starts))]
     starts, is_target = starts[trained], is_target[trained]
     network = build_network(STACK * frames.shape[1], generator)
-    losses = _train(network, frames, starts, generator, epochs)
-    return Autoencoder(network, _precisions(network, frames, starts, is_target, generator), losses)
+    _train(network, frames, starts, generator, epochs)
+    return Autoencoder(network, _precisions(network, frames, starts, is_target, generator))
 
 
 def _index_vectors(logmels, domains) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,22 +93,16 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     return (batch for batch in torch.randperm(n, generator=generator).split(BATCH) if len(batch) > 1)
 
 
-def _train(network, frames, starts, generator, epochs: int) -> list[float]:
-    """Adam on the mean squared residual; returns the mean over batches of each epoch."""
-    optimizer, losses = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE), []
+def _train(network, frames, starts, generator, epochs: int) -> None:
+    """Adam on the mean squared residual."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     network.train()
-    for _ in range(epochs):
-        of_batches = []
-        for batch in _batches(len(starts), generator):
-            vectors = stack_frames(frames, starts[batch])
-            loss = (vectors - network(vectors)).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            of_batches.append(loss.detach())
-        losses.append(torch.stack(of_batches).mean().item())
+    for batch in (batch for _ in range(epochs) for batch in _batches(len(starts), generator)):
+        vectors = stack_frames(frames, starts[batch])
+        optimizer.zero_grad()
+        (vectors - network(vectors)).square().mean().backward()
+        optimizer.step()
     network.eval()
-    return losses
 
 
 @torch.no_grad()

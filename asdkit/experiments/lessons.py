@@ -155,3 +155,20 @@ def taken_away(scenes: Sequence[Scene], alphas: Sequence[float], penalty: float)
             left = [float(dsp.power(near - alpha * gains * far).sum() / dsp.power(near).sum()) for alpha in alphas]
             rows += [(scene.machine, scene.index, a, name, -10 * np.log10(x)) for a, x in zip(alphas, left)]
     return pd.DataFrame(rows, columns=["machine", "index", "alpha", "system", "value"])
+
+
+def explained(values: np.ndarray, table: pd.DataFrame, few: int = 5) -> pd.DataFrame:
+    """Share of the variance of each coordinate that each column explains.
+
+    Shape: (n_clips, k), a row a clip -> a row a coordinate, with the columns of the table; constant ones give 0. A line
+    for numbers, the means of the groups for words and for columns of at most `few` values; adjusted for the number of
+    parameters, so that a column without meaning gives 0 on average, often a little less.
+    """
+    values, shares, n = np.asarray(values, dtype=float), {}, len(table)
+    total = values.var(0).clip(min=1e-30)
+    for name, column in table.items():
+        grouped = column.nunique() <= few or not pd.api.types.is_numeric_dtype(column)
+        design = pd.get_dummies(column).to_numpy(float) if grouped else np.stack([np.ones(n), column], axis=1)
+        residual = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        shares[name] = 1 - residual.var(0) / total * (n - 1) / max(n - np.linalg.matrix_rank(design), 1)
+    return pd.DataFrame(shares)

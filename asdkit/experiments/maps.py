@@ -1,7 +1,5 @@
-"""Where clips lie in the embedding, in two dimensions: by principal components and by UMAP, as a stored table."""
+"""Where clips lie in the embedding, in two dimensions: by principal components, as a stored table, and by UMAP."""
 
-import importlib.util
-import logging
 import warnings
 from pathlib import Path
 
@@ -19,29 +17,22 @@ from asdkit.recordings.files import write
 
 
 def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, seed: int = 0) -> pd.DataFrame:
-    """Coordinates of every clip of every machine, mapped as the kNN sees them; what `out` holds is not computed again.
+    """Principal components of every clip of every machine, as the kNN sees it; what `out` holds is not computed again.
 
-    Columns: data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"; "umap" where umap-learn is
-    installed), x, y.
+    Columns: data, machine, file, split, domain, label (NaN where the name hides it), method ("pca"), x, y.
     """
-    methods = {"pca": lambda points: (points - points.mean(0)) @ principal_axes(points)}
-    if importlib.util.find_spec("umap"):
-        methods["umap"] = lambda points: umap(points, seed)
-    else:
-        logging.getLogger("asdkit").warning("umap-learn: not installed; embeddings are drawn by principal components only")
     frames = []
     for machine in machines:
-        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-{'-'.join(methods)}.csv"
+        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-pca.csv"
         if not path.exists():
             points, clips = clip_embeddings(machine, config, seed), machine.train + machine.test
-            head, rows = machine.name.split("-", 1), []
-            for method, place in methods.items():
-                placed = zip(clips, np.round(place(points), 4))
-                rows += [(*head, c.name, c.split, c.domain, c.label, method, *xy) for c, xy in placed]
-            columns = ["data", "machine", "file", "split", "domain", "label", "method", "x", "y"]
-            write(path, pd.DataFrame(rows, columns=columns).to_csv(index=False))
+            data, name = machine.name.split("-", 1)
+            table = pd.DataFrame({"data": data, "machine": name, "file": [c.name for c in clips]})
+            table = table.assign(**{key: [getattr(c, key) for c in clips] for key in ("split", "domain", "label")})
+            table[["x", "y"]] = np.round((points - points.mean(0)) @ principal_axes(points), 4)
+            write(path, table.to_csv(index=False))
         frames.append(pd.read_csv(path, dtype={"domain": str, "split": str}))
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True).assign(method="pca")
 
 
 def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:

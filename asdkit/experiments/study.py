@@ -51,48 +51,33 @@ class Level(NamedTuple):
     seeds: tuple[int, ...] = SEEDS
 
 
-class Studies:
-    """The levels of each study, on simulated machines in `data` and on those in `real`."""
+STUDIES = ("machines", "autoencoder", "alarms", "noise", "clips")
 
-    def __init__(self, data: Path, real: Path | None, jobs: int):
-        self.data, self.jobs, self.systems = data, jobs, systems(Config())
-        self.real = ablation.gather([real]) if real else []
 
-    def simulated(self, folder: str, machines=MACHINES, n_source=190, **surroundings) -> list[Machine]:
-        """Machines that are there already, or are simulated now."""
+def levels(study: str, data: Path, recordings: list[Machine], jobs: int) -> Iterator[Level]:
+    """The levels of a study, on machines that are simulated in `data` where they are not there, and on recordings."""
+
+    def simulated(folder, machines=MACHINES, n_source=190, **surroundings) -> list[Machine]:
         sizes = dict(n_source=n_source, n_target=10, n_test=25)
-        simulate(self.data / folder, machines, **sizes, seed=SEED, jobs=self.jobs, **surroundings)
-        return ablation.gather([self.data / folder])
+        simulate(data / folder, machines, **sizes, seed=SEED, jobs=jobs, **surroundings)
+        return ablation.gather([data / folder])
 
-    def recorded(self, chosen: dict[str, Config | None], seeds=SEEDS) -> Iterator[Level]:
-        """One level, of all machines."""
-        yield Level("as recorded", self.simulated("machines") + self.real, chosen, seeds)
-
-    def machines(self) -> Iterator[Level]:
-        return self.recorded(self.systems)
-
-    def autoencoder(self) -> Iterator[Level]:
-        return self.recorded({"asdkit": Config(), **dict.fromkeys(AUTOENCODER)}, SEEDS[:1])
-
-    def alarms(self) -> Iterator[Level]:
-        return self.recorded({"asdkit": Config()})
-
-    def noise(self) -> Iterator[Level]:
-        """Levels in dB of the machine over noise from one place."""
+    known = systems(Config())
+    if study == "noise":  # dB of the machine over noise from one place
         near = without_far(Config())
         chosen = {"near only": near, "asdkit": Config(), "log-mel, whitened": replace(near, blocks=("statistics-near",))}
         for snr in (-25, -15, -5, 5):
-            yield Level(f"{snr}", self.simulated(f"noise/{snr}", ("fan", "valve"), 100, snr=snr, loudspeakers=1), chosen)
-
-    def clips(self) -> Iterator[Level]:
-        """Levels in source clips, of the untrained encoder, the masked model, and the floor."""
+            yield Level(f"{snr}", simulated(f"noise/{snr}", ("fan", "valve"), 100, snr=snr, loudspeakers=1), chosen)
+    elif study == "clips":  # source clips of the untrained encoder, the masked model, and the floor
         names = {"untrained": "msm-untrained", "MSM": "msm", "log-mel, whitened": "log-mel-whitened"}
-        chosen, machines = {k: self.systems[v] for k, v in names.items()}, self.simulated("clips", ("fan", "valve"), 1000)
+        chosen, machines = {k: known[v] for k, v in names.items()}, simulated("clips", ("fan", "valve"), 1000)
         for n in (100, 300, 1000):
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
-
-
-STUDIES = ("machines", "autoencoder", "alarms", "noise", "clips")
+    else:
+        only = {"asdkit": Config()}
+        chosen = {"machines": known, "autoencoder": only | dict.fromkeys(AUTOENCODER), "alarms": only}[study]
+        seeds = SEEDS[:1] if study == "autoencoder" else SEEDS
+        yield Level("as recorded", simulated("machines") + recordings, chosen, seeds)
 
 
 def first(machine: Machine, n_source: int, n_target: int) -> Machine:
@@ -219,20 +204,20 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := set(args.studies) - set(STUDIES):
         parser.error(f"found {', '.join(sorted(unknown))}; expected {', '.join(STUDIES)}")
-    run(args.studies or STUDIES, Studies(args.data, args.real, args.jobs), args.out, args.seeds)
+    recordings = ablation.gather([args.real]) if args.real else []
+    for study in args.studies or STUDIES:
+        for level in levels(study, args.data, recordings, args.jobs):
+            compute(study, level._replace(seeds=tuple(n for n in level.seeds if n in args.seeds)), args.out, args.jobs)
 
 
-def run(names, studies: Studies, out: Path, seeds=SEEDS) -> None:
-    """Compute the named studies into a folder; what it holds is not computed again."""
-    for study in names:
-        for level in filter(lambda level: level.machines, getattr(studies, study)()):
-            level = level._replace(seeds=tuple(seed for seed in level.seeds if seed in seeds))
-            folder = out / ("machines" if study == "autoencoder" else study) / level.name
-            evaluation = score(level, folder, studies.jobs, decide=study == "alarms")
-            path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
-            add_rows(path, alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation))
-            write(out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
-            print(f"{study}, {level.name}: {path}", flush=True)
+def compute(study: str, level: Level, out: Path, jobs: int) -> None:
+    """Compute one level, and put its rows into the table of the study; what `out` holds is not computed again."""
+    folder = out / ("machines" if study == "autoencoder" else study) / level.name
+    evaluation = score(level, folder, jobs, decide=study == "alarms")
+    path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
+    add_rows(path, alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation))
+    write(out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")
+    print(f"{study}, {level.name}: {path}", flush=True)
 
 
 def add_rows(path: Path, table: pd.DataFrame) -> None:

@@ -28,13 +28,12 @@ from asdkit.experiments.results import evaluate_clips
 from asdkit.experiments.runs import fingerprint, other_clips, others_fingerprint
 from asdkit.recordings import DATASETS, InputError, Machine, TrainingSet
 from asdkit.recordings.files import write
-from asdkit.simulate import GENERIC, inject
+from asdkit.simulate import GENERIC, RECORD, inject
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near
 RULES = ("in-sample", "leave-one-machine-out", "label-free")
 CONTROLS = ("none", "other-recording", "scrambled-phase")
-RECORD = "simulation.json"  # how simulated recordings were made
 
 
 @dataclass(frozen=True)
@@ -149,19 +148,17 @@ def tune(
     with tqdm(total=len(machines) * len(ALPHAS), desc=label, disable=not progress) as bar:
         for machine in machines:
             task = machine, config, seed, other_clips(machine, machines)
-            name = f"{machine.name}-{_key(*task)}.npz"
-            paths = [Path(place) / name for place in (folder, stored) if place]
+            paths = [Path(place) / f"{machine.name}-{_key(*task)}.npz" for place in (folder, stored) if place]
             if path := next(filter(Path.is_file, paths), None):
-                with np.load(path, allow_pickle=False) as arrays:
-                    grids[machine.name] = measured(machine, **arrays)
+                with np.load(path, allow_pickle=False) as archive:
+                    arrays = dict(archive)
                 bar.update(len(ALPHAS))
-                continue
-            arrays = tune_machine(*task, bar, Cache() if cache is None else cache)
+            else:
+                arrays = tune_machine(*task, bar, Cache() if cache is None else cache)
+                if folder:
+                    np.savez_compressed(archive := io.BytesIO(), **arrays)
+                    write(paths[0], archive.getvalue())
             grids[machine.name] = measured(machine, **arrays)
-            if folder:
-                archive = io.BytesIO()
-                np.savez_compressed(archive, **arrays)
-                write(paths[0], archive.getvalue())
     return Grid(config, grids)
 
 
