@@ -106,10 +106,8 @@ def test_every_system_can_be_described(config):
     described = describe(config)
     assert described.keys() <= yaml.safe_load(FORM)["system"]["description"].keys() and described["acoustic_features"]
     yaml.safe_dump(described)
-    assert ("whitened" in described["machine_learning_method"]) == config.whiten
-    assert describe(Config())["front_end"] == "far taken from near (input, alpha 0.9)"
-    near, far = (describe(systems(Config())[name]) for name in ("log-mel", "ridge"))
-    assert near["front_end"] is None and near["embeddings"] is None and far["front_end"] == "far microphone as reference"
+    assert f"whiten {config.whiten}, backend {config.backend}" in described["machine_learning_method"]
+    assert (described["embeddings"] is None) == (not {"msm", "msm-residual"} & {*config.blocks})
 
 
 def test_the_baseline_can_be_submitted(run, tmp_path, meta):
@@ -117,7 +115,7 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
-    has_only(folder, "total_parameters: TODO; expected what only the authors know")  # no stored model
+    has_only(folder, "found total_parameters: TODO, machine_learning_method: TODO; expected what only the authors know")  # no stored model
 
 
 def test_fields_of_meta_replace_those_of_the_form_and_an_unknown_one_and_a_quick_run_are_warnings(run, tmp_path):
@@ -154,7 +152,7 @@ def test_runs_labels_and_fields_that_cannot_be_submitted(original_run, run, tmp_
         (tmp_path / "meta").write_text(text)
         refused(tmp_path, "meta: found .*, expected YAML or JSON with fields", run, meta=tmp_path / "meta")
     refused(tmp_path, "nowhere: .*expected an output folder of `asdkit run`", tmp_path / "nowhere")
-    refused(tmp_path, "run: found 0 configurations of report seed 0 among asdkit seed 0; expected one", run, system="report")
+    refused(tmp_path, "run: found 0 configurations of report seed 0, expected one", run, system="report")
     refused(tmp_path, "found 0 configurations of asdkit seed 7", run, seed=7)
     for change, says in (
         ({"config_hash": "another"}, "found 2 configurations of asdkit"),
@@ -210,9 +208,9 @@ def test_scores_that_are_not_finite_missing_and_surplus_files_and_a_folder_of_an
 @pytest.mark.parametrize(("change", "says"), [
     (lambda f: f.clear(), "found no submission.label, submission.name, "),
     (lambda f: f["submission"].pop("authors"), "found no submission.authors, expected all fields of the form"),
-    (lambda f: f.update(system=3), "found no system.description.input_sampling_rate, "),
-    (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found the label Other_LAB_task2_1, expected"),
-    (lambda f: f["submission"].update(abbreviation="a" * 11), "expected 1 to 10 characters"),
+    (lambda f: f.update(system=3), "found no system.complexity.total_parameters, system.external_datasets, "),
+    (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found label Other_LAB_task2_1 and"),
+    (lambda f: f["submission"].update(abbreviation="a" * 11), "expected the folder's name and 1 to 10 characters"),
     (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found the author {'lastname': 'Name'}"),
     (lambda f: f["submission"].update(authors=3), "found the author 3, expected affiliation, email"),
     (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan.auc_source, "),

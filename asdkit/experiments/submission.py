@@ -23,6 +23,7 @@ from asdkit.objectives import POOLED
 from asdkit.recordings import DATASETS, InputError, parse_name
 from asdkit.recordings.files import new_folder, write
 
+EVALUATION, DEVELOPMENT = (tuple(DATASETS[name].archives) for name in ("evaluation", "development"))  # machines
 LABEL, GRAMMAR = r"[A-Za-z-]+_[A-Za-z0-9-]+_task2_[1-4]", "expected <last name>_<institute>_task2_<1 to 4>"
 CLIPS = [f"section_00_{i:04d}.wav" for i in range(200)]
 TABLES = {  # where a run has their values, what these look like, and in words
@@ -30,17 +31,12 @@ TABLES = {  # where a run has their values, what these look like, and in words
     "decision_result": ("decisions", "[01]", "0 or 1"),
 }
 FORM = """
-submission:
-  {label: , name: , abbreviation: , authors: [{firstname: TODO, lastname: TODO, email: TODO, corresponding: true,
-   affiliation: {institution: TODO, department: , location: TODO}}]}
-system:
-  description:
-    {input_sampling_rate: 16 kHz, data_augmentation: , front_end: , acoustic_features: , embeddings: ,
-     machine_learning_method: TODO, aggregation_method: , domain_adaptation_method: , domain_generalization_method: ,
-     ensemble_method_subsystem_count: 1, decision_making: , attribute_usage: , external_data_usage: , development_data_usage: }
-  complexity: {total_parameters: TODO}
-  external_datasets:
-  source_code:
+submission: {label: , name: , abbreviation: , authors: [{firstname: TODO, lastname: TODO, email: TODO, corresponding: true,
+  affiliation: {institution: TODO, department: , location: TODO}}]}
+system: {complexity: {total_parameters: TODO}, external_datasets: , source_code: , description: {
+  input_sampling_rate: 16 kHz, data_augmentation: , front_end: , acoustic_features: , embeddings: , aggregation_method: ,
+  machine_learning_method: TODO, domain_adaptation_method: , domain_generalization_method: , decision_making: ,
+  ensemble_method_subsystem_count: 1, attribute_usage: , external_data_usage: , development_data_usage: }}
 results: {development_dataset: {}}
 """  # TODO: what only the authors know
 AUTHOR = {"firstname", "lastname", "email", "affiliation"}
@@ -62,8 +58,7 @@ def submit(
     results = _read_run(run, system, seed)
     submitted = {machine: r for machine, r in results.items() if any(parse_name(name).label is None for name in r["files"])}
     if not submitted:
-        machines = ", ".join(DATASETS["evaluation"].archives)
-        raise InputError(f"{run}: found no machine with unlabelled test clips, expected {machines}")
+        raise InputError(f"{run}: found no machine with unlabelled test clips, expected {', '.join(EVALUATION)}")
     model = run / next(iter(submitted)) / "models" / f"{system}-{seed}" / "tensors.safetensors"
     form = _fill(_fill(yaml.safe_load(FORM), _about(label, system, results, model)), values)
     with new_folder(folder) as draft:
@@ -84,8 +79,7 @@ def _read_run(run: Path, system: str, seed: int) -> dict[str, dict]:
         raise InputError(f"{run}: not readable as a run ({error!r}); expected an output folder of `asdkit run`") from None
     results = {machine: r for (machine, *key), r in stored.items() if key == [system, seed]}
     if (n := len({r["config_hash"] for r in results.values()})) != 1:
-        there = ", ".join(dict.fromkeys(f"{s} seed {n}" for _, s, n in stored))
-        raise InputError(f"{run}: found {n} configurations of {system} seed {seed} among {there}; expected one")
+        raise InputError(f"{run}: found {n} configurations of {system} seed {seed}, expected one, of all machines of a run")
     if quick:
         warnings.warn(f"{run}: a quick run; its scores are not a result", stacklevel=3)
     return results
@@ -99,10 +93,10 @@ def _about(label: str, system: str, results: dict[str, dict], model: Path) -> di
         if {*labels} == {0, 1}:
             values = metrics.evaluate(r["scores"], labels, domains)
             development[machine] = {name: round(100 * float(values[name]), 2) for name in metrics.METRICS}
-    tensors = load_file(model) if model.is_file() else {}
-    n_parameters = sum(x.size for name, x in tensors.items() if name.endswith((".weight", ".bias")))
-    about = dict(complexity=dict(total_parameters=n_parameters)) if tensors else {}
-    about |= dict(description=describe(Config.from_dict(config))) if config else {}
+    about = dict(description=describe(Config.from_dict(config))) if config else {}
+    if model.is_file():
+        networks = [x.size for name, x in load_file(model).items() if name.endswith((".weight", ".bias"))]
+        about["complexity"] = dict(total_parameters=sum(networks))
     names = dict(label=label, name=f"asdkit, {system}", abbreviation=system[:10])
     return dict(submission=names, system=about, results=dict(development_dataset=development))
 
@@ -110,16 +104,12 @@ def _about(label: str, system: str, results: dict[str, dict], model: Path) -> di
 def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     blocks = [BLOCKS[name] for name in config.blocks]
-    learned = f"convolutional encoder trained from scratch ({config.objective})"
-    taken = config.alpha > 0 and any("alpha" in block.options for block in blocks)
-    far = f"far taken from near ({config.conditioning}, alpha {config.alpha:g})" if taken else "far microphone as reference"
-    knn = f"k-nearest neighbours ({config.backend})" + ", distances whitened by normal recordings" * config.whiten
+    options = ("conditioning", "alpha", "whiten", "backend", "k", "aggregate", "objective")
     pooled = "classes of the training clips of all machines of the run" if config.objective in POOLED else None
     return dict(
-        front_end=far if taken or any(block.far for block in blocks) else None,
         acoustic_features="; ".join(dict.fromkeys(block.words for block in blocks)),
-        embeddings=learned if any(block.learned == "encoder" for block in blocks) else None,
-        machine_learning_method=knn, domain_generalization_method=knn, aggregation_method=config.aggregate,
+        embeddings="convolutional encoder trained from scratch" if any(b.learned == "encoder" for b in blocks) else None,
+        machine_learning_method="k-nearest neighbours; " + ", ".join(f"{name} {getattr(config, name)}" for name in options),
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",
         attribute_usage=pooled, development_data_usage=pooled,
     )  # fmt: skip
@@ -145,19 +135,14 @@ def _read_form(path: str | Path) -> dict:
 
 
 def check_submission(folder: str | Path) -> list[str]:
-    """What is wrong with a submission, one line each; reads what is on disk, whoever wrote it.
-
-    Checked are the names, that each evaluation machine has a finite score and a decision for each of its 200 clips, and that
-    the form is filled. A folder that is not there is an InputError.
-    """
-    folder, machines = Path(folder).resolve(), DATASETS["evaluation"].archives
+    """What is wrong with the files of a submission, whoever wrote it, one line each; InputError where there is no folder."""
+    folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a submission")
-    files = {f"{kind}_{machine}_section_00_test.csv": kind for machine, kind in product(machines, TABLES)}
+    files = {f"{kind}_{machine}_section_00_test.csv": kind for machine, kind in product(EVALUATION, TABLES)}
     files, there = files | {f"{folder.name}.meta.yaml": ""}, {path.name for path in folder.iterdir()}
     problems = [] if re.fullmatch(LABEL, folder.name) else [f"{folder.name}: {GRAMMAR}"]
-    surplus = f"does not belong to a submission, expected tables of {', '.join(machines)}"
-    problems += [f"{name}: {surplus}" for name in sorted(there - files.keys())]
+    problems += [f"{name}: found, expected tables of {', '.join(EVALUATION)}" for name in sorted(there - files.keys())]
     for name, kind in files.items():
         check = _check_table if kind else _check_form
         problems += [f"{name}: {flaw}" for flaw in (check(folder / name, kind) if name in there else ["is missing"])]
@@ -178,15 +163,16 @@ def _check_form(path: Path, _) -> list[str]:
         form, blank, label = _read_form(path), yaml.safe_load(FORM), path.parent.name
     except InputError as error:
         return [str(error).removeprefix(f"{path}: ")]
-    blank["results"]["development_dataset"] = dict.fromkeys(DATASETS["development"].archives, dict.fromkeys(metrics.METRICS))
+    blank["results"]["development_dataset"] = dict.fromkeys(DEVELOPMENT, dict.fromkeys(metrics.METRICS))
     fields, expected = (pd.json_normalize(each, sep=".").to_dict("list") for each in (form, blank))
     if absent := [place for place in expected if place not in fields]:
         return [f"found no {', '.join(absent[:9])}, expected all fields of the form"]
     about, authors = form["submission"], form["submission"]["authors"]
     bad = [x for x in (authors if isinstance(authors, list) else [authors]) if not isinstance(x, dict) or AUTHOR - x.keys()]
     flaws = [f"found the author {author}, expected {', '.join(sorted(AUTHOR))}" for author in bad]
-    todo = [line.strip(" -") for line in path.read_text(encoding="utf-8").splitlines() if "TODO" in line]
-    flaws += [f"found {', '.join(todo)}; expected what only the authors know"] if todo else []
-    flaws += [f"found the label {about['label']}, expected the folder's name {label}"] if about["label"] != label else []
-    long = f"found the abbreviation {about['abbreviation']}, expected 1 to 10 characters"
-    return flaws + [long] * (not 1 <= len(str(about["abbreviation"])) <= 10)
+    if todo := [line.strip(" -") for line in path.read_text(encoding="utf-8").splitlines() if "TODO" in line]:
+        flaws.append(f"found {', '.join(todo)}; expected what only the authors know")
+    if about["label"] != label or not 1 <= len(str(about["abbreviation"])) <= 10:
+        there = f"found label {about['label']} and abbreviation {about['abbreviation']}"
+        flaws.append(f"{there}, expected the folder's name and 1 to 10 characters")
+    return flaws
