@@ -115,17 +115,18 @@ def test_the_baseline_can_be_submitted(run, tmp_path, meta):
         files = UNLABELLED if machine in EVALUATION else LABELLED
         write_result(run, machine, files, system="autoencoder-mse", config_hash="official", config=None)
     folder = submit(run, LABEL, tmp_path / "out", "autoencoder-mse", meta=meta)
-    has_only(folder, "found total_parameters: TODO, machine_learning_method: TODO; expected what only the authors know")  # no stored model
+    has_only(folder, "found total_parameters: TODO, machine_learning_method: TODO; expected what only the authors know")
 
 
 def test_fields_of_meta_replace_those_of_the_form_and_an_unknown_one_and_a_quick_run_are_warnings(run, tmp_path):
-    fields = {"submission": {"name": "Ünser System"}, "system": {"description": {"embeddings": "none"}}}
+    fields = {"submission": {"name": "Ünser System"}, "system": {"description": {"embeddings": ""}, "source_code": {"a": 1}}}
     for i, dump in ((3, yaml.safe_dump), (4, json.dumps)):
         (tmp_path / "meta").write_text(dump(fields))
         form = read_meta(submit(run, LABEL[:-1] + str(i), tmp_path / "out", meta=tmp_path / "meta"))
         assert form["submission"]["name"] == "Ünser System" and form["submission"]["label"] == LABEL[:-1] + str(i)
-        assert form["system"]["description"]["embeddings"] == "none"
-        assert form["system"]["description"]["input_sampling_rate"] == "16 kHz"
+        assert form["system"]["description"]["embeddings"] == ""
+        assert form["system"]["description"]["input_sampling_rate"] == "16 kHz" and form["system"]["source_code"] == {"a": 1}
+        assert all("TODO" in flaw for flaw in check_submission(tmp_path / "out" / form["submission"]["label"]))
     (tmp_path / "meta").write_text("submission: {authers: []}")
     with pytest.warns(UserWarning, match="submission.authers is not a field of the form"):
         submit(run, LABEL, tmp_path / "out", meta=tmp_path / "meta")
@@ -212,7 +213,7 @@ def test_scores_that_are_not_finite_missing_and_surplus_files_and_a_folder_of_an
     (lambda f: f["submission"].update(label="Other_LAB_task2_1"), "found label Other_LAB_task2_1 and"),
     (lambda f: f["submission"].update(abbreviation="a" * 11), "expected the folder's name and 1 to 10 characters"),
     (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found the author {'lastname': 'Name'}"),
-    (lambda f: f["submission"].update(authors=3), "found the author 3, expected affiliation, email"),
+    (lambda f: f["submission"].update(authors=3), "found the author 3, expected firstname, lastname"),
     (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan.auc_source, "),
     (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
 ])  # fmt: skip

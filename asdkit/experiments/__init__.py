@@ -19,7 +19,7 @@ _NAMES = {  # by module
     "ablation": "ablate gather",
     "claims": "claims_table goals_table write_claims",
     "study": "write_goals",
-    "tuning": "tune tune_systems choose write_choice development Grid MachineGrid ALPHAS RULES position",
+    "tuning": "tune tune_systems choose write_choice development Grid MachineGrid ALPHAS position",
     "lessons": "machine home machines truth resolve stored_tables token_tables score_systems compare in_words taken_away "
     "explained",
     "maps": "principal_axes umap",

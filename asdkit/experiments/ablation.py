@@ -57,18 +57,15 @@ def ablation_table(evaluation: Evaluation, rows: list[Row], machines: list[Machi
     asked = [(row, machine.name, seed) for row in rows for machine in machines for seed in sorted(seeds)]
     head = [(row.base, row.family, *name.split("-", 1), row.variant, seed) for row, name, seed in asked]
     keys = [(name, row.config.hash(), seed) for row, name, seed in asked]
-    measured = results_table(evaluation).set_index(["machine", "system", "seed"]).drop(columns="false_alarm").loc[keys]
     head = pd.DataFrame(head, columns=["base", "family", "data", "machine", "variant", "seed"])
-    measured = pd.concat([head, measured.reset_index(drop=True)], axis=1)
-    return measured.assign(config=[system for _, system, _ in keys]).round(ROUND)
+    measured = results_table(evaluation).set_index(["machine", "system", "seed"]).drop(columns="false_alarm").loc[keys]
+    return head.join(measured.reset_index(drop=True)).assign(config=[system for _, system, _ in keys]).round(ROUND)
 
 
 def groups(machines: Sequence[Machine]) -> Iterable[tuple[str, str, list[str]]]:
     """(data, machine, names of machines): each machine, and the mean of each kind of data."""
-    by_data = {}
-    for machine in machines:
-        by_data.setdefault(machine.name.split("-", 1)[0], []).append(machine.name)
-    for data, names in by_data.items():
+    for data in dict.fromkeys(m.name.split("-", 1)[0] for m in machines):
+        names = [m.name for m in machines if m.name.startswith(f"{data}-")]
         yield from ((data, name.split("-", 1)[1], [name]) for name in names)
         yield data, "mean", names
 

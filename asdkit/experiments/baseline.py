@@ -26,17 +26,11 @@ def build_network(n_inputs: int, generator: torch.Generator) -> nn.Sequential:
     """Linear layers with batch normalisation and ReLU between them. Shape: (n_vectors, n_inputs) -> (n_vectors, n_inputs)."""
     layers = []
     for n_in, n_out in pairwise((n_inputs, *HIDDEN, n_inputs)):
-        layers += [_linear(n_in, n_out, generator), nn.BatchNorm1d(n_out, momentum=0.01, eps=1e-3), nn.ReLU()]
+        linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+        for parameter in linear.parameters():  # torch's default, drawn from `generator`, not from the global state
+            parameter.data.uniform_(-(n_in**-0.5), n_in**-0.5, generator=generator)
+        layers += [linear, nn.BatchNorm1d(n_out, momentum=0.01, eps=1e-3), nn.ReLU()]
     return nn.Sequential(*layers[:-2])  # the output is a bare linear layer
-
-
-def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer with torch's default initial distribution, drawn from `generator` instead of the global state."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter.uniform_(-(n_in**-0.5), n_in**-0.5, generator=generator)
-    return layer
 
 
 def stack_frames(frames: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
@@ -72,20 +66,14 @@ def fit(logmels: Sequence[torch.Tensor], domains: Sequence[str], seed: int, epoc
     """
     generator = torch.Generator().manual_seed(seed)
     frames = torch.cat([logmel.T for logmel in logmels])
-    starts, is_target = _index_vectors(logmels, domains)
+    n_vectors, n_before = [logmel.shape[1] - STACK + 1 for logmel in logmels], np.cumsum([0, *(x.shape[1] for x in logmels)])
+    starts = torch.cat([torch.arange(first, first + n) for first, n in zip(n_before, n_vectors)])  # no vector spans two clips
+    is_target = torch.from_numpy(np.repeat([domain == "target" for domain in domains], n_vectors))
     trained = torch.randperm(len(starts), generator=generator)[: int((1 - HELD_OUT) * len(starts))]
     starts, is_target = starts[trained], is_target[trained]
     network = build_network(STACK * frames.shape[1], generator)
     _train(network, frames, starts, generator, epochs)
     return Autoencoder(network, _precisions(network, frames, starts, is_target, generator))
-
-
-def _index_vectors(logmels, domains) -> tuple[torch.Tensor, torch.Tensor]:
-    """First frame of every vector in the concatenated clips (none spans two clips), and whether it is a target's."""
-    n_frames = [logmel.shape[1] for logmel in logmels]
-    firsts = np.cumsum([0, *n_frames[:-1]])
-    starts = [torch.arange(first, first + n - STACK + 1) for first, n in zip(firsts, n_frames)]
-    return torch.cat(starts), torch.cat([torch.full((len(s),), d == "target") for s, d in zip(starts, domains)])
 
 
 def _batches(n: int, generator: torch.Generator) -> Iterator[torch.Tensor]:

@@ -43,13 +43,10 @@ def machine(data: str | Path = "", kind="fan", train=100, target=10, test=20, se
     `asdkit.simulate.simulate`) is made once, in ``data/lessons`` of the clone. An InputError for a folder that is none of one
     machine, or has no test clips of both labels where `labelled` asks for them.
     """
-    if not str(data):
-        chosen = _simulated(kind, train, target, test, seconds, seed)
-    else:
-        chosen, *others = index_data(resolve(data))
-        if others:
-            names = ", ".join(m.name for m in (chosen, *others))
-            raise InputError(f"{data}: found {names}; expected the folder of one machine, such as {chosen.folder}")
+    chosen, *others = index_data(resolve(data)) if str(data) else [_simulated(kind, train, target, test, seconds, seed)]
+    if others:
+        names = ", ".join(m.name for m in (chosen, *others))
+        raise InputError(f"{data}: found {names}; expected the folder of one machine, such as {chosen.folder}")
     return _with_labels(chosen) if labelled else chosen
 
 

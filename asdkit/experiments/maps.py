@@ -23,7 +23,7 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
     """
     frames = []
     for machine in machines:
-        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine)}-pca.csv"
+        path = Path(out) / f"{machine.name}-{config.hash()}-{seed}-{runs.fingerprint(machine.train + machine.test)}-pca.csv"
         if not path.exists():
             points, clips = clip_embeddings(machine, config, seed), machine.train + machine.test
             data, name = machine.name.split("-", 1)

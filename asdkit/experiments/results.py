@@ -121,13 +121,6 @@ def differences_table(evaluation: Evaluation, reference: str = "asdkit") -> pd.D
     return pd.DataFrame(rows, columns=["machine", "reference", "system", "seeds", "difference", "lo", "hi"])
 
 
-def scores_table(results: dict, machine: str) -> pd.DataFrame:
-    """The rows of ``<machine>/scores.csv``."""
-    mine = {key: r for key, r in results.items() if key[0] == machine}
-    rows = [(f, *key[1:], s, d) for key, r in mine.items() for f, s, d in zip(r["files"], r["scores"], r["decisions"])]
-    return pd.DataFrame(rows, columns=["file", "system", "seed", "score", "decision"]).astype({"decision": "Int64"})
-
-
 def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
     """Omega x100 by system and machine, mean over seeds with mean bounds, and paired differences, as text."""
     mean = table.groupby(["machine", "system"], sort=False)[["omega", "omega_lo", "omega_hi"]].mean()
@@ -161,7 +154,11 @@ def write_tables(out: str | Path, machines: list[Machine]) -> tuple[pd.DataFrame
     removed = [(*key, r["near_variance_removed"]) for key, r in evaluation.results.items() if r["near_variance_removed"]]
     removed = pd.DataFrame(removed, columns=["machine", "system", "seed", "near_variance_removed"])
     frames = {"conditioning": removed, "results": table, "differences": differences}
-    frames |= {f"{m}/scores": scores_table(results, m) for m in dict.fromkeys(m for m, _, _ in evaluation.results)}
+    for machine in dict.fromkeys(m for m, _, _ in evaluation.results):
+        mine = [(key[1:], r) for key, r in results.items() if key[0] == machine]
+        rows = [(f, *key, s, d) for key, r in mine for f, s, d in zip(r["files"], r["scores"], r["decisions"])]
+        scores = pd.DataFrame(rows, columns=["file", "system", "seed", "score", "decision"])
+        frames[f"{machine}/scores"] = scores.astype({"decision": "Int64"})
     for name, frame in frames.items():
         write(out / f"{name}.csv", frame.to_csv(index=False))
     return table, differences
@@ -185,9 +182,7 @@ def write_figures(out: str | Path, machines: list[Machine], table: pd.DataFrame)
         if mine and {c.label for c in machine.test} == {0, 1}:
             shown = "asdkit" if "asdkit" in mine else next(iter(mine))
             few = [s for s in ("asdkit", "report", "log-mel", "autoencoder-mse") if s in mine] or [shown]
-            clips = {c.name: c for c in machine.test}
-            clips = [clips[name] for name in mine[shown]["files"]]
-            truth, name = ([c.label for c in clips], [c.domain for c in clips]), f"{machine.name}, {shown}"
+            truth, name = [[getattr(c, key) for c in machine.test] for key in ("label", "domain")], f"{machine.name}, {shown}"
             histogram = figures.score_histograms(mine[shown]["scores"], *truth, mine[shown]["threshold"], name)
             drawn[f"scores-{machine.name}"] = histogram
             drawn[f"roc-{machine.name}"] = figures.roc({s: mine[s]["scores"] for s in few}, *truth)

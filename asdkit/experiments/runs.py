@@ -69,9 +69,9 @@ def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
     scheduler=None, embed: Callable | None = None, progress=True,
 ) -> None:  # fmt: skip
-    """The same for systems of any names and configurations; without decisions it takes a half to a quarter of the time.
+    """The same for systems of any names and configurations, those of `OWN` with the embedding `embed`.
 
-    `embed` is the embedding of the systems `OWN`.
+    Without decisions it takes a half to a quarter of the time.
     """
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
@@ -147,7 +147,7 @@ def check_results(out: Path, machines: list[Machine], chosen: dict[str, Config |
     for machine, path in [(m, p) for m in machines for p in sorted((out / m.name / "results").glob("*.json"))]:
         result, problem = json.loads(path.read_text()), None
         config, is_chosen = chosen.get(result["system"]), result["system"] in chosen
-        if result["data"] != fingerprint(machine):
+        if result["data"] != fingerprint(machine.train + machine.test):
             problem = f"scores of other recordings than {machine.folder}"
         elif is_chosen and result["config_hash"] != config_hash(config):
             problem = f"a run with config {result['config_hash']}, expected {config_hash(config)}"
@@ -162,19 +162,15 @@ def config_hash(config: Config | None) -> str:
     return config.hash() if config else "official"
 
 
-def fingerprint(machine: Machine) -> str:
-    """Hash of the names and sizes of a machine's clips."""
-    return _fingerprint(machine.train + machine.test)
+def fingerprint(clips: Iterable[Clip]) -> str:
+    """Hash of the names and sizes of clips."""
+    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in clips)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def others_fingerprint(config: Config | None, others: Others) -> str | None:
-    """The same of the other machines' clips that a network was trained on; None where there were none."""
-    return _fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
-
-
-def _fingerprint(clips: Iterable[Clip]) -> str:
-    text = "".join(f"{c.path.parent.name}/{c.name}:{c.path.stat().st_size}\n" for c in clips)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """That of the other machines' clips that a network was trained on; None where there were none."""
+    return fingerprint(c for clips in others for c in clips) if config and config.objective in POOLED else None
 
 
 def other_clips(machine: Machine, machines: list[Machine]) -> Others:
@@ -219,9 +215,9 @@ def run_machine(chosen, out: Path, quick: bool, decide: bool, embed, bars: bool,
                 detector.save(out / machine.name / "models" / f"{name}-{seed}")
             result = dict(
                 system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
-                data=fingerprint(machine), others=others_fingerprint(config, others), seconds=seconds, threshold=threshold,
-                near_variance_removed=round(removed, 4), files=[c.name for c in machine.test], scores=scores,
-                decisions=[None if threshold is None else int(s > threshold) for s in scores],
+                data=fingerprint(machine.train + machine.test), others=others_fingerprint(config, others), seconds=seconds,
+                near_variance_removed=round(removed, 4), threshold=threshold, files=[c.name for c in machine.test],
+                scores=scores, decisions=[None if threshold is None else int(s > threshold) for s in scores],
             )  # fmt: skip
             write(path, json.dumps(result))
             yield

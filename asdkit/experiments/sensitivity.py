@@ -40,10 +40,9 @@ def render_counterfactuals(
     `faults` are all that the machine can have by default, `severities` from 0 to 1, `seed` the specimen, and `surroundings`
     other options of a `Scene`, such as `snr`.
     """
-    rows = []
-    for i in range(n_scenes):
-        scene = Scene(machine, seed, FIRST + i, seconds=seconds, **surroundings)
-        rows += [(i, *row) for row in twins_of(scene, list(KINDS[machine].faults) if faults is None else faults, severities)]
+    faults = list(KINDS[machine].faults) if faults is None else faults
+    scenes = [Scene(machine, seed, FIRST + i, seconds=seconds, **surroundings) for i in range(n_scenes)]
+    rows = [(i, *row) for i, scene in enumerate(scenes) for row in twins_of(scene, faults, severities)]
     table = pd.DataFrame([row[:4] for row in rows], columns=["scene", "change", "fault", "severity"])
     return table, [extract(render(row[4]), config or Config()) for row in rows]
 
@@ -109,8 +108,7 @@ def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.Da
     """Whether a fault can be read linearly from the embedding by someone who knows the labels. It belongs to no detector.
 
     Logistic regression on clips, mean over windows and z-scored: each fault and severity against all normal clips. Scenes are
-    held out with all their twins, in 5 folds or as many as there are scenes. Columns: fault,
-    severity, auc (0 to 1, mean over folds), std (over folds), uses_labels (always True).
+    held out with all their twins, in 5 folds or fewer. Columns: fault, severity, auc and std over folds, uses_labels (True).
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
@@ -124,7 +122,6 @@ def linear_probe(twins: pd.DataFrame, embeddings: Sequence[np.ndarray]) -> pd.Da
     for (fault, severity), group in twins.reset_index(drop=True)[~normal].groupby(["fault", "severity"], sort=False):
         chosen = normal.copy()
         chosen[group.index] = True
-        known = dict(groups=scenes[chosen], cv=folds, scoring="roc_auc")
-        aucs = cross_val_score(model, clips[chosen], ~normal[chosen], **known)
+        aucs = cross_val_score(model, clips[chosen], ~normal[chosen], groups=scenes[chosen], cv=folds, scoring="roc_auc")
         rows.append((fault, severity, np.mean(aucs), np.std(aucs), True))
     return pd.DataFrame(rows, columns=["fault", "severity", "auc", "std", "uses_labels"])

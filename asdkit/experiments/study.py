@@ -118,8 +118,8 @@ def alarms(level: Level, evaluation: Evaluation, out: Path) -> pd.DataFrame:
     rows = []
     for data, machine, members in ablation.groups(level.machines):
         for requested, (label, clips) in product(RATES, enumerate(("normal", "anomalous"))):
-            each = [alarm_rates(evaluation, member, level.seeds, label, requested, out) for member in members]
-            each = [rate for rate in each if rate]
+            each = (alarm_rates(evaluation, member, level.seeds, label, requested, out) for member in members)
+            each = [rates for rates in each if rates]
             for domain in ("source", "target", "all") if each else ():
                 rate = estimate(np.mean([r[domain] for r in each], axis=0))
                 rows.append((level.name, data, machine, domain, clips, requested, len(level.seeds), *rate))
@@ -184,9 +184,8 @@ def write_goals(tables: dict, out: str | Path) -> pd.DataFrame:
     """Write ``goals.md`` into a folder, where there are tables of the study; return the goals."""
     table = claims.goals_table(tables)
     if not table.empty:
-        texts = [claims.goals_markdown(table), systems_markdown(tables["study"])]
-        texts += [alarms_markdown(tables["alarms"])] if "alarms" in tables else []
-        texts += [speed_markdown(tables["speed"])] if "speed" in tables else []
+        tell = {"study": systems_markdown, "alarms": alarms_markdown, "speed": speed_markdown}
+        texts = [claims.goals_markdown(table), *(tell[name](tables[name]) for name in tell if name in tables)]
         texts += [f"Written by `asdkit figures` from the tables of the studies, not by hand; rules: `{claims.RULES}`."]
         write(Path(out) / "goals.md", "\n\n".join(texts) + "\n")
     return table

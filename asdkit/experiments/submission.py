@@ -19,7 +19,6 @@ from asdkit import metrics
 from asdkit.blocks import BLOCKS
 from asdkit.config import Config
 from asdkit.experiments.results import read_results
-from asdkit.objectives import POOLED
 from asdkit.recordings import DATASETS, InputError, parse_name
 from asdkit.recordings.files import new_folder, write
 
@@ -39,7 +38,6 @@ system: {complexity: {total_parameters: TODO}, external_datasets: , source_code:
   ensemble_method_subsystem_count: 1, attribute_usage: , external_data_usage: , development_data_usage: }}
 results: {development_dataset: {}}
 """  # TODO: what only the authors know
-AUTHOR = {"firstname", "lastname", "email", "affiliation"}
 
 
 def submit(
@@ -105,14 +103,12 @@ def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     blocks = [BLOCKS[name] for name in config.blocks]
     options = ("conditioning", "alpha", "whiten", "backend", "k", "aggregate", "objective")
-    pooled = "classes of the training clips of all machines of the run" if config.objective in POOLED else None
     return dict(
         acoustic_features="; ".join(dict.fromkeys(block.words for block in blocks)),
         embeddings="convolutional encoder trained from scratch" if any(b.learned == "encoder" for b in blocks) else None,
         machine_learning_method="k-nearest neighbours; " + ", ".join(f"{name} {getattr(config, name)}" for name in options),
         decision_making=f"threshold for {config.false_alarm:.0%} false alarms, from held-out normal recordings",
-        attribute_usage=pooled, development_data_usage=pooled,
-    )  # fmt: skip
+    )
 
 
 def _fill(form: dict, values: dict, place: str = "") -> dict:
@@ -139,37 +135,38 @@ def check_submission(folder: str | Path) -> list[str]:
     folder = Path(folder).resolve()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a submission")
-    files = {f"{kind}_{machine}_section_00_test.csv": kind for machine, kind in product(EVALUATION, TABLES)}
-    files, there = files | {f"{folder.name}.meta.yaml": ""}, {path.name for path in folder.iterdir()}
+    files = {f"{kind}_{machine}_section_00_test.csv": _check_table for machine, kind in product(EVALUATION, TABLES)}
+    files, there = files | {f"{folder.name}.meta.yaml": _check_form}, {path.name for path in folder.iterdir()}
     problems = [] if re.fullmatch(LABEL, folder.name) else [f"{folder.name}: {GRAMMAR}"]
-    problems += [f"{name}: found, expected tables of {', '.join(EVALUATION)}" for name in sorted(there - files.keys())]
-    for name, kind in files.items():
-        check = _check_table if kind else _check_form
-        problems += [f"{name}: {flaw}" for flaw in (check(folder / name, kind) if name in there else ["is missing"])]
+    problems += [f"{name}: is surplus, expected tables of {', '.join(EVALUATION)}" for name in sorted(there - files.keys())]
+    for name, check in files.items():
+        problems += [f"{name}: {flaw}" for flaw in (check(folder / name) if name in there else ["is missing"])]
     return problems
 
 
-def _check_table(path: Path, kind: str) -> list[str]:
+def _check_table(path: Path) -> list[str]:
+    _, pattern, words = next(rule for kind, rule in TABLES.items() if path.name.startswith(kind))
     rows = [line.partition(",")[::2] for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    names, (_, pattern, words) = [name for name, _ in rows], TABLES[kind]
+    names = [name for name, _ in rows]
     there = f"found {len(names)} rows and {len({*names} & {*CLIPS})} of the clips"
     flaws = [f"{there}, expected each of {CLIPS[0]} to {CLIPS[-1]} once"] if sorted(names) != CLIPS else []
     bad = [value for _, value in rows if not re.fullmatch(pattern, value)]
     return flaws + [f"found {value!r}, expected {words}" for value in bad[:1]]
 
 
-def _check_form(path: Path, _) -> list[str]:
+def _check_form(path: Path) -> list[str]:
     try:
         form, blank, label = _read_form(path), yaml.safe_load(FORM), path.parent.name
     except InputError as error:
         return [str(error).removeprefix(f"{path}: ")]
     blank["results"]["development_dataset"] = dict.fromkeys(DEVELOPMENT, dict.fromkeys(metrics.METRICS))
     fields, expected = (pd.json_normalize(each, sep=".").to_dict("list") for each in (form, blank))
-    if absent := [place for place in expected if place not in fields]:
+    if absent := [place for place in expected if not any(f"{name}.".startswith(f"{place}.") for name in fields)]:
         return [f"found no {', '.join(absent[:9])}, expected all fields of the form"]
     about, authors = form["submission"], form["submission"]["authors"]
-    bad = [x for x in (authors if isinstance(authors, list) else [authors]) if not isinstance(x, dict) or AUTHOR - x.keys()]
-    flaws = [f"found the author {author}, expected {', '.join(sorted(AUTHOR))}" for author in bad]
+    whole = {"firstname", "lastname", "email", "affiliation"}
+    bad = [x for x in (authors if isinstance(authors, list) else [authors]) if not isinstance(x, dict) or whole - x.keys()]
+    flaws = [f"found the author {author}, expected firstname, lastname, email and affiliation" for author in bad]
     if todo := [line.strip(" -") for line in path.read_text(encoding="utf-8").splitlines() if "TODO" in line]:
         flaws.append(f"found {', '.join(todo)}; expected what only the authors know")
     if about["label"] != label or not 1 <= len(str(about["abbreviation"])) <= 10:

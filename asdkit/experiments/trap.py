@@ -45,10 +45,10 @@ def embedding_hash(config: Config) -> str:
 def run(machines: list[Machine], out: Path, rows, seeds=(0, 1, 2), n_scenes=12, n_points=6, jobs=1) -> dict[tuple, dict]:
     """Measure every embedding of every simulated machine, at `n_points` moments of training; what `out` holds is kept.
 
-    Returns {(machine, hash of the embedding, family, seed): result}.
+    Returns {(machine, hash of the embedding, seed): result}.
     """
     simulated = [m for m in machines if simulation(m)]
-    wanted = {(r.family, embedding_hash(r.config)): r.config for r in rows if r.family == "objective"}
+    wanted = {embedding_hash(r.config): r.config for r in rows if r.family == "objective"}
     tasks = [(m, runs.other_clips(m, machines), wanted, sorted(seeds), n_scenes, n_points, Path(out)) for m in simulated]
     each = Parallel(n_jobs=jobs, return_as="generator")(delayed(_machine)(*task) for task in tasks)
     bar = tqdm(each, "mechanism, by machine", len(tasks), disable=not tasks)
@@ -60,14 +60,14 @@ def _machine(machine, others, wanted, seeds, n_scenes, n_points, out) -> dict:
     cache, results = Cache(), {}
     torch.set_num_threads(next((c.threads for c in wanted.values()), 1))
     for seed in seeds:
-        for (family, name), config in wanted.items():
-            data = runs.fingerprint(machine), runs.others_fingerprint(config, others)
-            settings = [family, name, seed, n_scenes, n_points, *data]
+        for name, config in wanted.items():
+            data = runs.fingerprint(machine.train + machine.test), runs.others_fingerprint(config, others)
+            settings = ["objective", name, seed, n_scenes, n_points, *data]
             path = out / machine.name / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}.json"
             if not path.exists():
                 twins = cache(("spectra", "twins"), lambda c=config: _twins(machine, n_scenes, c))
                 write(path, json.dumps(_objective(machine, config, seed, cache, others, *twins, n_points)))
-            results[name, family, seed] = json.loads(path.read_text())
+            results[name, seed] = json.loads(path.read_text())
         cache.forget("learned", "block")
     return results
 
@@ -110,9 +110,9 @@ def tables(results: dict[tuple, dict], rows: Sequence[Row], seeds=(0, 1, 2)) -> 
     """``trap-sensitivity``, ``trap-curves``, ``trap-probe`` and ``trap-ratios``; none without simulated machines."""
     machines = list(dict.fromkeys(key[0] for key in results))
     frames = {name: [] for name in ("trap-sensitivity", "trap-curves", "trap-probe")}
-    alone = [row for row in rows if row.family == "objective"]
-    for row, machine, seed in product(alone, machines, sorted(seeds)):
-        result = results[machine, embedding_hash(row.config), row.family, seed]
+    rows = [row for row in rows if row.family == "objective"]
+    for row, machine, seed in product(rows, machines, sorted(seeds)):
+        result = results[machine, embedding_hash(row.config), seed]
         head = dict(base=row.base, family=row.family, machine=machine.split("-", 1)[1], variant=row.variant, seed=seed)
         for moment in result["curve"]:
             moved = measure.sensitivity(pd.DataFrame(moment["moved"]), N_BOOT, crc32(machine.encode()))
@@ -131,23 +131,21 @@ def _headed(head: dict, table: pd.DataFrame) -> pd.DataFrame:
 
 def ratios(results: dict[tuple, dict], rows: Sequence[Row], machines: Sequence[str], seeds=(0, 1, 2)) -> pd.DataFrame:
     """Sensitivity to all faults over that of each of `REFERENCES`, paired by scene: per machine, and the mean over machines."""
-    names, table = {(r.base, r.family, r.variant): embedding_hash(r.config) for r in rows}, []
+    names, table = {(r.base, r.variant): embedding_hash(r.config) for r in rows}, []
 
     @cache
-    def logs(machine, name, family, moment, nuisance):
+    def logs(machine, name, moment, nuisance):
         """Logarithm of the sensitivity at one moment, mean over seeds: the estimate and its resamples."""
-        moved = [pd.DataFrame(results[machine, name, family, seed]["curve"][moment]["moved"]) for seed in seeds]
+        moved = [pd.DataFrame(results[machine, name, seed]["curve"][moment]["moved"]) for seed in seeds]
         sampled = [measure.sensitivity_samples(t, N_BOOT, crc32(machine.encode())) for t in moved]
         return np.mean([next(np.log(v) for k, v in s.items() if k[:2] == (nuisance, "all")) for s in sampled], axis=0)
 
-    for row in (r for r in rows if r.family == "objective"):
-        for reference in REFERENCES:
-            below = names.get((row.base, row.family, row.variant if reference == "start" else reference))
-            for nuisance in measure.NUISANCES if below else ():
-                pair = (names[row[:3]], row.family, -1), (below, row.family, 0 if reference == "start" else -1)
-                each = {m.split("-", 1)[1]: np.subtract(*(logs(m, *key, nuisance) for key in pair)) for m in machines}
-                each["mean"] = np.mean(list(each.values()), axis=0)
-                head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))
-                table += [(*head, name, *map(float, np.exp(estimate(x)))) for name, x in each.items()]
+    for row, reference, nuisance in product(rows, REFERENCES, measure.NUISANCES):
+        name, moment = embedding_hash(row.config), 0 if reference == "start" else -1
+        if below := name if reference == "start" else names.get((row.base, reference)):
+            each = {m.split("-", 1)[1]: logs(m, name, -1, nuisance) - logs(m, below, moment, nuisance) for m in machines}
+            each["mean"] = np.mean(list(each.values()), axis=0)
+            head = (row.base, row.family, row.variant, reference, nuisance, len(seeds))
+            table += [(*head, place, *map(float, np.exp(estimate(x)))) for place, x in each.items()]
     columns = ["base", "family", "variant", "reference", "nuisance", "seeds", "machine", "ratio", "lo", "hi"]
     return pd.DataFrame(table, columns=columns).round(ROUND)

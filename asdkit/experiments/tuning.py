@@ -32,7 +32,6 @@ from asdkit.simulate import GENERIC, RECORD, inject
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
 LEVELS_DB = (-20.0, -15.0, -10.0)  # of injected faults, relative to near
-RULES = ("in-sample", "leave-one-machine-out", "label-free")
 CONTROLS = ("none", "other-recording", "scrambled-phase")
 
 
@@ -76,9 +75,8 @@ class Grid:
 
     def table(self):
         """One row a machine and alpha: the metric with its interval, and the separation (DataFrame)."""
-        rows = []
-        for (name, m), (i, alpha) in product(self.machines.items(), enumerate(ALPHAS)):
-            rows.append((name, alpha, *m.points[i], *self.quote({name: i})[name], m.separation[i]))
+        each = product(self.machines.items(), enumerate(ALPHAS))
+        rows = [(name, a, *m.points[i], *self.quote({name: i})[name], m.separation[i]) for (name, m), (i, a) in each]
         columns = [*metrics.METRICS, "omega", "omega_lo", "omega_hi", "separation"]
         return pd.DataFrame(rows, columns=["machine", "alpha", *columns])
 
@@ -89,7 +87,7 @@ def position(alpha: float) -> int:
 
 
 def choose(grid: Grid, names) -> dict[str, dict[str, int]]:
-    """For each of `RULES` the index of the alpha that it picks for each machine; of equals the smallest alpha.
+    """For each rule the index of the alpha that it picks for each machine; of equals the smallest alpha.
 
     "leave-one-machine-out" needs two machines and is absent with one.
     """
@@ -119,13 +117,11 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
     rule = "expected a development machine: alpha is chosen on development machines and stays as it is for evaluation machines"
     refused = {}
     for machine in machines:
-        labels = {c.label for c in machine.test}
-        if machine.name in DATASETS["evaluation"].archives:
-            refused[machine.name] = f"{machine.folder}: found an evaluation machine of DCASE 2026, {rule}"
-        elif None in labels:
-            refused[machine.name] = f"{machine.folder}: found test clips without labels, {rule}"
-        elif labels != {0, 1}:
-            refused[machine.name] = f"{machine.folder}: found no test clips of both labels, expected them to tune on"
+        labels, official = {c.label for c in machine.test}, machine.name in DATASETS["evaluation"].archives
+        if official or labels != {0, 1}:
+            there = "test clips without labels" if None in labels else "no test clips of both labels"
+            there = "an evaluation machine of DCASE 2026" if official else there
+            refused[machine.name] = f"{machine.folder}: found {there}, {rule}"
     return [m for m in machines if m.name not in refused], refused
 
 
@@ -181,35 +177,28 @@ def measured(machine: Machine, scores: np.ndarray, **arrays) -> MachineGrid:
 
 
 def tune_machine(machine: Machine, config: Config, seed: int, others, bar, cache: Cache) -> dict[str, np.ndarray]:
-    """Scores, thresholds, separation and maps of one machine; no label is read."""
-    columns = []
+    """Scores, thresholds, separation and maps (two principal components) of one machine; no label is read."""
+    training, whole, columns = TrainingSet.of(machine.train), config.control == "none", []
+    held = training.folds(5) == 0
     for alpha in ALPHAS:
         at = replace(config, alpha=alpha, control=config.control if alpha else "none")
-        columns.append(_at(machine, at, config.control == "none", CachedDescriber(at, cache, seed, others=others)))
+        describer, separation = CachedDescriber(at, cache, seed, others=others), np.nan
+        if whole:
+            separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
+        detector = fit_detector(training, describer, decide=whole)
+        own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
+        of_train = [describer.blocks(extractor, c, config.test_hop) for extractor, c in zip(own, training.clips)]
+        of_test = [describer.blocks(detector.extractor, c, config.test_hop) for c in machine.test]
+        scores, space = [detector.scorer(blocks) for blocks in of_test], detector.scorer.space
+        train, test = (np.array([space(b).mean(0).numpy() for b in blocks]) for blocks in (of_train, of_test))
+        axes, center = principal_axes(train), train.mean(0)
+        columns.append((scores, detector.decision_threshold(), separation, (train - center) @ axes, (test - center) @ axes))
         cache.forget("spectra", "block")
         bar.update()
     scores, thresholds, separation, train_map, test_map = (np.array(x, dtype=float) for x in zip(*columns))
     maps = aligned(np.concatenate([train_map, test_map], axis=1)).astype(np.float32)
     train_map, test_map = np.split(maps, [len(machine.train)], axis=1)
     return dict(scores=scores, thresholds=thresholds, separation=separation, train_map=train_map, test_map=test_map)
-
-
-def _at(machine: Machine, config: Config, whole: bool, describer: CachedDescriber) -> tuple:
-    """At one alpha: scores of the test clips, threshold, separation, training and test clips on two principal components."""
-    training, separation = TrainingSet.of(machine.train), np.nan
-    if whole:
-        held = training.folds(5) == 0
-        rest = fit_detector(training.without(held), describer, decide=False)
-        separation = _separation(rest, training, held, describer.seed)
-    detector = fit_detector(training, describer, decide=whole)
-    own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
-    of_train = [describer.blocks(extractor, c, config.test_hop) for extractor, c in zip(own, training.clips)]
-    of_test = [describer.blocks(detector.extractor, c, config.test_hop) for c in machine.test]
-    scores = [detector.scorer(blocks) for blocks in of_test]
-    train, test = (np.array([detector.scorer.space(b).mean(0).numpy() for b in blocks]) for blocks in (of_train, of_test))
-    axes = principal_axes(train)
-    centred = train - train.mean(0), test - train.mean(0)
-    return scores, detector.decision_threshold(), separation, *(x @ axes for x in centred)
 
 
 def _separation(detector: Detector, training: TrainingSet, held: np.ndarray, seed: int) -> float:
@@ -231,6 +220,6 @@ def _key(machine: Machine, config: Config, seed: int, others) -> str:
     """Identifies everything that a machine's grid depends on."""
     neutral = replace(config, alpha=0.0).hash()
     made = (machine.folder / RECORD).read_text() if (machine.folder / RECORD).is_file() else ""
-    data = fingerprint(machine), made, others_fingerprint(config, others)
+    data = fingerprint(machine.train + machine.test), made, others_fingerprint(config, others)
     depends = [__version__, neutral, seed, ALPHAS, LEVELS_DB, *data]
     return hashlib.sha256(json.dumps(depends).encode()).hexdigest()[:12]
