@@ -179,7 +179,7 @@ def other_clips(machine: Machine, machines: list[Machine]) -> Others:
 
 
 def _result_path(out: Path, machine: Machine, name: str, seed: int) -> Path:
-    return out / machine.name / "results" / f"{name.replace('/', '_')}-{seed}.json"
+    return out / machine.name / "results" / f"{name.replace('/', '%2F')}-{seed}.json"
 
 
 def make_tasks(task: partial, out: Path, machines, chosen, seeds, one_process: bool) -> Iterator[partial]:
