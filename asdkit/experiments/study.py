@@ -6,7 +6,7 @@
 `autoencoder`  the official baseline beside the default, on the same machines (one seed)
 `alarms`    false alarms at a requested 1, 5 and 10 %, and the share of the faults that raise one
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
-`clips`     100 to 1,000 training clips of the masked model
+`clips`     100 to 3,000 training clips of the masked model
 
 The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
@@ -87,8 +87,8 @@ class Studies:
     def clips(self) -> Iterator[Level]:
         """Levels in source clips, of the untrained encoder, the masked model, and the floor."""
         names = {"untrained": "msm-untrained", "MSM": "msm", "log-mel, whitened": "log-mel-whitened"}
-        chosen, machines = {k: self.systems[v] for k, v in names.items()}, self.simulated("clips", ("fan", "valve"), 1000)
-        for n in (100, 300, 1000):
+        chosen, machines = {k: self.systems[v] for k, v in names.items()}, self.simulated("clips", ("fan", "valve"), 3000)
+        for n in (100, 300, 1000, 3000):
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
 
 

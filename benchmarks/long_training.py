@@ -1,0 +1,248 @@
+"""Learning curve of the masked model over steps and widths, longer than a processor has patience for.
+
+    python benchmarks/long_training.py FOLDER ... [--steps 0 300 ...] [--widths 1 2 4] [--seeds 0 1 2] [--out CSV]
+
+FOLDER  machines in the DCASE layout, or what `--pack` has made of them: log-mels rounded to half precision (0.03 dB), for a
+        computer that has an accelerator but not the recordings
+width   factor of the hidden layers (16, 32 channels; 128 units); the embedding keeps its 512 dimensions
+
+The networks of all machines and seeds are trained side by side, on a GPU as one CUDA graph. Each number of steps is a training
+of its own, with its own schedule. The embedding is scored alone, as in the system "msm". Rows are as in ``differences.csv``:
+the family is the width, the variant the number of steps, the reference 300 steps of the same width. No training begins after
+`--seconds`.
+"""
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from asdkit import Config, msm
+from asdkit.blocks import network_seed, read_spectra
+from asdkit.experiments import Evaluation, gather
+from asdkit.experiments.ablation import METRICS, ablation_differences
+from asdkit.experiments.families import systems
+from asdkit.recordings import Clip, Machine, TrainingSet
+from asdkit.recordings.files import write
+from asdkit.scorer import fit_scorer
+from asdkit.spectrogram import cut_windows, window_starts
+
+CONFIG = systems(Config())["msm"]
+CHANNELS, UNITS = msm.CHANNELS, msm.UNITS
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BETA_2, DECAY, EPS = 0.999, 1e-2, 1e-8  # of AdamW
+REFERENCE = 300  # steps
+
+
+def read(path: Path) -> list[tuple[Machine, list[torch.Tensor]]]:
+    """Machines in a folder or of a packed file, each with the log-mels of its training and test clips."""
+    if path.suffix != ".npz":
+        return [(m, [read_spectra(c, CONFIG)["conditioned"] for c in (*m.train, *m.test)]) for m in gather([path])]
+    with np.load(path) as stored:
+        name, *splits = json.loads(str(stored["clips"]))
+        frames = torch.from_numpy(stored["frames"]).float().split(stored["lengths"].tolist(), dim=1)
+    train, test = (tuple(Clip(Path(p), domain=d, label=n, recording=r) for p, d, n, r in split) for split in splits)
+    return [(Machine(name, path, train, test), list(frames))]
+
+
+def pack(machine: Machine, logmels: list[torch.Tensor], folder: Path) -> None:
+    """Write a machine to a file that `read` reads."""
+    splits = [[(c.path.name, c.domain, c.label, c.recording) for c in split] for split in (machine.train, machine.test)]
+    frames, lengths = torch.cat(logmels, dim=1).half().numpy(), [x.shape[1] for x in logmels]
+    np.savez(folder / f"{machine.name}.npz", frames=frames, lengths=lengths, clips=json.dumps([machine.name, *splits]))
+
+
+class Data:
+    """Whitened log-mels of one machine on the device: all frames in a row, and where clips begin."""
+
+    def __init__(self, machine: Machine, logmels: list[torch.Tensor]):
+        self.machine, training = machine, TrainingSet.of(machine.train)
+        by_place = dict(zip((c.place for c in machine.train), logmels))
+        train, test = [by_place[c.place] for c in training.clips], logmels[len(machine.train) :]
+        whiten = msm.BandWhitening.fit(train)
+        self.training, self.train, self.test = training, *([whiten(x).to(DEVICE) for x in each] for each in (train, test))
+        self.frames, lengths = torch.cat(self.train, dim=1), torch.tensor([x.shape[1] for x in train])
+        self.first, self.n_starts = (lengths.cumsum(0) - lengths).to(DEVICE), (lengths - CONFIG.width + 1).to(DEVICE)
+
+    def crops(self) -> torch.Tensor:
+        """A batch of windows at random, (batch, n_mels, width)."""
+        clip = torch.randint(len(self.first), (CONFIG.batch_size,), device=DEVICE)
+        start = self.first[clip] + (torch.rand(len(clip), device=DEVICE) * self.n_starts[clip]).long()
+        return self.frames[:, start[:, None] + torch.arange(CONFIG.width, device=DEVICE)].transpose(0, 1)
+
+
+class Net:
+    """One network of one machine and seed, its weights in one row with those of the others."""
+
+    def __init__(self, data: Data, seed: int):
+        self.data, self.seed = data, seed
+        torch.manual_seed(network_seed(seed))
+        self.model = msm.MSM().to(DEVICE)
+        self.parameters = list(self.model.parameters())
+        self.initial = torch.cat([p.detach().flatten() for p in self.parameters])
+
+    def place(self, row: torch.Tensor) -> None:
+        """Keep the weights in this row, and start from the first ones."""
+        for p, values in zip(self.parameters, row.copy_(self.initial).split([p.numel() for p in self.parameters])):
+            p.data = values.view(p.shape)
+
+    def gradient(self, generator: torch.Generator) -> torch.Tensor:
+        """Of the loss of one batch, in one row."""
+        x = self.data.crops()
+        hidden = msm.random_hidden(len(x), self.model.grid(CONFIG.width), CONFIG.mask_ratio, generator)
+        loss = msm.masked_error(self.model, x, hidden).mean()
+        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
+
+    @torch.no_grad()
+    def embeddings(self, clips, hop: int) -> list[torch.Tensor]:
+        """Embedding of the windows of each clip."""
+        windows = [cut_windows(x, window_starts(x.shape[1], CONFIG.width, hop), CONFIG.width) for x in clips]
+        embeddings = torch.cat([self.model.embed(x) for x in torch.cat(windows).split(1024)]).cpu()
+        return list(embeddings.split([len(x) for x in windows]))
+
+    def blocks(self) -> tuple[list, list]:
+        """Of the training and the test clips, with BatchNorm calibrated."""
+        msm.calibrate_batchnorm(self.model, (self.data.crops() for _ in range(16)))
+        pairs = (self.data.train, CONFIG.train_hop), (self.data.test, CONFIG.test_hop)
+        blocks = [[{"msm": z} for z in self.embeddings(clips, hop)] for clips, hop in pairs]
+        self.model.train()
+        return blocks
+
+
+class Trainer:
+    """Trains all networks of one width side by side: AdamW under a one-cycle schedule, as `asdkit.training` does."""
+
+    def __init__(self, datas: list[Data], seeds, width: int):
+        msm.CHANNELS, msm.UNITS = (CHANNELS[0] * width, CHANNELS[1] * width, CHANNELS[2]), UNITS * width
+        self.nets, self.graph = [Net(data, seed) for data in datas for seed in seeds], None
+        self.weights = torch.empty(len(self.nets), len(self.nets[0].initial), device=DEVICE)
+        self.gradients, self.m, self.v = (torch.zeros_like(self.weights) for _ in range(3))
+        self.count = torch.zeros(1, dtype=torch.long, device=DEVICE)
+        self.generator = torch.cuda.default_generators[0] if DEVICE.type == "cuda" else torch.default_generator
+        self.streams = [torch.cuda.Stream() for _ in self.nets] if DEVICE.type == "cuda" else []
+
+    def schedule(self, steps: int) -> torch.Tensor:
+        """Learning rate and first beta of each step, (steps, 2)."""
+        optimizer = torch.optim.AdamW([torch.zeros(1)], lr=CONFIG.learning_rate)
+        one_cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, CONFIG.learning_rate, total_steps=max(steps, 2))
+        rows = []
+        for _ in range(steps):
+            rows.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["betas"][0]))
+            optimizer.step()
+            one_cycle.step()
+        return torch.tensor(rows, device=DEVICE)
+
+    def backward(self) -> None:
+        """Gradients of all networks, each in its own stream."""
+        for i, net in enumerate(self.nets):
+            if self.streams:
+                self.streams[i].wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.streams[i] if self.streams else None):
+                self.gradients[i].copy_(net.gradient(self.generator))
+        for stream in self.streams:
+            torch.cuda.current_stream().wait_stream(stream)
+
+    def step(self) -> None:
+        """One step of AdamW."""
+        self.backward()
+        rate, beta_1 = self.rates[self.count][0]
+        self.count += 1
+        self.weights *= 1 - rate * DECAY
+        self.m.lerp_(self.gradients, 1 - beta_1)
+        self.v.mul_(BETA_2).addcmul_(self.gradients, self.gradients, value=1 - BETA_2)
+        root = (self.v / (1 - BETA_2**self.count)).sqrt() + EPS
+        self.weights -= rate / (1 - beta_1**self.count) * self.m / root
+
+    def reset(self) -> None:
+        """Start again."""
+        for net, row in zip(self.nets, self.weights):
+            net.place(row)
+        for state in (self.m, self.v, self.count):
+            state.zero_()
+
+    def capture(self, longest: int) -> None:
+        """Record a step as a CUDA graph, after a few that are thrown away."""
+        self.rates = torch.zeros(longest, 2, device=DEVICE)
+        self.reset()
+        if self.streams:
+            aside = torch.cuda.Stream()
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    self.step()
+            torch.cuda.synchronize()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.step()
+
+    def train(self, steps: int) -> None:
+        """All networks from their first weights, for so many steps."""
+        self.reset()
+        if steps:
+            self.rates[:steps] = self.schedule(steps)
+        for _ in range(steps):
+            self.graph.replay() if self.graph else self.step()
+        if not torch.isfinite(self.weights).all():
+            raise ArithmeticError(f"{steps} steps: found weights that are no numbers")
+
+
+def scores(data: Data, train, test) -> dict:
+    """A result as `Evaluation` wants it."""
+    scorer = fit_scorer(train, data.training, CONFIG)
+    return dict(files=[c.name for c in data.machine.test], scores=[scorer(blocks) for blocks in test])
+
+
+def curves(datas: list[Data], widths, steps, seeds, seconds: float) -> tuple[dict, list]:
+    """Results of every network, and the rows (width, steps) that are complete."""
+    start, results, rows = perf_counter(), {}, []
+    with ThreadPoolExecutor() as pool:
+        for width in widths:
+            trainer = Trainer(datas, seeds, width)
+            trainer.capture(max(steps))
+            for n in sorted(steps):
+                trainer.train(n)
+                for net in trainer.nets:
+                    key = net.data.machine.name, f"{width}-{n}", net.seed
+                    results[key] = pool.submit(scores, net.data, *net.blocks())
+                rows.append(SimpleNamespace(
+                    base="msm", family=f"width {width}", variant=str(n), reference=str(REFERENCE),
+                    systems=(f"{width}-{n}", f"{width}-{REFERENCE}"),
+                ))  # fmt: skip
+                print(f"width {width}, {n} steps: {perf_counter() - start:.0f} s", flush=True)
+                if perf_counter() - start > seconds:
+                    return {key: future.result() for key, future in results.items()}, rows
+        return {key: future.result() for key, future in results.items()}, rows
+
+
+def main() -> None:
+    """Pack machines, or train and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--pack", type=Path, metavar="DIR", help="write the machines' log-mels here, and train nothing")
+    parser.add_argument("--steps", type=int, nargs="+", default=[0, 100, 300, 1000, 3000, 10000, 30000])
+    parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing new after this time")
+    parser.add_argument("--out", type=Path, default=Path("runs/long-training.csv"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    machines = [pair for folder in args.folders for pair in read(folder)]
+    if args.pack:
+        args.pack.mkdir(parents=True, exist_ok=True)
+        for machine, logmels in machines:
+            pack(machine, logmels, args.pack)
+        return
+    print(f"{len(machines)} machines on {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'cpu'}", flush=True)
+    steps = sorted({*args.steps, REFERENCE})
+    results, rows = curves([Data(*pair) for pair in machines], args.widths, steps, args.seeds, args.seconds)
+    machines = [machine for machine, _ in machines]
+    table = ablation_differences(Evaluation(results, machines), rows, machines, args.seeds, METRICS)
+    write(args.out, table.to_csv(index=False))
+
+
+if __name__ == "__main__":
+    main()
