@@ -21,6 +21,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from torch import nn
 
 from asdkit import Config, msm
 from asdkit.blocks import network_seed, read_spectra
@@ -76,55 +77,66 @@ class Data:
         return self.frames[:, start[:, None] + torch.arange(CONFIG.width, device=DEVICE)].transpose(0, 1)
 
 
-class Net:
-    """One network of one machine and seed, its weights in one row with those of the others."""
+class Unfolded(msm.MSM):
+    """The model with convolutions as matrix products, which many networks can do side by side; without running statistics."""
 
-    def __init__(self, data: Data, seed: int):
-        self.data, self.seed = data, seed
-        torch.manual_seed(network_seed(seed))
-        self.model = msm.MSM().to(DEVICE)
-        self.parameters = list(self.model.parameters())
-        self.initial = torch.cat([p.detach().flatten() for p in self.parameters])
+    def __init__(self):
+        super().__init__()
+        for i, layer in enumerate(self.encoder):
+            if isinstance(layer, nn.Conv2d):
+                self.encoder[i] = Convolution(layer)
+        torch.func.replace_all_batch_norm_modules_(self)
 
-    def place(self, row: torch.Tensor) -> None:
-        """Keep the weights in this row, and start from the first ones."""
-        for p, values in zip(self.parameters, row.copy_(self.initial).split([p.numel() for p in self.parameters])):
-            p.data = values.view(p.shape)
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """As `MSM.encode`."""
+        return self.encoder(x[:, None])
 
-    def gradient(self, generator: torch.Generator) -> torch.Tensor:
-        """Of the loss of one batch, in one row."""
-        x = self.data.crops()
-        hidden = msm.random_hidden(len(x), self.model.grid(CONFIG.width), CONFIG.mask_ratio, generator)
-        loss = msm.masked_error(self.model, x, hidden).mean()
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.parameters)])
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Loss of a batch."""
+        return msm.masked_error(self, x, hidden).mean()
 
-    @torch.no_grad()
-    def embeddings(self, clips, hop: int) -> list[torch.Tensor]:
-        """Embedding of the windows of each clip."""
-        windows = [cut_windows(x, window_starts(x.shape[1], CONFIG.width, hop), CONFIG.width) for x in clips]
-        embeddings = torch.cat([self.model.embed(x) for x in torch.cat(windows).split(1024)]).cpu()
-        return list(embeddings.split([len(x) for x in windows]))
 
-    def blocks(self) -> tuple[list, list]:
-        """Of the training and the test clips, with BatchNorm calibrated."""
-        msm.calibrate_batchnorm(self.model, (self.data.crops() for _ in range(16)))
-        pairs = (self.data.train, CONFIG.train_hop), (self.data.test, CONFIG.test_hop)
-        blocks = [[{"msm": z} for z in self.embeddings(clips, hop)] for clips, hop in pairs]
-        self.model.train()
-        return blocks
+class Convolution(nn.Module):
+    """A convolution as the product of its patches and its weights."""
+
+    def __init__(self, layer: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.cut = nn.Unfold(layer.kernel_size, padding=layer.padding, stride=layer.stride)
+        self.rows = lambda n: (n + 2 * layer.padding[0] - layer.kernel_size[0]) // layer.stride[0] + 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Shape: (batch, channels, rows, columns) -> the same, fewer rows and columns."""
+        return (self.weight.flatten(1) @ self.cut(x) + self.bias[:, None]).unflatten(2, (self.rows(x.shape[2]), -1))
 
 
 class Trainer:
-    """Trains all networks of one width side by side: AdamW under a one-cycle schedule, as `asdkit.training` does."""
+    """Trains the networks of one width side by side, one of each machine and seed, as `asdkit.training` trains one."""
 
     def __init__(self, datas: list[Data], seeds, width: int):
         msm.CHANNELS, msm.UNITS = (CHANNELS[0] * width, CHANNELS[1] * width, CHANNELS[2]), UNITS * width
-        self.nets, self.graph = [Net(data, seed) for data in datas for seed in seeds], None
-        self.weights = torch.empty(len(self.nets), len(self.nets[0].initial), device=DEVICE)
-        self.gradients, self.m, self.v = (torch.zeros_like(self.weights) for _ in range(3))
+        self.nets, self.seeds = [(data, seed) for data in datas for seed in seeds], seeds
+        self.unfolded, self.model, self.graph = Unfolded().to(DEVICE), msm.MSM().to(DEVICE), None
+        self.shapes = {name: p.shape for name, p in self.model.named_parameters()}
+        self.initial = torch.stack([self.first_weights(seed) for _, seed in self.nets]).to(DEVICE)
+        self.weights, self.m, self.v = (torch.zeros_like(self.initial) for _ in range(3))
         self.count = torch.zeros(1, dtype=torch.long, device=DEVICE)
         self.generator = torch.cuda.default_generators[0] if DEVICE.type == "cuda" else torch.default_generator
-        self.streams = [torch.cuda.Stream() for _ in self.nets] if DEVICE.type == "cuda" else []
+        self.gradients = torch.func.vmap(torch.func.grad(self.loss))
+
+    def first_weights(self, seed: int) -> torch.Tensor:
+        """Weights of a new network in one row."""
+        torch.manual_seed(network_seed(seed))
+        return torch.cat([p.detach().flatten() for p in msm.MSM().parameters()])
+
+    def named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The weights in a row by their names."""
+        values = row.split([shape.numel() for shape in self.shapes.values()])
+        return {name: value.view(shape) for value, (name, shape) in zip(values, self.shapes.items())}
+
+    def loss(self, row: torch.Tensor, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        """Loss of one network on one batch."""
+        return torch.func.functional_call(self.unfolded, self.named(row), (x, hidden))
 
     def schedule(self, steps: int) -> torch.Tensor:
         """Learning rate and first beta of each step, (steps, 2)."""
@@ -137,41 +149,30 @@ class Trainer:
             one_cycle.step()
         return torch.tensor(rows, device=DEVICE)
 
-    def backward(self) -> None:
-        """Gradients of all networks, each in its own stream."""
-        for i, net in enumerate(self.nets):
-            if self.streams:
-                self.streams[i].wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.streams[i] if self.streams else None):
-                self.gradients[i].copy_(net.gradient(self.generator))
-        for stream in self.streams:
-            torch.cuda.current_stream().wait_stream(stream)
-
     def step(self) -> None:
         """One step of AdamW."""
-        self.backward()
+        x = torch.stack([data.crops() for data, _ in self.nets])
+        hidden = msm.random_hidden(len(x) * CONFIG.batch_size, self.model.grid(CONFIG.width), CONFIG.mask_ratio, self.generator)
+        gradients = self.gradients(self.weights, x, hidden.unflatten(0, x.shape[:2]))
         rate, beta_1 = self.rates[self.count][0]
         self.count += 1
         self.weights *= 1 - rate * DECAY
-        self.m.lerp_(self.gradients, 1 - beta_1)
-        self.v.mul_(BETA_2).addcmul_(self.gradients, self.gradients, value=1 - BETA_2)
+        self.m.lerp_(gradients, 1 - beta_1)
+        self.v.mul_(BETA_2).addcmul_(gradients, gradients, value=1 - BETA_2)
         root = (self.v / (1 - BETA_2**self.count)).sqrt() + EPS
         self.weights -= rate / (1 - beta_1**self.count) * self.m / root
 
     def reset(self) -> None:
         """Start again."""
-        for net, row in zip(self.nets, self.weights):
-            net.place(row)
+        self.weights.copy_(self.initial)
         for state in (self.m, self.v, self.count):
             state.zero_()
 
     def capture(self, longest: int) -> None:
-        """Record a step as a CUDA graph, after a few that are thrown away."""
+        """On a GPU, record a step as a CUDA graph, after a few that are thrown away."""
         self.rates = torch.zeros(longest, 2, device=DEVICE)
-        self.reset()
-        if self.streams:
-            aside = torch.cuda.Stream()
-            with torch.cuda.stream(aside):
+        if DEVICE.type == "cuda":
+            with torch.cuda.stream(torch.cuda.Stream()):
                 for _ in range(3):
                     self.step()
             torch.cuda.synchronize()
@@ -189,6 +190,19 @@ class Trainer:
         if not torch.isfinite(self.weights).all():
             raise ArithmeticError(f"{steps} steps: found weights that are no numbers")
 
+    @torch.no_grad()
+    def blocks(self, i: int) -> list[list[dict[str, torch.Tensor]]]:
+        """Embedding of the windows of each training and each test clip by one network, its BatchNorm calibrated."""
+        data = self.nets[i][0]
+        self.model.load_state_dict(self.named(self.weights[i]), strict=False)
+        msm.calibrate_batchnorm(self.model, (data.crops() for _ in range(16)))
+        blocks = []
+        for clips, hop in ((data.train, CONFIG.train_hop), (data.test, CONFIG.test_hop)):
+            windows = [cut_windows(x, window_starts(x.shape[1], CONFIG.width, hop), CONFIG.width) for x in clips]
+            embeddings = torch.cat([self.model.embed(x) for x in torch.cat(windows).split(1024)]).cpu()
+            blocks.append([{"msm": z} for z in embeddings.split([len(x) for x in windows])])
+        return blocks
+
 
 def scores(data: Data, train, test) -> dict:
     """A result as `Evaluation` wants it."""
@@ -205,14 +219,14 @@ def curves(datas: list[Data], widths, steps, seeds, seconds: float) -> tuple[dic
             trainer.capture(max(steps))
             for n in sorted(steps):
                 trainer.train(n)
-                for net in trainer.nets:
-                    key = net.data.machine.name, f"{width}-{n}", net.seed
-                    results[key] = pool.submit(scores, net.data, *net.blocks())
+                trained = perf_counter() - start
+                for i, (data, seed) in enumerate(trainer.nets):
+                    results[data.machine.name, f"{width}-{n}", seed] = pool.submit(scores, data, *trainer.blocks(i))
                 rows.append(SimpleNamespace(
                     base="msm", family=f"width {width}", variant=str(n), reference=str(REFERENCE),
                     systems=(f"{width}-{n}", f"{width}-{REFERENCE}"),
                 ))  # fmt: skip
-                print(f"width {width}, {n} steps: {perf_counter() - start:.0f} s", flush=True)
+                print(f"width {width}, {n} steps: trained {trained:.0f} s, embedded {perf_counter() - start:.0f} s", flush=True)
                 if perf_counter() - start > seconds:
                     return {key: future.result() for key, future in results.items()}, rows
         return {key: future.result() for key, future in results.items()}, rows
