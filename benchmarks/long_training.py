@@ -68,7 +68,13 @@ class Data:
         whiten = msm.BandWhitening.fit(train)
         self.training, self.train, self.test = training, *([whiten(x).to(DEVICE) for x in each] for each in (train, test))
         self.frames, lengths = torch.cat(self.train, dim=1), torch.tensor([x.shape[1] for x in train])
+        self.windows = [self.cut(*each) for each in ((self.train, CONFIG.train_hop), (self.test, CONFIG.test_hop))]
         self.first, self.n_starts = (lengths.cumsum(0) - lengths).to(DEVICE), (lengths - CONFIG.width + 1).to(DEVICE)
+
+    def cut(self, clips: list[torch.Tensor], hop: int) -> tuple[torch.Tensor, list[int]]:
+        """The windows of all clips in a row, and how many there are of each."""
+        windows = [cut_windows(x, window_starts(x.shape[1], CONFIG.width, hop), CONFIG.width) for x in clips]
+        return torch.cat(windows), [len(x) for x in windows]
 
     def crops(self) -> torch.Tensor:
         """A batch of windows at random, (batch, n_mels, width)."""
@@ -102,12 +108,16 @@ class Convolution(nn.Module):
     def __init__(self, layer: nn.Conv2d):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
-        self.cut = nn.Unfold(layer.kernel_size, padding=layer.padding, stride=layer.stride)
-        self.rows = lambda n: (n + 2 * layer.padding[0] - layer.kernel_size[0]) // layer.stride[0] + 1
+        self.size, self.stride, self.padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shape: (batch, channels, rows, columns) -> the same, fewer rows and columns."""
-        return (self.weight.flatten(1) @ self.cut(x) + self.bias[:, None]).unflatten(2, (self.rows(x.shape[2]), -1))
+        x = nn.functional.pad(x, 4 * [self.padding])
+        rows, columns = ((n - self.size) // self.stride * self.stride + 1 for n in x.shape[2:])
+        shifts = [(i, j) for i in range(self.size) for j in range(self.size)]
+        patches = torch.stack([x[:, :, i : i + rows : self.stride, j : j + columns : self.stride] for i, j in shifts], dim=2)
+        product = self.weight.flatten(1) @ patches.flatten(3).flatten(1, 2) + self.bias[:, None]
+        return product.unflatten(2, patches.shape[3:])
 
 
 class Trainer:
@@ -196,12 +206,11 @@ class Trainer:
         data = self.nets[i][0]
         self.model.load_state_dict(self.named(self.weights[i]), strict=False)
         msm.calibrate_batchnorm(self.model, (data.crops() for _ in range(16)))
-        blocks = []
-        for clips, hop in ((data.train, CONFIG.train_hop), (data.test, CONFIG.test_hop)):
-            windows = [cut_windows(x, window_starts(x.shape[1], CONFIG.width, hop), CONFIG.width) for x in clips]
-            embeddings = torch.cat([self.model.embed(x) for x in torch.cat(windows).split(1024)]).cpu()
-            blocks.append([{"msm": z} for z in embeddings.split([len(x) for x in windows])])
-        return blocks
+        embeddings = [
+            torch.cat([self.model.embed(x) for x in windows.split(1024)]).cpu().split(counts)
+            for windows, counts in data.windows
+        ]
+        return [[{"msm": z} for z in each] for each in embeddings]
 
 
 def scores(data: Data, train, test) -> dict:
@@ -211,25 +220,28 @@ def scores(data: Data, train, test) -> dict:
 
 
 def curves(datas: list[Data], widths, steps, seeds, seconds: float) -> tuple[dict, list]:
-    """Results of every network, and the rows (width, steps) that are complete."""
-    start, results, rows = perf_counter(), {}, []
+    """Results of every network, and a row for each width and number of steps; none that would end after so many seconds."""
+    begin, results, rows = perf_counter(), {}, []
     with ThreadPoolExecutor() as pool:
         for width in widths:
-            trainer = Trainer(datas, seeds, width)
+            trainer, pace = Trainer(datas, seeds, width), 0.0
             trainer.capture(max(steps))
-            for n in sorted(steps):
+            for n in steps:
+                start = perf_counter()
+                if start - begin + n * pace > seconds:
+                    print(f"width {width}, {n} steps: left out, no time", flush=True)
+                    continue
                 trainer.train(n)
-                trained = perf_counter() - start
+                pace = (perf_counter() - start) / max(n, 1) if n >= REFERENCE else pace
                 for i, (data, seed) in enumerate(trainer.nets):
                     results[data.machine.name, f"{width}-{n}", seed] = pool.submit(scores, data, *trainer.blocks(i))
                 rows.append(SimpleNamespace(
                     base="msm", family=f"width {width}", variant=str(n), reference=str(REFERENCE),
                     systems=(f"{width}-{n}", f"{width}-{REFERENCE}"),
                 ))  # fmt: skip
-                print(f"width {width}, {n} steps: trained {trained:.0f} s, embedded {perf_counter() - start:.0f} s", flush=True)
-                if perf_counter() - start > seconds:
-                    return {key: future.result() for key, future in results.items()}, rows
-        return {key: future.result() for key, future in results.items()}, rows
+                so_far = perf_counter() - begin
+                print(f"width {width}, {n} steps: {1000 * pace:.2f} ms a step, {so_far:.0f} s so far", flush=True)
+    return {key: future.result() for key, future in results.items()}, rows
 
 
 def main() -> None:
@@ -244,6 +256,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/long-training.csv"))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("high")
     machines = [pair for folder in args.folders for pair in read(folder)]
     if args.pack:
         args.pack.mkdir(parents=True, exist_ok=True)
