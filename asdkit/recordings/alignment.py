@@ -90,15 +90,7 @@ def coherence(near: np.ndarray, far: np.ndarray) -> float:
     return float(np.mean(np.nan_to_num(squared, posinf=0)))
 
 
-def heard_first(near: np.ndarray, far: np.ndarray) -> int:
-    """Which microphone hears first what both hear: 0 near, 1 far, -1 where that cannot be told.
-
-    The machine's sound reaches near first. Noise that is louder than the machine at both microphones may reach far first.
-    """
+def far_is_first(near: np.ndarray, far: np.ndarray) -> bool:
+    """Whether far hears first what both hear: channels that are swapped, or noise that is louder than the machine at both."""
     lag, strength = find_lag(near, far, reach=MAX_PATH_DELAY_S)
-    return -1 if strength < MIN_PEAK or lag == 0 else int(lag < 0)
-
-
-def look_swapped(firsts: list[int]) -> bool:
-    """Whether far was `heard_first` in at least four of five clips, of three or more."""
-    return len(firsts) >= 3 and sum(first == 1 for first in firsts) >= 0.8 * len(firsts)
+    return strength >= MIN_PEAK and lag < 0
