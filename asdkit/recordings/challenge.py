@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from asdkit.recordings.clips import TABLES, Clip, follows_grammar, machine_folders, parse_name, read_recordings, read_table
+from asdkit.recordings.clips import NAME, TABLES, Clip, machine_folders, parse_name, read_recordings, read_table
 from asdkit.recordings.download import resume, unpack
 from asdkit.recordings.files import InputError, write
 from asdkit.recordings.reading import read_clip
@@ -124,8 +125,7 @@ def _read_checksums(path: Path) -> dict[str, str]:
     return {line[34:]: line[:32] for line in lines}
 
 
-@dataclass(frozen=True)
-class MachineCheck:
+class MachineCheck(NamedTuple):
     """What is wrong in one machine's folder."""
 
     folder: Path
@@ -202,7 +202,7 @@ def _compare(counts: dict, named: set, absent: set, clips: list[Clip]) -> Iterat
         yield "missing", f"{split}: found no clips, expected {size} or more"
     yield from (("missing", f"{split}/{name}") for split, name in sorted(absent) if split in present)
     numbers = Counter(map(_kind, clips))
-    explained = Counter(_kind(parse_name(name)) for _, name in absent if follows_grammar(Path(name)))
+    explained = Counter(_kind(parse_name(name)) for _, name in absent if NAME.fullmatch(name))
     for kind in sorted(counts.keys() | numbers.keys(), key=str) if counts else ():
         (split, domain, label), expected = kind, counts.get(kind, 0)
         if split in present and numbers[kind] + explained[kind] != expected:

@@ -21,7 +21,7 @@ from asdkit.recordings.reading import TWO_CHANNELS, Reading, far_of, read_clip
 LABELS = {"normal": 0, "anomaly": 1}
 TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
 GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
-_NAME = re.compile(r"section_(\d{2})(?:_(source|target)_(train|test)_(normal|anomaly))?_\d{4}(?(2)(?:_(.*))?)\.wav")
+NAME = re.compile(r"section_(\d{2})(?:_(source|target)_(train|test)_(normal|anomaly))?_\d{4}(?(2)(?:_(.*))?)\.wav")
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,10 @@ def parse_name(path: str | Path) -> Clip:
     An InputError when the name is outside the grammar of the DCASE 2021-2026 data.
     """
     path = Path(path)
-    if not (match := _NAME.fullmatch(path.name)):
+    if not (match := NAME.fullmatch(path.name)):
         raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
     section, domain, split, label, attributes = match.groups()
     return Clip(path, section, domain, split or "test", LABELS.get(label), attributes or "", path.name)
-
-
-def follows_grammar(path: Path) -> bool:
-    """Whether `parse_name` can read a file's name."""
-    return _NAME.fullmatch(path.name) is not None
 
 
 def wav_files(folder: Path) -> list[Path]:

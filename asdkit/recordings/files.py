@@ -29,10 +29,7 @@ def write(path: str | Path, content: str | bytes) -> Path:
 
 @contextmanager
 def new_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block ends, and leaves no trace if it fails.
-
-    Without `replace`, a folder that holds anything by then is an OSError.
-    """
+    """A temporary folder that becomes `folder` (with `replace` also one that is there) when the block ends, or leaves no trace."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from asdkit.recordings.alignment import Alignment, align, far_is_first
-from asdkit.recordings.clips import Clip, follows_grammar, read_recordings, training_clips, wav_files
+from asdkit.recordings.clips import NAME, Clip, read_recordings, training_clips, wav_files
 from asdkit.recordings.files import InputError
 from asdkit.recordings.reading import Reading, duration, far_of, is_far, near_of
 
@@ -52,7 +52,7 @@ def read_folder(where, reading: Reading | None = None, domain: str = "source") -
 def _clips_of_folder(folder: Path, domain: str) -> tuple[Clip, ...]:
     folder, train = folder.resolve(), folder.resolve() / "train"
     if train.is_dir() and not any(p.suffix.lower() == ".wav" for p in folder.glob("[!.]*")):
-        named = all(follows_grammar(p) for p in train.glob("[!.]*") if p.suffix.lower() == ".wav")
+        named = all(NAME.fullmatch(p.name) for p in train.glob("[!.]*") if p.suffix.lower() == ".wav")
         domains = "domains from the names" if named else f"all {domain}, names that are not the challenge's"
         log.info("%s: holds no recordings but the folder train, which is read (%s)", folder, domains)
         if named:

@@ -29,18 +29,10 @@ def simulate(
 ) -> None:  # fmt: skip
     """Write simulated machines in the DCASE 2026 layout, each a folder in `out`.
 
-    A machine that is there with the same parameters is left alone.
-
-    Parameters
-    ----------
-    machines : sequence of str
-        Of `MACHINES`. Another, a clip of less than a second, or a folder of other parameters, is an InputError.
-    n_source, n_target, n_test : int
-        Normal training clips of each domain; test clips for each of {source, target} x {normal, anomaly}.
-    seed, jobs : int
-        Which specimens, rooms and clips, 0 or more; processes, on which the files do not depend.
-    surroundings
-        `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machines' own.
+    A machine that is there with the same parameters is left alone. `n_source` and `n_target` are the normal training clips of
+    each domain, `n_test` the test clips of each of {source, target} x {normal, anomaly}; the files do not depend on `jobs`, the
+    number of processes. `surroundings` are `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machine's.
+    Another machine, a clip of less than a second, or a folder of other parameters is an InputError.
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)

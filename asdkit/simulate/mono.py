@@ -12,9 +12,9 @@ import hashlib
 import logging
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from .rooms import Layout, Room, draw_room, impulse_responses, play
 from .scenes import NEAR_LEVEL, VERSION, stream
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".aif", ".aiff"}
-LAYOUT = Layout(2.5, 0.25, 2, snr=by_domain((0.0, 8.0), (-5.0, 3.0)))  # the SNR is that of a typical normal recording
+LAYOUT = Layout(2.5, 0.25, 2, snr=by_domain((0.0, 8.0), (-5.0, 3.0)), noise={})  # the SNR is that of a typical normal recording
 TEST_SHARE = 0.3  # of the normal recordings
 log = logging.getLogger("asdkit")
 
@@ -59,8 +59,7 @@ def render_recordings(
         write_machine(Path(out) / machine, parameters, stage.render, plan)
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """Where and in what noise recordings are played."""
 
     room: Room
