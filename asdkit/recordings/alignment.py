@@ -8,8 +8,8 @@ strength : height of the peak of their generalised cross-correlation (GCC-PHAT) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ MAX_CLOCK_DRIFT = 500e-6  # seconds per second that two clocks may differ
 MAX_PATH_DELAY_S = 0.03  # s, 10 m: what sound needs between the microphones, at most
 
 
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """How the far file of a pair lies to its near file."""
 
     lag: float  # s, in the middle of what they have in common

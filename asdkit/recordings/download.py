@@ -1,7 +1,4 @@
-"""Downloads that continue where they broke, and archives that are unpacked whole or not at all; the rest is pooch's.
-
-What has arrived of an archive lies beside it in ``<archive>.part``, and the version that it is of in ``<archive>.etag``.
-"""
+"""Downloads that continue where they broke, and archives that are unpacked whole or not at all; the rest is pooch's."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ log = logging.getLogger("asdkit")
 
 
 def resume(url: str, output_file: str, pooch=None) -> None:
-    """A downloader for pooch that continues what is there, after a break and in a later run.
+    """A downloader for pooch that continues what is there, ``<archive>.part``, after a break and in a later run.
 
-    Servers that know no byte ranges, or have another version by now, begin anew. An InputError where the server refuses or
-    gives nothing new, or the disk is full.
+    Servers that know no byte ranges begin anew; a rest of another version is for the checksum to notice. An InputError where
+    the server refuses or gives nothing new, or the disk is full.
     """
     from requests import RequestException
 
@@ -36,7 +33,6 @@ def resume(url: str, output_file: str, pooch=None) -> None:
     while True:
         try:
             _continue(url, partial)
-            partial.with_suffix(".etag").unlink(missing_ok=True)
             partial.replace(output_file)
             return
         except RequestException as error:
@@ -58,9 +54,8 @@ def _continue(url: str, partial: Path) -> None:
     import requests
     from tqdm.auto import tqdm
 
-    start, etag_file = _size(partial), partial.with_suffix(".etag")
-    etag = etag_file.read_text() if start and etag_file.exists() else ""
-    wanted = {"Range": f"bytes={start}-", "If-Range": etag or None} if start else {}
+    start = _size(partial)
+    wanted = {"Range": f"bytes={start}-"} if start else {}
     with requests.get(url, headers=HEADERS | wanted, stream=True, timeout=TIMEOUT_S) as response:
         code, headers = response.status_code, response.headers
         if code in (408, 425, 429) or code >= 500:
@@ -73,8 +68,6 @@ def _continue(url: str, partial: Path) -> None:
             partial.unlink(missing_ok=True)
             raise requests.RequestException("the server sent other bytes than it was asked for")
         start, length = start * (code == 206), int(headers.get("Content-Length", 0))
-        etag = headers.get("ETag", "")
-        etag_file.write_text("" if etag.startswith("W/") else etag)  # a weak one promises nothing of bytes
         check_room(partial.parent, length, partial.stem)
         bar = tqdm(desc=partial.stem, initial=start, total=start + length or None, unit="B", unit_scale=True)
         with partial.open("ab" if start else "wb") as file, bar:

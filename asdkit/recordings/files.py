@@ -29,7 +29,7 @@ def write(path: str | Path, content: str | bytes) -> Path:
 
 @contextmanager
 def new_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` (with `replace` also one that is there) when the block ends, or leaves no trace."""
+    """A temporary folder that becomes `folder` (with `replace` in place of another) when the block ends, or leaves no trace."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

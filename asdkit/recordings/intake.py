@@ -42,7 +42,10 @@ def read_folder(where, reading: Reading | None = None, domain: str = "source") -
         items = [where] if isinstance(where, str | Path | Clip) else list(where)
         given = tuple(item for item in items if isinstance(item, Clip))
         paths = [Path(item).absolute() for item in items if not isinstance(item, Clip)]
-        clips = _clips_of_files(_with_partners(paths) if reading is None or reading.pairs else paths, domain)
+        if reading is None or reading.pairs:  # of each half of a pair the other half, where it lies beside it
+            partners = [far_of(p) if p.stem.endswith("_near") else near_of(p) for p in paths]
+            paths += [p for p in partners if p.is_file()]
+        clips = _clips_of_files(paths, domain)
     if not clips and not given:
         raise InputError("recordings: found none, expected a folder, a file, or files")
     reading = reading or Reading(pairs=any(is_far(c.path) for c in clips))
@@ -61,12 +64,6 @@ def _clips_of_folder(folder: Path, domain: str) -> tuple[Clip, ...]:
     if not (files := wav_files(folder)):
         raise InputError(f"{folder}: found no .wav files; expected recordings of the healthy machine")
     return _clips_of_files(files, domain)
-
-
-def _with_partners(paths: list[Path]) -> list[Path]:
-    """The paths, and of each half of a pair the other half where it lies beside it."""
-    partners = [far_of(p) if p.stem.endswith("_near") else near_of(p) for p in paths]
-    return [*paths, *(p for p in partners if p.is_file())]
 
 
 def _clips_of_files(paths: list[Path], domain: str) -> tuple[Clip, ...]:

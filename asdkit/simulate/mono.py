@@ -12,9 +12,9 @@ import hashlib
 import logging
 import warnings
 from collections import defaultdict
+from functools import partial
 from itertools import count, product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -49,39 +49,33 @@ def render_recordings(
     if seconds <= 0:
         raise InputError(f"clips of {seconds} s are impossible; expected more than 0 s")
     if not is_complete(Path(out) / machine, parameters):
-        train, plan = _plan(recordings, seconds, n_target, stream(seed, machine, 1))
+        train, plan = _plan(recordings, seconds, n_target, seed, machine)
         room, half = draw_room(LAYOUT, stream(seed, machine, 2)), len(noises) // 2  # a single noise file serves both domains
         typical = float(np.median([rms(read_mono(path)) for path in train]))
         if typical == 0:
             raise InputError(f"{sources}: most normal recordings are silent; expected sound")
         level = NEAR_LEVEL / typical / float(np.linalg.norm(impulse_responses(room)[0, 0]))
-        stage = Stage(room, level, by_domain(noises[: len(noises) - half], noises[-half:]), (seed, machine, 3))
-        write_machine(Path(out) / machine, parameters, stage.render, plan)
+        render = partial(_render, room, level, by_domain(noises[: len(noises) - half], noises[-half:]))
+        write_machine(Path(out) / machine, parameters, render, plan)
 
 
-class Stage(NamedTuple):
-    """Where and in what noise recordings are played."""
-
-    room: Room
-    level: float  # factor that brings a typical normal recording to `NEAR_LEVEL` at the near microphone
-    noises: dict[str, list[Path]]  # per domain
-    key: tuple  # of the random stream
-
-    def render(self, index: int, condition: str, number: int, path: Path, start: int, length: int) -> tuple:
-        """A stretch of a recording as `write_machine` takes it."""
-        domain, rng = condition.split("_")[0], stream(*self.key, index)
-        sound = read_mono(path)[start : start + length]
-        noise_path, snr = self.noises[domain][rng.integers(len(self.noises[domain]))], rng.uniform(*LAYOUT.snr[domain])
-        tape = read_mono(noise_path)
-        starts = rng.integers(0, len(tape), LAYOUT.loudspeakers)
-        noise = play(self.room, np.stack([np.take(tape, np.arange(s, s + length), mode="wrap") for s in starts]), first=1)
-        # Set against a typical recording, not this one: the level of the noise must not tell a loud fault.
-        noise *= NEAR_LEVEL * 10 ** (-snr / 20) / max(rms(noise[0]), 1e-9)
-        clip = play(self.room, self.level * sound[None]) + noise
-        if np.abs(clip).max() > 1:
-            log.warning("%s: louder than full scale in its clip at %.1f s", path, start / SAMPLE_RATE)
-        truth = dict(recording=path.stem, start_s=start / SAMPLE_RATE, near_snr_db=round(snr, 2), noise=noise_path.stem)
-        return condition, number, {}, clip, truth
+def _render(
+    room: Room, level: float, noises: dict[str, list[Path]], rng: np.random.Generator,
+    condition: str, number: int, path: Path, start: int, length: int,
+) -> tuple:  # fmt: skip
+    """A stretch of a recording as `write_machine` takes it; `level` brings a typical one to `NEAR_LEVEL` at near."""
+    domain, sound = condition.split("_")[0], read_mono(path)[start : start + length]
+    noise_path, snr = noises[domain][rng.integers(len(noises[domain]))], rng.uniform(*LAYOUT.snr[domain])
+    tape = read_mono(noise_path)
+    starts = rng.integers(0, len(tape), LAYOUT.loudspeakers)
+    noise = play(room, np.stack([np.take(tape, np.arange(s, s + length), mode="wrap") for s in starts]), first=1)
+    # Set against a typical recording, not this one: the level of the noise must not tell a loud fault.
+    noise *= NEAR_LEVEL * 10 ** (-snr / 20) / max(rms(noise[0]), 1e-9)
+    clip = play(room, level * sound[None]) + noise
+    if np.abs(clip).max() > 1:
+        log.warning("%s: louder than full scale in its clip at %.1f s", path, start / SAMPLE_RATE)
+    truth = dict(recording=path.stem, start_s=start / SAMPLE_RATE, near_snr_db=round(snr, 2), noise=noise_path.stem)
+    return condition, number, {}, clip, truth
 
 
 def audio_files(folder: str | Path) -> list[Path]:
@@ -114,27 +108,23 @@ def _digest(paths: list[Path]) -> str:
     return f"{len(paths)} files, sha256 {digest.hexdigest()[:16]}"
 
 
-def _plan(recordings: list[Path], seconds: float, n_target: int, rng: np.random.Generator) -> tuple[list[Path], list[tuple]]:
-    """Recordings to train on, and the clips: index, condition, number in it, recording, first sample, number of samples."""
-    normal = [path for path in recordings if _label(path) == "normal"]
+def _plan(recordings: list[Path], seconds: float, n_target: int, seed: int, machine: str) -> tuple[list[Path], list[tuple]]:
+    """Recordings to train on, and the clips: random stream, condition, number in it, recording, first sample, length."""
+    labels = {path: "anomaly" if "anomaly" in path.name.lower() else "normal" for path in recordings}
+    normal, length = [path for path in recordings if labels[path] == "normal"], round(seconds * SAMPLE_RATE)
     if len(normal) < 2:
         raise InputError(f"{recordings[0].parent}: found {len(normal)} normal recordings; expected 2 or more")
     n_test = min(max(1, round(TEST_SHARE * len(normal))), len(normal) - 1)
-    tested = set(recordings) - set(normal) | {normal[i] for i in rng.permutation(len(normal))[:n_test]}
-    train, pieces = [path for path in normal if path not in tested], {path: _pieces(path, seconds) for path in recordings}
+    kept = {normal[i] for i in stream(seed, machine, 1).permutation(len(normal))[:n_test]}
+    pieces = {}
+    for path in recordings:
+        total = len(read_mono(path))
+        pieces[path] = [(path, i * length, length) for i in range(total // length)] or [(path, 0, total)]
+    train = [path for path in normal if path not in kept]
     known = [piece for path in train for piece in pieces[path]]
     chosen = np.unique(np.linspace(0, len(known) - 1, min(n_target, len(known))).round().astype(int))
     clips = [("source_train_normal", *piece) for piece in known] + [("target_train_normal", *known[i]) for i in chosen]
-    for domain, path in product(("source", "target"), sorted(tested)):
-        clips += [(f"{domain}_test_{_label(path)}", *piece) for piece in pieces[path]]
+    for domain, path in product(("source", "target"), [p for p in recordings if p in kept or labels[p] == "anomaly"]):
+        clips += [(f"{domain}_test_{labels[path]}", *piece) for piece in pieces[path]]
     numbers = defaultdict(count)
-    return train, [(i, condition, next(numbers[condition]), *piece) for i, (condition, *piece) in enumerate(clips)]
-
-
-def _label(path: Path) -> str:
-    return "anomaly" if "anomaly" in path.name.lower() else "normal"
-
-
-def _pieces(path: Path, seconds: float) -> list[tuple[Path, int, int]]:
-    total, length = len(read_mono(path)), round(seconds * SAMPLE_RATE)
-    return [(path, i * length, length) for i in range(total // length)] or [(path, 0, total)]
+    return train, [(stream(seed, machine, 3, i), clip[0], next(numbers[clip[0]]), *clip[1:]) for i, clip in enumerate(clips)]
