@@ -81,15 +81,15 @@ def parse_name(path: str | Path) -> Clip:
     return Clip(path, section, domain, split or "test", LABELS.get(label), attributes or "", path.name)
 
 
-def wav_files(folder: Path) -> list[Path]:
+def wav_files(folder: Path, suffixes: tuple[str, ...] = (".wav",)) -> list[Path]:
     """WAV files directly in a folder, sorted by name; what else is not hidden and no table is ignored with a warning."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
+        raise InputError(f"{folder}: no such folder; expected a folder of {', '.join(suffixes)} recordings")
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name not in TABLES)
-    wavs = [p for p in files if p.suffix.lower() == ".wav"]
-    if others := [p.name for p in files if p.suffix.lower() != ".wav"]:
-        warnings.warn(f"{folder}: ignored {len(others)} file(s) that are not .wav, such as {others[0]}", stacklevel=2)
-    return wavs
+    if others := [p.name for p in files if p.suffix.lower() not in suffixes]:
+        problem = f"ignored {len(others)} file(s) that are not {', '.join(suffixes)}, such as {others[0]}"
+        warnings.warn(f"{folder}: {problem}", stacklevel=2)
+    return [p for p in files if p.suffix.lower() in suffixes]
 
 
 def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:

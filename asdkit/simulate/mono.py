@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..recordings import InputError
+from ..recordings import InputError, wav_files
 from .datasets import is_complete, write_machine
 from .machines import SAMPLE_RATE, by_domain, rms
 from .rooms import Layout, Room, draw_room, impulse_responses, play
 from .scenes import NEAR_LEVEL, VERSION, stream
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".aif", ".aiff"}
+SUFFIXES = (".aif", ".aiff", ".flac", ".ogg", ".wav")
 LAYOUT = Layout(2.5, 0.25, 2, snr=by_domain((0.0, 8.0), (-5.0, 3.0)), noise={})  # the SNR is that of a typical normal recording
 TEST_SHARE = 0.3  # of the normal recordings
 log = logging.getLogger("asdkit")
@@ -40,7 +40,9 @@ def render_recordings(
     the target domain has at most `n_target` training clips. What is there of the same recordings and parameters is left alone;
     anything else there is an InputError, and so is a folder without audio or with fewer than two normal recordings.
     """
-    recordings, noises = audio_files(sources), audio_files(noise)
+    recordings, noises = (wav_files(Path(folder), SUFFIXES) for folder in (sources, noise))
+    if not recordings or not noises:
+        raise InputError(f"{noise if recordings else sources}: found no audio files; expected {', '.join(SUFFIXES)}")
     snr = {f"snr_{domain}": list(limits) for domain, limits in LAYOUT.snr.items()}
     parameters = dict(
         version=VERSION, made_by="render_recordings", seconds=float(seconds), n_target=n_target, test_share=TEST_SHARE,
@@ -76,15 +78,6 @@ def _render(
         log.warning("%s: louder than full scale in its clip at %.1f s", path, start / SAMPLE_RATE)
     truth = dict(recording=path.stem, start_s=start / SAMPLE_RATE, near_snr_db=round(snr, 2), noise=noise_path.stem)
     return condition, number, {}, clip, truth
-
-
-def audio_files(folder: str | Path) -> list[Path]:
-    """Audio files of a folder, by name."""
-    files = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in SUFFIXES)
-    if not files:
-        what = "audio files" if Path(folder).is_dir() else "such folder"
-        raise InputError(f"{folder}: found no {what}; expected {', '.join(sorted(SUFFIXES))}")
-    return files
 
 
 def read_mono(path: Path) -> np.ndarray:
