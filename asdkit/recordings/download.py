@@ -67,7 +67,7 @@ def _continue(url: str, partial: Path) -> None:
         if code != 200 and not headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             partial.unlink(missing_ok=True)
             raise requests.RequestException("the server sent other bytes than it was asked for")
-        start, length = start * (code == 206), int(headers.get("Content-Length", 0))
+        start, length = start if code == 206 else 0, int(headers.get("Content-Length", 0))
         check_room(partial.parent, length, partial.stem)
         bar = tqdm(desc=partial.stem, initial=start, total=start + length or None, unit="B", unit_scale=True)
         with partial.open("ab" if start else "wb") as file, bar:
