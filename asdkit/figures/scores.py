@@ -25,16 +25,12 @@ def omega_bars(results) -> Figure:
         raise ValueError("omega_bars: found no row with a value in column omega; expected a labelled machine")
     systems = list(rows["system"].unique())
     machines = sorted(rows["machine"].unique(), key=lambda name: (name == "all", name))
-    depth, columns = facets(len(machines))
-    size = (1.6 + 1.9 * columns, 0.5 + depth * (0.65 + 0.21 * len(systems)))
-    fig, axes = canvas(*size, depth, columns, sharex=True, sharey=True)
+    fig, axes = facets(len(machines), (1.6, 1.9), (0.5, 0.65 + 0.21 * len(systems)), sharex=True, sharey=True)
     for ax, machine in zip(axes.flat, machines):
         _dots(ax, rows[rows["machine"] == machine], systems)
         ax.set_title("all machines" if machine == "all" else machine, weight="bold" if machine == "all" else None)
     name_rows(axes, systems)
-    for ax in axes.flat[len(machines) :]:
-        ax.set_axis_off()
-    for ax in axes.flat[max(0, len(machines) - columns) : len(machines)]:
+    for ax in axes.flat[: len(machines)][-axes.shape[1] :]:
         ax.tick_params(labelbottom=True)
     seeds = "; small dots: each seed" if rows["seed"].nunique() > 1 else ""
     fig.supxlabel(f"Omega (x100); bar: 95 % interval; dashed: chance{seeds}")

@@ -53,8 +53,7 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
     levels = [x for name, x in shown.items() if name not in signed]
     limit = max((np.percentile(np.abs(shown[name]), 99.5) for name in signed), default=0)
     scales = {"level": (level_limits(*levels) if levels else None, "magma"), "difference": ((-limit, limit), SIGNED)}
-    rows, columns = facets(len(shown))
-    fig, axes = canvas(1.0 + 2.7 * columns, 0.5 + 2.5 * rows, rows, columns, sharex=True, sharey=True)
+    fig, axes = facets(len(shown), (1.0, 2.7), (0.5, 2.5), sharex=True, sharey=True)
     for ax, (name, x) in zip(axes.flat, shown.items()):
         kind = "difference" if name in signed else "level"
         image = spectrogram(ax, x, times, *scales[kind])
@@ -63,8 +62,6 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
             fig.colorbar(image, ax=ax, label=f"{kind} (dB)", extend="both", aspect=30)
     if not (levels and signed):  # one scale for all
         fig.colorbar(image, ax=axes, label=f"{kind} (dB)", extend="both", pad=0.01, aspect=30)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
     axes[0, 0].set_yticks(*mel_ticks(shape[0]))
     fig.supxlabel(xlabel)
     fig.supylabel("mel band centre (kHz)")
