@@ -10,7 +10,7 @@ from asdkit.figures.differences import alpha_curve, forest
 from asdkit.figures.explanation import anomaly_panels
 from asdkit.figures.scores import omega_bars, roc, score_histograms
 from asdkit.figures.spectrograms import clip_panels, mel_ticks, modulation_maps, panels, predicted_bands, windows
-from asdkit.figures.stored import all_figures, study_figures, trap_figures
+from asdkit.figures.stored import all_figures, trap_figures
 from asdkit.figures.style import BLACK, GREY, LINES, OBJECTIVES, SIGNED, SKY, VERMILLION, png, svg
 from asdkit.figures.trap import trap_faults
 
@@ -18,5 +18,5 @@ __all__ = [
     "BLACK", "GREY", "LINES", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "alpha_curve", "anomaly_panels",
     "bands", "bars", "clip_panels", "clouds", "coherence", "embedding_scatter", "forest", "learning_curve", "lines",
     "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc", "score_histograms", "shares",
-    "study_figures", "svg", "trap_faults", "trap_figures", "waterfall", "windows",
+    "svg", "trap_faults", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

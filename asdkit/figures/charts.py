@@ -63,8 +63,7 @@ def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figur
     fig, [[ax]] = canvas(6.4, 3.0)
     ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
     for (name, errors), marker, colour in zip(held_out.items(), MARKERS, colours(held_out)):
-        look = dict(marker=marker, markersize=4, color=colour, label=name)
-        ax.plot(list(errors), list(errors.values()), "--", **look)
+        ax.plot(*zip(*errors.items()), "--", marker=marker, markersize=4, color=colour, label=name)
     ax.axhline(1, color=GREY, linestyle=":", label="mean 0, variance 1")
     ax.set(xlabel="training step", ylabel="error on hidden cells\n(-2 log likelihood)")
     fig.legend(loc="outside right upper")
@@ -113,8 +112,7 @@ def clouds(shown: Mapping[str, tuple[np.ndarray, np.ndarray, float]], names: tup
         ax.plot(*healthy.T, ".", color=SKY, markersize=5, label="healthy")
         ax.plot(*faulty.T, "X", color=VERMILLION, markersize=9, markeredgecolor="white", label="faulty")
         angle, (x, y) = np.linspace(0, 2 * np.pi, 200), healthy.mean(0)
-        look = dict(color=GREY, label="95 % of\nthe healthy")
-        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", **look)
+        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", color=GREY, label="95 % of\nthe healthy")
         ax.set(title=title, xlabel=names[0], ylabel=names[1], aspect="equal")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return fig
@@ -135,7 +133,7 @@ def shares(table: pd.DataFrame, label: str) -> Figure:
     return fig
 
 
-def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str, title: str = ""):
+def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str):
     """Scatter of two coordinates of every clip, (n_clips, 2), a plotly Figure: on hover the file and all else the table says.
 
     `table` has a row a clip and a column ``file``; its column `colour` colours and marks the clips.
@@ -143,8 +141,7 @@ def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str,
     import plotly.express as px
 
     shown = table.assign(**{"component 1": coordinates[:, 0], "component 2": coordinates[:, 1]})
-    hover = {name: name != "file" for name in table} | {"component 1": False, "component 2": False}
-    arguments = dict(color=colour, symbol=colour, hover_name="file", hover_data=hover, color_discrete_sequence=list(LINES))
-    arguments |= dict(color_discrete_map=NAMED)
-    figure = px.scatter(shown, "component 1", "component 2", title=title, template="simple_white", **arguments)
+    hover = {name: name in table and name != "file" for name in shown}
+    look = dict(color=colour, symbol=colour, color_discrete_sequence=list(LINES), color_discrete_map=NAMED, title="")
+    figure = px.scatter(shown, *list(shown)[-2:], hover_name="file", hover_data=hover, template="simple_white", **look)
     return figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)

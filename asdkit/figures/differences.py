@@ -20,7 +20,8 @@ def forest(rows: pd.DataFrame, base: str) -> Figure:
     `rows` are those of ``differences.csv`` of one base; variants are below their family's name, which says the reference. A
     panel for each kind of data, all on one scale.
     """
-    omega, data = _omega(rows[rows["variant"] != rows["reference"]])
+    omega = rows[(rows["metric"] == "omega") & (rows["variant"] != rows["reference"])]
+    data = [d for d in DATA if d in set(omega["data"])]
     entries = []  # a row each, (family, variant); one that no row has is a heading
     for family, mine in omega.groupby("family", sort=False):
         entries += [(family, f"{family} (minus “{mine['reference'].iloc[0]}”)")]
@@ -56,9 +57,8 @@ def _dot(ax, y: int, rows: pd.DataFrame, colour: str, marker: str) -> None:
 @styled
 def alpha_curve(rows: pd.DataFrame, base: str) -> Figure:
     """Omega along alpha minus that of the base: a line for each kind of data, and a thin one for each machine."""
-    rows, data = _omega(rows)
-    rows = rows.assign(number=rows["variant"].astype(float)).sort_values("number")
-    numbers = rows["number"].unique()
+    rows = rows[rows["metric"] == "omega"].assign(number=rows["variant"].astype(float)).sort_values("number")
+    numbers, data = rows["number"].unique(), [d for d in DATA if d in set(rows["data"])]
     fig, [[ax]] = canvas(5.4, 3.4)
     ax.axhline(0, color=GREY, linewidth=0.9)
     ax.grid(axis="y")
@@ -78,9 +78,3 @@ def alpha_curve(rows: pd.DataFrame, base: str) -> Figure:
     ax.plot([], [], color=GREY, linewidth=0.6, label="thin: each machine")
     fig.legend(loc="outside lower center", ncols=3)
     return fig
-
-
-def _omega(rows):
-    """The rows of Omega, and which kinds of data there are."""
-    rows = rows[rows["metric"] == "omega"]
-    return rows, [d for d in DATA if d in set(rows["data"])]

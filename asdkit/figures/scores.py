@@ -27,7 +27,14 @@ def omega_bars(results) -> Figure:
     machines = sorted(rows["machine"].unique(), key=lambda name: (name == "all", name))
     fig, axes = facets(len(machines), (1.6, 1.9), (0.5, 0.65 + 0.21 * len(systems)), sharex=True, sharey=True)
     for ax, machine in zip(axes.flat, machines):
-        _dots(ax, rows[rows["machine"] == machine], systems)
+        ax.axvline(50, color=GREY, linestyle="--", linewidth=0.9)
+        ax.grid(axis="x")
+        for system, of_system in rows[rows["machine"] == machine].groupby("system", sort=False):
+            y, colour, seeds = systems.index(system), HIGHLIGHT.get(system, GREY), 100 * of_system["omega"]
+            if len(seeds) > 1:
+                ax.plot(seeds, [y + 0.3] * len(seeds), "o", color=colour, alpha=0.6, markersize=2.5, markeredgewidth=0)
+            values = 100 * of_system[["omega", "omega_lo", "omega_hi"]].mean()
+            interval_dot(ax, y, values, colour, "D" if system in HIGHLIGHT else "o")
         ax.set_title("all machines" if machine == "all" else machine, weight="bold" if machine == "all" else None)
     name_rows(axes, systems)
     for ax in axes.flat[: len(machines)][-axes.shape[1] :]:
@@ -35,17 +42,6 @@ def omega_bars(results) -> Figure:
     seeds = "; small dots: each seed" if rows["seed"].nunique() > 1 else ""
     fig.supxlabel(f"Omega (x100); bar: 95 % interval; dashed: chance{seeds}")
     return fig
-
-
-def _dots(ax, rows, systems) -> None:
-    ax.axvline(50, color=GREY, linestyle="--", linewidth=0.9)
-    ax.grid(axis="x")
-    for system, of_system in rows.groupby("system", sort=False):
-        y, colour, seeds = systems.index(system), HIGHLIGHT.get(system, GREY), 100 * of_system["omega"]
-        if len(seeds) > 1:
-            ax.plot(seeds, [y + 0.3] * len(seeds), "o", color=colour, alpha=0.6, markersize=2.5, markeredgewidth=0)
-        values = 100 * of_system[["omega", "omega_lo", "omega_hi"]].mean()
-        interval_dot(ax, y, values, colour, "D" if system in HIGHLIGHT else "o")
 
 
 @styled
@@ -78,10 +74,15 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
 
     `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to `max_fpr`, shaded.
     """
+    from sklearn.metrics import roc_curve
+
     fig, [axes] = canvas(8.2, 3.7, 1, 3, sharex=True, sharey=True)
     for ax, normals in zip(axes, ("source", "target", "all")):
         for (system, values), line, colour in zip(scores.items(), cycle(DASH), cycle(LINES)):
-            _roc_curve(ax, *_clips(values, labels, domains), normals, label=system, linestyle=line, color=colour)
+            values, faulty, where = _clips(values, labels, domains)
+            keep = (faulty == 1) | (where == normals) | (normals == "all")
+            if len(np.unique(faulty[keep])) == 2:  # a domain without normals has no curve
+                ax.plot(*roc_curve(faulty[keep], values[keep])[:2], label=system, linestyle=line, color=colour)
         ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         ax.set_aspect("equal")
         ax.grid()
@@ -95,15 +96,6 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
     axes[1].set_xlabel("false positive rate")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(scores), 4))
     return fig
-
-
-def _roc_curve(ax, scores, labels, domains, normals, **look) -> None:
-    from sklearn.metrics import roc_curve
-
-    keep = (labels == 1) | (domains == normals) | (normals == "all")
-    if len(np.unique(labels[keep])) == 2:  # a domain without normals has no curve
-        false_positive, true_positive, _ = roc_curve(labels[keep], scores[keep])
-        ax.plot(false_positive, true_positive, **look)
 
 
 def _clips(scores, labels, domains):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from asdkit.figures import differences, study, trap
@@ -22,10 +21,13 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
     if "embedding" in tables:
         rows = tables["embedding"].query("method == 'pca'")
         yield f"{(base := rows['base'].iloc[0])}-embedding-pca", "embedding", base, partial(trap.embedding_map, rows)
-    for family in ("machines", "autoencoder"):
-        if "study" in tables and len(rows := tables["study"].query("family == @family")):
-            yield f"study-{family}", "study", "study", partial(differences.forest, rows, "study")
-    yield from ((name, table, "study", draw) for name, table, draw in study_figures(tables))
+    families = dict(iter(tables["study"].groupby("family"))) if "study" in tables else {}
+    for family in (f for f in ("machines", "autoencoder", *study.AXES) if f in families):
+        drawn = (study.levels, family) if family in study.AXES else (differences.forest, "study")
+        yield f"study-{family}", "study", "study", partial(drawn[0], families[family], drawn[1])
+    for name, draw in (("alarms", study.alarms), ("speed", study.speed)):
+        if name in tables:
+            yield f"study-{name}", name, "study", partial(draw, tables[name])
 
 
 def trap_figures(tables: dict, base: str) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
@@ -35,13 +37,3 @@ def trap_figures(tables: dict, base: str) -> Iterator[tuple[str, str, Callable[[
     if len(mine) == len(names) and len(mine[0]):
         yield "trap", names[0], partial(trap.trap_scatter, mine[0], mine[2])
         yield "trap-training", names[1], partial(trap.trap_training, mine[1])
-
-
-def study_figures(tables: dict) -> Iterator[tuple[str, str, Callable[[], Figure]]]:
-    """Name, table and drawing function of every figure along an axis of the studies that are there."""
-    rows = tables.get("study", pd.DataFrame({"family": []}))
-    for name in (name for name in study.AXES if name in set(rows["family"])):
-        yield f"study-{name}", "study", partial(study.levels, rows[rows["family"] == name], name)
-    for name, draw in (("alarms", study.alarms), ("speed", study.speed)):
-        if name in tables:
-            yield f"study-{name}", name, partial(draw, tables[name])
