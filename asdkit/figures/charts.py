@@ -14,8 +14,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @styled
-def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
-    """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
+def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference=None, **axes) -> Figure:
+    """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3).
+
+    `axes` are more options of `matplotlib.axes.Axes.set`.
+    """
     fig, [[ax]] = canvas(7.2, 3.2)
     for (name, values), colour, line, marker in zip(curves.items(), colours(curves), cycle(DASH), MARKERS):
         values = np.asarray(values, dtype=float)
@@ -27,7 +30,7 @@ def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False
         log_ticks(ax.xaxis)
     if reference is not None:
         ax.axhline(reference, color=GREY, linestyle=":", linewidth=1)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **axes)
     ax.grid()
     fig.legend(loc="outside right upper")
     return fig
@@ -39,19 +42,16 @@ def coherence(hz, values, floor: float) -> Figure:
     `floor` is what unrelated channels give on average.
     """
     curves = {"median and\nmiddle half\nof the clips": np.percentile(values, [50, 25, 75], axis=0).T}
-    fig = lines(np.asarray(hz) / 1000, curves, "frequency (kHz)", "coherence; dotted: unrelated channels", reference=floor)
-    fig.axes[0].set(xlim=(0, hz[-1] / 1000), ylim=(0, 1))
-    return fig
+    khz, ylabel = np.asarray(hz) / 1000, "coherence; dotted: unrelated channels"
+    return lines(khz, curves, "frequency (kHz)", ylabel, reference=floor, xlim=(0, khz[-1]), ylim=(0, 1))
 
 
 def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | None = None) -> Figure:
     """Something by mel band, {name: (n_clips, n_mels)}: median over clips, shaded all but the outer tenths on either side."""
     curves = {name: np.percentile(values, [50, 10, 90], axis=0).T for name, values in profiles.items()}
     n_mels = len(next(iter(curves.values())))
-    fig = lines(range(n_mels), curves, "mel band centre (kHz)", ylabel, reference=reference)
-    fig.axes[0].set_xticks(*mel_ticks(n_mels))
-    fig.axes[0].set_xlim(0, n_mels - 1)
-    return fig
+    axes = dict(zip(("xticks", "xticklabels"), mel_ticks(n_mels)), xlim=(0, n_mels - 1))
+    return lines(range(n_mels), curves, "mel band centre (kHz)", ylabel, reference=reference, **axes)
 
 
 @styled
@@ -74,10 +74,9 @@ def waterfall(strengths, nulls: Mapping[str, np.ndarray]) -> Figure:
     """Strengths of what two channels share, (dim,), over the mean and range of each null's shuffles, (n_shuffles, dim)."""
     curves = {"as recorded": strengths}
     curves |= {f"{name} (largest {x.max():.2f})": np.stack([x.mean(0), x.min(0), x.max(0)], 1) for name, x in nulls.items()}
-    fig = lines(np.arange(1, len(strengths) + 1), curves, "direction, strongest first", "covariance of near and far")
-    shown = max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
-    fig.axes[0].set(xlim=(0.5, shown + 1.5), ylim=(0, None))
-    return fig
+    n, n_shown = len(strengths), 1 + max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
+    axes = dict(xlim=(0.5, n_shown + 0.5), ylim=(0, None))
+    return lines(np.arange(1, n + 1), curves, "direction, strongest first", "covariance of near and far", **axes)
 
 
 @styled

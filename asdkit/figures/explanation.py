@@ -68,10 +68,9 @@ def _band_map(fig, ax, beside, explanation) -> None:
         panel.set_yticks(ticks, [f"{f:g}" for f in KHZ])
         panel.set_ylim(y[0], y[-1])
     beside.tick_params(labelleft=False)
-    bar = fig.colorbar(image, ax=ax, label="times healthy", extend="both", pad=0.01, aspect=12)
     ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if t <= high]
-    bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks], minor=False)
-    bar.minorticks_off()
+    look = dict(extend="both", pad=0.01, aspect=12, ticks=ticks, format="%g")
+    fig.colorbar(image, ax=ax, label="times healthy", **look).minorticks_off()
 
 
 def _curves(ax, explanation) -> None:
