@@ -19,6 +19,7 @@ HIGHLIGHT = {"asdkit": VERMILLION, "report": BLUE}  # the two systems every tabl
 LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
 DASH = ("-", "--", "-.", ":")
 SIGNED = "cividis"  # colour map of differences
+LOOKS = ((BLUE, "o"), (VERMILLION, "D"), (GREEN, "s"), (BLACK, "^"))  # colour, marker of systems in order
 DATA = {"real": (BLUE, "o", "-"), "simulated": (VERMILLION, "D", "--")}  # colour, marker, line
 OBJECTIVES = {  # colour, marker
     "msm": (VERMILLION, "D"), "autoencoder": (ORANGE, "s"), "far-to-near": (GREEN, "^"), "machine-id": (BLUE, "v"),
