@@ -110,11 +110,17 @@ class ClipMap:
 
     def __init__(self, vectors: np.ndarray, clips: Sequence[Clip], table, n_train: int, colour: str):
         import ipywidgets as w
+        import plotly.express as px
         from plotly.graph_objects import FigureWidget
 
         self.vectors, self.files, self.clips = vectors, list(table["file"]), {clip.name: clip for clip in clips}
         self.pca = (vectors - vectors[:n_train].mean(0)) @ principal_axes(vectors[:n_train])
-        self.figure = FigureWidget(figures.embedding_scatter(self.pca, table.reset_index(drop=True), colour))
+        shown = table.assign(**dict(zip(("component 1", "component 2"), self.pca.T)))
+        look = dict(color_discrete_sequence=list(figures.LINES), color_discrete_map=figures.NAMED, template="simple_white")
+        hover = dict(hover_name="file", hover_data={name: name in table and name != "file" for name in shown})
+        figure = px.scatter(shown, "component 1", "component 2", color=colour, symbol=colour, title="", **look, **hover)
+        figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)
+        self.figure = FigureWidget(figure)
         self.how, self.sound = w.Dropdown(options=["PCA", "UMAP"], description="map"), w.HTML("Click a clip to hear it.")
         self.how.observe(self.move, "value")
         for trace in self.figure.data:

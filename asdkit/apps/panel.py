@@ -120,8 +120,7 @@ def draw():
     for colour in (SKY, VERMILLION):
         fig.add_bar(marker=dict(color=colour, opacity=0.65), showlegend=False, row=2, col=1)
     fig.add_scatter(name="threshold", mode="lines", line=dict(color=BLACK, dash="dash", width=1.5), row=2, col=1)
-    marker = here | dict(symbol="triangle-down")
-    fig.add_scatter(mode="markers", marker=marker, cliponaxis=False, showlegend=False, row=2, col=1)
+    fig.add_scatter(mode="markers", marker=here | {"symbol": "triangle-down"}, cliponaxis=False, showlegend=False, row=2, col=1)
     fig.add_scatter(name="training", mode="markers", marker=dict(color="#bbbbbb", size=4), hoverinfo="skip", row=1, col=2)
     for name, colour in zip(LABELS, (SKY, VERMILLION)):
         fig.add_scatter(name=name, mode="markers", marker=dict(color=colour, size=9), hoverinfo="text", row=1, col=2)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from asdkit.figures.spectrograms import mel_ticks
-from asdkit.figures.style import DASH, FILLS, GREY, LINES, NAMED, SKY, VERMILLION, canvas, colours, log_ticks, name_rows, styled
+from asdkit.figures.style import DASH, FILLS, GREY, SKY, VERMILLION, canvas, colours, log_ticks, name_rows, styled
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -130,17 +130,3 @@ def shares(table: pd.DataFrame, label: str) -> Figure:
     ax.spines[:].set_visible(False)
     ax.set_title(label, loc="left")
     return fig
-
-
-def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str):
-    """Scatter of two coordinates of every clip, (n_clips, 2), a plotly Figure: on hover the file and all else the table says.
-
-    `table` has a row a clip and a column ``file``; its column `colour` colours and marks the clips.
-    """
-    import plotly.express as px
-
-    shown = table.assign(**{"component 1": coordinates[:, 0], "component 2": coordinates[:, 1]})
-    hover = {name: name in table and name != "file" for name in shown}
-    look = dict(color=colour, symbol=colour, color_discrete_sequence=list(LINES), color_discrete_map=NAMED, title="")
-    figure = px.scatter(shown, *list(shown)[-2:], hover_name="file", hover_data=hover, template="simple_white", **look)
-    return figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)

@@ -69,10 +69,10 @@ def score_histograms(scores, labels, domains, threshold=None, title="") -> Figur
 
 
 @styled
-def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
+def roc(scores, labels, domains) -> Figure:
     """ROC curves behind the official metric: source normals, target normals (each against all anomalies), and all clips.
 
-    `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to `max_fpr`, shaded.
+    `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to 0.1, shaded.
     """
     from sklearn.metrics import roc_curve
 
@@ -87,8 +87,8 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
         ax.set_aspect("equal")
         ax.grid()
         ax.set_title("all clips" if normals == "all" else f"{normals} normals, all anomalies")
-    axes[-1].axvspan(0, max_fpr, color=SKY, alpha=0.3, linewidth=0)
-    axes[-1].text(max_fpr + 0.02, 0.02, f"pAUC: up to {max_fpr:g}", color=GREY)
+    axes[-1].axvspan(0, 0.1, color=SKY, alpha=0.3, linewidth=0)
+    axes[-1].text(0.12, 0.02, "pAUC: up to 0.1", color=GREY)
     ticks = [0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"]
     axes[0].set(ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     axes[0].set_xticks(*ticks)

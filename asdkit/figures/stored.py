@@ -80,9 +80,8 @@ def forest(rows: pd.DataFrame, base: str) -> Figure:
     name_rows(axes, [variant for _, variant in entries], margin=0.6)
     for text in axes[0].get_yticklabels():
         text.set_weight("normal" if text.get_text() in set(omega["variant"]) else "bold")
-    look = dict(color=GREY, linestyle="", markersize=5.5)
-    keys = [Line2D([], [], marker="o", **look), Line2D([], [], marker="o", markerfacecolor="white", **look)]
-    keys += [Line2D([], [], marker="|", **look)]
+    marks, look = (("o", GREY), ("o", "white"), ("|", GREY)), dict(color=GREY, linestyle="", markersize=5.5)
+    keys = [Line2D([], [], marker=marker, markerfacecolor=inside, **look) for marker, inside in marks]
     fig.legend(keys, ["interval excludes 0", "interval includes 0", "each machine"], loc="outside lower center", ncols=3)
     fig.suptitle(f"{base}: {' and '.join(omega['family'].unique()) if omega['family'].nunique() < 3 else 'options varied'}")
     return fig

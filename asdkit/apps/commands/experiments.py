@@ -107,10 +107,10 @@ def run(args) -> None:
     from asdkit.recordings import index_data
 
     config = read_config(args)
-    if args.truth:
-        find_truth(args.truth, index_data(args.data, args.machines))
-    runs.run(args.data, args.out, config, args.systems, args.seeds, args.machines, args.jobs, args.quick, args.scheduler)
     machines = index_data(args.data, args.machines)
+    if args.truth:
+        find_truth(args.truth, machines)
+    runs.run(args.data, args.out, config, args.systems, args.seeds, args.machines, args.jobs, args.quick, args.scheduler)
     machines = with_truth(machines, args.truth) if args.truth else machines
     table, differences = results.write_tables(args.out, machines)
     figures = results.write_figures(args.out, machines, table)
