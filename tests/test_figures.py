@@ -44,7 +44,6 @@ DRAW = {
     "score_histograms": lambda: figures.score_histograms(*clips(), threshold=1.9, title="fan, asdkit, seed 0"),
     "roc": lambda: figures.roc({f"system {i}": clips()[0] + 0.1 * i * clips()[1] for i in range(9)}, *clips()[1:]),
     "clip_panels": lambda: figures.clip_panels(*[spectrogram()] * 3, TIMES),
-    "coherence": lambda: figures.coherence(np.linspace(0, 8000, 513), UNIT, 0.01),
     "bands": lambda: figures.bands({"near": spectrogram().T, "far": spectrogram().T - 3}, "level (dB)", -30.0),
     "windows": lambda: figures.windows(spectrogram(), TIMES, SPANS),
     "panels": lambda: figures.panels({"near": spectrogram(), "residual": spectrogram() + 30}, TIMES, ["residual"]),

@@ -5,7 +5,7 @@ stored tables, and `all_figures` says which of their figures the tables suffice 
 There is no pyplot and nothing to close; a notebook shows figures after ``%matplotlib inline``, `png` and `svg` give bytes.
 """
 
-from asdkit.figures.charts import bands, bars, clouds, coherence, learning_curve, lines, shares, waterfall
+from asdkit.figures.charts import bands, bars, clouds, learning_curve, lines, shares, waterfall
 from asdkit.figures.explanation import anomaly_panels
 from asdkit.figures.scores import omega_bars, roc, score_histograms
 from asdkit.figures.spectrograms import clip_panels, mel_ticks, modulation_maps, panels, predicted_bands, windows
@@ -15,7 +15,7 @@ from asdkit.figures.trap import trap_faults
 
 __all__ = [
     "BLACK", "GREY", "LINES", "NAMED", "OBJECTIVES", "SIGNED", "SKY", "VERMILLION", "all_figures", "alpha_curve",
-    "anomaly_panels", "bands", "bars", "clip_panels", "clouds", "coherence", "forest", "learning_curve", "lines",
-    "mel_ticks", "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc", "score_histograms", "shares",
-    "svg", "trap_faults", "trap_figures", "waterfall", "windows",
+    "anomaly_panels", "bands", "bars", "clip_panels", "clouds", "forest", "learning_curve", "lines", "mel_ticks",
+    "modulation_maps", "omega_bars", "panels", "png", "predicted_bands", "roc", "score_histograms", "shares", "svg",
+    "trap_faults", "trap_figures", "waterfall", "windows",
 ]  # fmt: skip

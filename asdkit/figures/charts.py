@@ -36,16 +36,6 @@ def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False
     return fig
 
 
-def coherence(hz, values, floor: float) -> Figure:
-    """Coherence of near and far, (n_clips, n_bins) from 0 to 1, at `hz`, (n_bins,): median and middle half of the clips.
-
-    `floor` is what unrelated channels give on average.
-    """
-    curves = {"median and\nmiddle half\nof the clips": np.percentile(values, [50, 25, 75], axis=0).T}
-    khz, ylabel = np.asarray(hz) / 1000, "coherence; dotted: unrelated channels"
-    return lines(khz, curves, "frequency (kHz)", ylabel, reference=floor, xlim=(0, khz[-1]), ylim=(0, 1))
-
-
 def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | None = None) -> Figure:
     """Something by mel band, {name: (n_clips, n_mels)}: median over clips, shaded all but the outer tenths on either side."""
     curves = {name: np.percentile(values, [50, 10, 90], axis=0).T for name, values in profiles.items()}
