@@ -7,9 +7,9 @@ FOLDER  machines in the DCASE layout, or what `--pack` has made of them: log-mel
 width   factor of the hidden layers (16, 32 channels; 128 units); the embedding keeps its 512 dimensions
 
 The networks of all machines and seeds are trained side by side, on a GPU as one CUDA graph. Each number of steps is a training
-of its own, with its own schedule. The embedding is scored alone, as in the system "msm". Rows are as in ``differences.csv``:
-the family is the width, the variant the number of steps, the reference 300 steps of the same width. No training begins after
-`--seconds`.
+of its own, with its own schedule. The embedding is scored alone, as in the system "msm". Rows are as in ``study.csv``, the
+level the number of steps, the variant the width, the reference 300 steps of the same width. No training begins that would not
+end within `--seconds`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from time import perf_counter
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -235,10 +236,9 @@ def curves(datas: list[Data], widths, steps, seeds, seconds: float) -> tuple[dic
                 pace = (perf_counter() - start) / max(n, 1) if n >= REFERENCE else pace
                 for i, (data, seed) in enumerate(trainer.nets):
                     results[data.machine.name, f"{width}-{n}", seed] = pool.submit(scores, data, *trainer.blocks(i))
-                rows.append(SimpleNamespace(
-                    base="msm", family=f"width {width}", variant=str(n), reference=str(REFERENCE),
-                    systems=(f"{width}-{n}", f"{width}-{REFERENCE}"),
-                ))  # fmt: skip
+                names = dict(variant=f"width {width}", reference=f"width {width}, {REFERENCE} steps")
+                row = dict(base="asdkit", family="steps", **names, systems=(f"{width}-{n}", f"{width}-{REFERENCE}"), level=n)
+                rows.append(SimpleNamespace(**row))
                 so_far = perf_counter() - begin
                 print(f"width {width}, {n} steps: {1000 * pace:.2f} ms a step, {so_far:.0f} s so far", flush=True)
     return {key: future.result() for key, future in results.items()}, rows
@@ -253,7 +253,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing new after this time")
-    parser.add_argument("--out", type=Path, default=Path("runs/long-training.csv"))
+    parser.add_argument("--out", type=Path, default=Path("runs/steps.csv"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high")
@@ -267,8 +267,9 @@ def main() -> None:
     steps = sorted({*args.steps, REFERENCE})
     results, rows = curves([Data(*pair) for pair in machines], args.widths, steps, args.seeds, args.seconds)
     machines = [machine for machine, _ in machines]
-    table = ablation_differences(Evaluation(results, machines), rows, machines, args.seeds, METRICS)
-    write(args.out, table.to_csv(index=False))
+    evaluation = Evaluation(results, machines)
+    tables = [ablation_differences(evaluation, [r], machines, args.seeds, METRICS).assign(level=r.level) for r in rows]
+    write(args.out, pd.concat(tables).to_csv(index=False))
 
 
 if __name__ == "__main__":
