@@ -20,6 +20,7 @@ from asdkit.figures.style import DATA, GREY, LINES, LOOKS, canvas, count, error_
 AXES = {  # title, what the axis says
     "noise": ("noise from one place", "machine over noise at the near microphone (dB)"),
     "clips": ("training clips of the masked model, embedding alone", "training clips of the source domain"),
+    "steps": ("training of the masked model, embedding alone", "training steps"),
 }
 DOMAINS = {"source": "source domain", "target": "target domain", "all": "both"}
 
@@ -37,10 +38,10 @@ def all_figures(tables: dict) -> Iterator[tuple[str, str, str, Callable[[], Figu
     if "embedding" in tables:
         rows = tables["embedding"].query("method == 'pca'")
         yield f"{(base := rows['base'].iloc[0])}-embedding-pca", "embedding", base, partial(trap.embedding_map, rows)
-    families = dict(iter(tables["study"].groupby("family"))) if "study" in tables else {}
+    families = {f: (name, rows) for name in ("study", "steps") if name in tables for f, rows in tables[name].groupby("family")}
     for family in (f for f in ("machines", "autoencoder", *AXES) if f in families):
-        drawn = (levels, family) if family in AXES else (forest, "study")
-        yield f"study-{family}", "study", "study", partial(drawn[0], families[family], drawn[1])
+        (table, rows), (draw, named) = families[family], (levels, family) if family in AXES else (forest, "study")
+        yield f"study-{family}", table, "study", partial(draw, rows, named)
     for name, draw in (("alarms", alarms), ("speed", speed)):
         if name in tables:
             yield f"study-{name}", name, "study", partial(draw, tables[name])
