@@ -27,7 +27,7 @@ class Describer:
         self.others = others if config.objective in POOLED else ()
         self.kept = {}
 
-    def bar(self, items: Iterable, what: str) -> Iterator:
+    def bar_and_trim(self, items: Iterable, what: str) -> Iterator:
         """The items, with a progress bar where there is a label; memory that they leave free is given back on the way."""
         for i, item in enumerate(tqdm(items, f"{self.progress}: {what}", leave=False, disable=not self.progress)):
             yield item
@@ -46,7 +46,7 @@ class Describer:
 
     def learn(self, name: str, training: TrainingSet) -> tuple:
         """What one of `asdkit.blocks.FITTERS` learns from the training clips."""
-        spectra = [self.spectra(c) for c in self.bar(training.clips, "read")]
+        spectra = [self.spectra(c) for c in self.bar_and_trim(training.clips, "read")]
         others = tuple(map(self.examples, self.others))
         label = f"{self.progress}: train" if self.progress else ""
         return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))

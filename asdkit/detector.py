@@ -74,7 +74,7 @@ def _fit(training: TrainingSet, describer: Describer) -> Fitted:
     config = describer.config
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
-    blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar(pairs, "describe")]
+    blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(pairs, "describe")]
     far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if conditions_embedding(config) else None
     scorer = fit_scorer(blocks, training, config, far, describer.seed)
     return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
@@ -85,7 +85,7 @@ def score_held_out(training: TrainingSet, describer: Describer, fitted: Fitted, 
     kept, config = np.flatnonzero(~held), describer.config
     blocks, far = ([each[i] for i in kept] if each else None for each in (fitted.blocks, fitted.far))
     scorer = fit_scorer(blocks, training.without(held), config, far, describer.seed)
-    bar = describer.bar(clips, "calibrate")
+    bar = describer.bar_and_trim(clips, "calibrate")
     return [scorer(describer.blocks(fitted.own[i], training.clips[i], config.test_hop)) for i in bar]
 
 

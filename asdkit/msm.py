@@ -89,7 +89,7 @@ class MSM(nn.Module):
 def random_hidden(batch: int, grid: tuple[int, int], ratio: float, generator: torch.Generator) -> torch.Tensor:
     """Hide the same number of patches, ``round(ratio * n_patches)``, in every window. Returns (batch, *grid) bool."""
     n = grid[0] * grid[1]
-    order = torch.rand(batch, n, generator=generator).argsort(1).argsort(1)
+    order = torch.rand(batch, n, generator=generator, device=generator.device).argsort(1).argsort(1)
     return (order < round(ratio * n)).view(batch, *grid)
 
 
@@ -106,7 +106,7 @@ def masked_error(model: MSM, x: torch.Tensor, hidden: torch.Tensor, target: torc
     """
     cells = to_cells(hidden)
     mean, log_variance = model.decode(model.embed(x.masked_fill(cells, 0.0)))  # 0 is the band's mean: standardised input
-    counted = torch.where(cells.flatten(1).any(1)[:, None, None], cells, True).to(x.dtype)
+    counted = (cells | ~cells.flatten(1).any(1)[:, None, None]).to(x.dtype)
     target = x if target is None else target
     n, total, squares = counted.sum(2), (counted * target).sum(2), (counted * target.square()).sum(2)
     squared_error = squares - 2 * mean * total + n * mean.square()

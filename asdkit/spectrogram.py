@@ -56,7 +56,7 @@ def log_mel(spec: torch.Tensor, n_mels: int = 128, sample_rate: int = 16000) -> 
 
 def power(spec: torch.Tensor) -> torch.Tensor:
     """Squared magnitude of an STFT, without the square root of ``abs()``. Shape: (..., n_bins, n_frames) -> the same, real."""
-    return (spec.real.square() + spec.imag.square()).contiguous()
+    return spec.real.square().add_(spec.imag.square())
 
 
 def window_starts(n_frames: int, width: int, hop: int) -> np.ndarray:

@@ -69,10 +69,10 @@ def bench(machine, config: Config, stage: Stages) -> None:
     """The stages of one machine."""
     training, describer = TrainingSet.of(machine.train), Describer(config)
     whole, wall = process_time(), perf_counter()
-    stage("read, log-mels", lambda: [describer.spectra(c) for c in describer.bar(training.clips, "")])
+    stage("read, log-mels", lambda: [describer.spectra(c) for c in describer.bar_and_trim(training.clips, "")])
     extractor, own = stage("train the masked model, fit the ridge", lambda: describer.extractors(training))
     blocks = stage("describe the bank", lambda: [
-        describer.blocks(e, c, config.train_hop) for e, c in describer.bar(zip(own, training.clips), "")
+        describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(zip(own, training.clips), "")
     ])  # fmt: skip
     scorer = stage("whiten, balance, bank", lambda: fit_scorer(blocks, training, config))
     detector = Detector(extractor, scorer)

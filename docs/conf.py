@@ -44,6 +44,8 @@ nb_execution_cache_path = str(ROOT / "build" / "notebooks")
 nb_execution_timeout = 1800  # seconds, a cell
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # which has tables
+nb_mime_priority_overrides = [("html", "text/html", 5)]  # what a widget shows at first, rather than a widget without a kernel
 os.environ["PLOTLY_RENDERER"] = "notebook"  # the script is in the page, which needs no network
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -216,8 +216,8 @@ def test_goals_are_written_and_drawn_where_there_is_a_study_and_only_there(study
     speed = pd.DataFrame({"threads": [1, 2], "stage": ["read", "read"], "wall s": [1.5, 9.0], "peak GB": [0.5, np.nan]})
     assert study.speed_markdown(speed).splitlines()[2:] == ["| 1 | read | 1.5 | 0.5 |", "| 2 | read | 9.0 |  |"]
     assert study.alarms_markdown(study_tables["alarms"]) in text
-    drawn = {name: draw for name, _, draw in figures.study_figures(study_tables)}
-    assert list(drawn) == ["study-noise", "study-alarms"]
+    drawn = {name: draw for name, _, base, draw in figures.all_figures(study_tables) if base == "study"}
+    assert list(drawn) == ["study-machines", "study-noise", "study-alarms"]
     ax = drawn["study-noise"]().axes[0]  # levels are in the order of their numbers
     assert [t.get_text() for t in ax.get_xticklabels()] == ["-25", "-5", "10"]
     line = next(c for c in ax.containers if c.get_label() == "asdkit").lines[0]

@@ -44,7 +44,6 @@ DRAW = {
     "score_histograms": lambda: figures.score_histograms(*clips(), threshold=1.9, title="fan, asdkit, seed 0"),
     "roc": lambda: figures.roc({f"system {i}": clips()[0] + 0.1 * i * clips()[1] for i in range(9)}, *clips()[1:]),
     "clip_panels": lambda: figures.clip_panels(*[spectrogram()] * 3, TIMES),
-    "coherence": lambda: figures.coherence(np.linspace(0, 8000, 513), UNIT, 0.01),
     "bands": lambda: figures.bands({"near": spectrogram().T, "far": spectrogram().T - 3}, "level (dB)", -30.0),
     "windows": lambda: figures.windows(spectrogram(), TIMES, SPANS),
     "panels": lambda: figures.panels({"near": spectrogram(), "residual": spectrogram() + 30}, TIMES, ["residual"]),
@@ -146,12 +145,3 @@ def test_what_is_drawn_of_arrays():
     bands, names = figures.mel_ticks(128)
     hz = np.interp(bands, np.arange(128), mel_filterbank(128, n_fft=16000).numpy().argmax(axis=1))  # one bin a Hz
     np.testing.assert_allclose(hz, 1000 * np.array(names, dtype=float), rtol=5e-3)
-
-
-def test_embedding_scatter_names_the_file_on_hover():
-    pytest.importorskip("plotly")
-    table = pd.DataFrame({"file": ["a.wav", "b.wav", "c.wav"], "what": ["healthy", "healthy", "faulty"], "load": [1, 2, 3]})
-    figure = figures.embedding_scatter(np.arange(6.0).reshape(3, 2), table, "what", "PCA")
-    hover = [name for trace in figure.data for name in trace.hovertext]
-    assert sorted(hover) == ["a.wav", "b.wav", "c.wav"] and [t.name for t in figure.data] == ["healthy", "faulty"]
-    assert len({t.marker.symbol for t in figure.data}) == 2 and "load" in figure.data[0].hovertemplate

@@ -123,6 +123,8 @@ def test_channels_that_look_swapped_are_a_warning(tmp_path):
     with pytest.warns(UserWarning, match=warning):
         check_order(read_folder(tmp_path))
     check_order(read_folder(tmp_path, Reading(near=1)))
+    stereo(tmp_path / "other.wav")
+    check_order(read_folder(tmp_path)[2:])  # two of three
 
 
 def test_a_folder_a_file_and_files_are_read_alike(tmp_path, monkeypatch):

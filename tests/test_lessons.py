@@ -34,7 +34,7 @@ def test_a_simulated_machine_is_made_once(elsewhere, monkeypatch):
     first = lessons.machine(**SIZES)
     assert first.folder.is_relative_to(elsewhere / "data" / "lessons") and len(first.train) == 6 and len(first.test) == 16
     (first.folder.parent / ".asdkit-1" / "valve" / "train").mkdir(parents=True)  # the draft of another process
-    monkeypatch.setattr("asdkit.simulate.datasets._write", lambda *args: 1 / 0)
+    monkeypatch.setattr("asdkit.simulate.datasets.write_machine", lambda *args: 1 / 0)
     assert lessons.machine(**SIZES) == first
     sizes = {name: value for name, value in SIZES.items() if name != "kind"}
     (made,) = lessons.machines("", ["valve"], **sizes)

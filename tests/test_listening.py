@@ -47,6 +47,7 @@ def test_a_clip_of_the_map_is_named_and_heard_when_it_is_clicked(tiny_data):
     )
     shown = ClipMap(np.random.default_rng(0).normal(size=(len(clips), 5)), clips, table, len(machine.train), "what")
     names = [name for trace in shown.figure.data for name in trace.hovertext]
-    assert sorted(names) == sorted(table["file"])
+    assert sorted(names) == sorted(table["file"]) and {t.name for t in shown.figure.data} == set(table["what"])
+    assert len({t.marker.symbol for t in shown.figure.data}) > 1 and "what" in shown.figure.data[0].hovertemplate
     shown.play(names[0])
     assert names[0] in shown.sound.value and "<audio" in shown.sound.value

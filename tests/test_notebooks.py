@@ -31,9 +31,8 @@ def test_a_notebook_is_stripped_and_short_and_names_what_exists(path):
     assert last.startswith("**Next:**") and links and all((FOLDER / link).is_file() for link in links)
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem[:2] not in ("07", "09", "10")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_it_defines_nothing_explains_its_parameters_and_folds_its_checks(path):
-    """Of three notebooks this is not true yet."""
     cells = code_cells(path)
     assert not any(line.startswith(("def ", "class ")) for c in cells for line in c["source"])
     (parameters,) = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]

@@ -228,7 +228,7 @@ def test_rendering_again_is_the_same_and_other_or_unusable_recordings_are_refuse
         (shelf / folder).mkdir()
     (shelf / "noise" / "hall.wav").rename(shelf / "one" / "hall.wav")
     for source, noise, says in (
-        ("pump", "none", "none: found no audio files; expected .aif"), ("nowhere", "noise", "found no such folder"),
+        ("pump", "none", "none: found no audio files; expected .aif"), ("nowhere", "noise", "nowhere: no such folder"),
         ("one", "noise", "one: found 1 normal recordings; expected 2 or more"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=says):

@@ -1,7 +1,7 @@
 """One self-contained HTML file about scored recordings: a table that sorts, and pictures with their sound.
 
 Nothing is loaded from elsewhere: pictures and sounds are inside, and the page forbids itself the network and every script but
-its own. File names are the user's and are escaped. The page is in ``templates``.
+its own. File names are the user's and are escaped. The page and its words are in ``templates``.
 """
 
 import base64
@@ -43,11 +43,17 @@ def write_page(
     threshold = detector.decision_threshold() if false_alarm is None else detector.threshold(false_alarm)
     folders = {Path(r.file).parent for r in results}
     page = partial(
-        render, model=model_facts(folder, detector, threshold, false_alarm), count=count(scored, len(results)), scored=scored,
-        failed=[r for r in results if r.reason], common=f"{folders.pop()}{os.sep}" if len(folders) == 1 else "",
-        window=detector.config.width * HOP / SAMPLE_RATE,
+        render, folder=str(folder), detector=detector, threshold=threshold, rate=false_alarm or detector.config.false_alarm,
+        scored=scored, failed=[r for r in results if r.reason], window=detector.config.width * HOP / SAMPLE_RATE,
+        common=f"{folders.pop()}{os.sep}" if len(folders) == 1 else "",
     )  # fmt: skip
-    shown = draw(detector, scored[:max_drawn], threshold, MAX_BYTES - len(page(shown=[])))
+    shown, room = [], MAX_BYTES - len(page(shown=[]))
+    for result in tqdm(scored[:max_drawn], desc="page", unit="file", disable=None):
+        card = explained(detector, result, threshold)
+        room -= len(card["png"]) + len(card["sound"]) + CARD
+        if room < 0:
+            break
+        shown.append(card)
     return write(path, page(shown=shown))
 
 
@@ -62,48 +68,9 @@ def render(**values) -> str:
     return html.encode("ascii", "xmlcharrefreplace").decode()
 
 
-def model_facts(folder: str | Path, detector: Detector, threshold: float | None, rate: float | None) -> list[tuple[str, str]]:
-    """What a reader needs to know of a model."""
-    config, about, reading = detector.config, detector.about, detector.reading
-    pairs, channels = "pairs of mono files", "two channels of a file"
-    clips = f"{about['clips']} clips, " if "clips" in about else ""
-    recordings = len(np.unique(detector.scorer.bank.recordings))
-    words = "none: too few healthy recordings to promise a false-alarm rate"
-    if threshold is not None:
-        at_most = f"at most {100 * (rate or config.false_alarm):g} % are expected above it"
-        words = f"{threshold:.3f}; of healthy recordings like those it learned from, {at_most}"
-    return [
-        ("model", str(folder)),
-        ("learned from", f"{clips}{recordings} recordings of the healthy machine"),
-        ("microphones", "near only" if reading.near_only else f"near and far, {pairs if reading.pairs else channels}"),
-        ("blocks", ", ".join(config.blocks)),
-        ("threshold", words),
-        ("configuration", f"{config.hash()}, seed {detector.seed}, asdkit {__version__}"),
-    ]
-
-
-def count(scored: list[FileResult], n_files: int) -> str:
-    """How many there are of what."""
-    alarms = sum(r.decision == 1 for r in scored)
-    text = f"{n_files} recordings, {alarms} above the threshold"
-    return text + (f", {n_files - len(scored)} could not be scored." if len(scored) < n_files else ".")
-
-
-def draw(detector: Detector, results: list[FileResult], threshold: float | None, room: float) -> list[dict]:
-    """As many of the recordings, explained, as there is room for, in bytes."""
-    shown = []
-    for result in tqdm(results, desc="page", unit="file", disable=None):
-        card = explained(detector, result, threshold)
-        room -= len(card["png"]) + len(card["sound"]) + CARD
-        if room < 0:
-            break
-        shown.append(card)
-    return shown
-
-
 def explained(detector: Detector, result: FileResult, threshold: float | None) -> dict:
-    """Sentence, picture, sound and warnings of one recording, read again."""
-    card = dict(file=result.file, decision=result.decision, sentence="Not drawn.", png="", sound="")
+    """Explanation, picture, sound and warnings of one recording, read again."""
+    card = dict(file=result.file, decision=result.decision, explanation="Not drawn.", png="", sound="")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
@@ -112,9 +79,8 @@ def explained(detector: Detector, result: FileResult, threshold: float | None) -
         except InputError as error:
             return card | {"messages": [str(error)]}
     png, axes = picture(explanation)
-    card |= dict(sentence=str(explanation), span=explanation.span, peak=explanation.peak, axes=axes, heard=heard)
-    card |= dict(png=base64.b64encode(png).decode(), sound=base64.b64encode(sound).decode())
-    return card | {"messages": list(dict.fromkeys(str(w.message) for w in caught))}
+    card |= dict(png=base64.b64encode(png).decode(), sound=base64.b64encode(sound).decode(), axes=axes, heard=heard)
+    return card | dict(explanation=explanation, messages=list(dict.fromkeys(str(w.message) for w in caught)))
 
 
 def hear(path: Path, reading: Reading, explanation: Explanation) -> tuple[tuple[float, float], bytes]:
@@ -122,9 +88,8 @@ def hear(path: Path, reading: Reading, explanation: Explanation) -> tuple[tuple[
     import soundfile
 
     (start, end), peak, sound = explanation.span, explanation.peak, io.BytesIO()
-    if end - start > MAX_HEARD_S:
-        start = float(np.clip((peak.start + peak.end - MAX_HEARD_S) / 2, start, end - MAX_HEARD_S))
-        end = start + MAX_HEARD_S
+    start = float(np.clip((peak.start + peak.end - MAX_HEARD_S) / 2, start, max(start, end - MAX_HEARD_S)))
+    end = min(end, start + MAX_HEARD_S)
     near = read_clip(path, replace(reading, near_only=True), (start, end))[0]
     soundfile.write(sound, 0.9 * near / max(np.abs(near).max(), 1e-9), SAMPLE_RATE, format="MP3")
     return (start, end), sound.getvalue()

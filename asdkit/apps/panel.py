@@ -8,17 +8,17 @@ grids : {control: Grid} of one system; names : machines that count; shown : the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import wraps
+from functools import partial
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 
 from asdkit.dsp import cancel_far
-from asdkit.experiments import ALPHAS, Grid, MachineGrid, choose, position, write_choice
+from asdkit.experiments import ALPHAS, Grid, choose, position, write_choice
 from asdkit.figures import BLACK, GREY, LINES, SKY, VERMILLION, mel_ticks
 from asdkit.recordings import SAMPLE_RATE, Clip, InputError, Machine
 from asdkit.spectrogram import log_mel, stft
@@ -32,22 +32,7 @@ LABELS_ARE_FOR = (
 )
 
 
-@dataclass(frozen=True)
-class State:
-    """What the panel shows of the grids for one choice of machines, alpha and machine shown."""
-
-    i: int  # index of alpha
-    rows: dict[str, dict[str, str]]  # machine -> column -> cell of the table
-    curves: dict[str, np.ndarray]  # ALL, "machine" for the one shown, and the controls (of all) -> (n_alphas,) Omega x100
-    interval: np.ndarray  # (2, n_alphas) 95 % interval of ALL
-    shown: str
-    machine: MachineGrid
-    edges: np.ndarray  # (n_bins + 1,) the same at every alpha: bars move, the axis stays
-    counts: np.ndarray  # (n_alphas, 2, n_bins) healthy and faulty test clips
-    frame: np.ndarray  # (2, 2) lowest and highest of the map's two coordinates, over all alphas
-
-
-def state(grids: dict[str, Grid], names: Iterable[str], alpha: float, shown: str) -> State:
+def state(grids: dict[str, Grid], names: Iterable[str], alpha: float, shown: str) -> SimpleNamespace:
     """Look up what the panel shows; the nearest of `ALPHAS` is taken. InputError when no machine is chosen."""
     names = list(names)
     if not names:
@@ -57,10 +42,19 @@ def state(grids: dict[str, Grid], names: Iterable[str], alpha: float, shown: str
     curves |= {control: grids[control].official(names) for control in WORDS}
     interval = [grid.quote(dict.fromkeys(names, j))["all"][1:] for j in range(len(ALPHAS))]
     edges = np.histogram_bin_edges(np.append(machine.scores, machine.thresholds[np.isfinite(machine.thresholds)]), 24)
-    counts = np.array([[np.histogram(x[machine.labels == label], edges)[0] for label in (0, 1)] for x in machine.scores])
+    counts = [[np.histogram(x[machine.labels == label], edges)[0] for label in (0, 1)] for x in machine.scores]
     points = np.concatenate([machine.train_map, machine.test_map], axis=1).reshape(-1, 2)
-    frame, curves = np.stack([points.min(0), points.max(0)]), {name: 100 * curve for name, curve in curves.items()}
-    return State(i, rows(grids, names, i), curves, 100 * np.transpose(interval), shown, machine, edges, counts, frame)
+    return SimpleNamespace(
+        i=i,  # index of alpha
+        rows=rows(grids, names, i),  # machine -> column -> cell of the table
+        curves={name: 100 * curve for name, curve in curves.items()},  # (n_alphas,) Omega x100
+        interval=100 * np.transpose(interval),  # (2, n_alphas) 95 % interval of ALL
+        shown=shown,
+        machine=machine,
+        edges=edges,  # (n_bins + 1,) the same at every alpha: bars move, the axis stays
+        counts=np.array(counts),  # (n_alphas, 2, n_bins) healthy and faulty test clips
+        frame=np.stack([points.min(0), points.max(0)]),  # (2, 2) of the map's two coordinates, over all alphas
+    )
 
 
 def rows(grids: dict[str, Grid], names: list[str], i: int) -> dict[str, dict[str, str]]:
@@ -78,7 +72,7 @@ def rows(grids: dict[str, Grid], names: list[str], i: int) -> dict[str, dict[str
     return table
 
 
-def table_html(state: State) -> str:
+def table_html(state: SimpleNamespace) -> str:
     """The table as HTML, the last row in bold."""
     table = pd.DataFrame.from_dict(state.rows, orient="index").rename_axis("Omega x100", axis=1)
     return STYLE + table.to_html(classes="asdkit-numbers", border=0, justify="left")
@@ -126,19 +120,14 @@ def draw():
     for colour in (SKY, VERMILLION):
         fig.add_bar(marker=dict(color=colour, opacity=0.65), showlegend=False, row=2, col=1)
     fig.add_scatter(name="threshold", mode="lines", line=dict(color=BLACK, dash="dash", width=1.5), row=2, col=1)
-    marker = here | dict(symbol="triangle-down")
-    fig.add_scatter(mode="markers", marker=marker, cliponaxis=False, showlegend=False, row=2, col=1)
+    fig.add_scatter(mode="markers", marker=here | {"symbol": "triangle-down"}, cliponaxis=False, showlegend=False, row=2, col=1)
     fig.add_scatter(name="training", mode="markers", marker=dict(color="#bbbbbb", size=4), hoverinfo="skip", row=1, col=2)
     for name, colour in zip(LABELS, (SKY, VERMILLION)):
         fig.add_scatter(name=name, mode="markers", marker=dict(color=colour, size=9), hoverinfo="text", row=1, col=2)
     ring = here | dict(size=16, symbol="circle-open", line_width=2.5)
     fig.add_scatter(name="clip shown", mode="markers", marker=ring, hoverinfo="skip", row=1, col=2)
     fig.add_heatmap(colorscale="Magma", showscale=False, hovertemplate="%{x:.2f} s: %{z:.0f} dB<extra></extra>", row=1, col=3)
-    _lay_out(fig, *mel_ticks(128))
-    return fig
-
-
-def _lay_out(fig, bands, kilohertz) -> None:
+    bands, kilohertz = mel_ticks(128)
     fig.update_layout(
         template="simple_white", width=915, height=345, barmode="overlay", bargap=0, margin=dict(l=35, r=8, t=24, b=32),
         font=dict(family="DejaVu Sans, sans-serif", size=11), yaxis4_title=dict(text="clips", standoff=2),
@@ -149,9 +138,10 @@ def _lay_out(fig, bands, kilohertz) -> None:
     )  # fmt: skip
     fig.update_annotations(font_size=11.5)
     fig.add_hline(y=50, line=dict(color=GREY, dash="dash", width=1), row=1, col=1)
+    return fig
 
 
-def redraw(fig, state: State, clip: int, spectrogram: np.ndarray, limits: np.ndarray) -> None:
+def redraw(fig, state: SimpleNamespace, clip: int, spectrogram: np.ndarray, limits: np.ndarray) -> None:
     """Put a state, one of its clips and the spectrogram (128, n_frames) of that, drawn between two limits, into the figure."""
     traces, machine, i = dict(zip(TRACES, fig.data)), state.machine, state.i
     scores, places, threshold, tallest = machine.scores[i], machine.test_map[i], machine.thresholds[i], state.counts.max()
@@ -178,19 +168,6 @@ def redraw(fig, state: State, clip: int, spectrogram: np.ndarray, limits: np.nda
         of_map, of_clip = f"map of {state.shown} (filled: above threshold)", f"near, {ALPHAS[i]:.2f} of far cancelled"
         for title, text in zip(fig.layout.annotations[1:4], (of_map, of_clip, f"scores of {state.shown}")):
             title.text = text
-
-
-def reported(callback):
-    """A callback whose error is shown in the panel."""
-
-    @wraps(callback)
-    def call(self, *_):
-        try:
-            callback(self)
-        except Exception as error:  # whatever it is: Jupyter would swallow it
-            self.say(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}", VERMILLION)
-
-    return call
 
 
 class Panel:
@@ -223,17 +200,17 @@ class Panel:
         self.sound = w.Audio(format="wav", autoplay=False, layout=wide(300, height="32px"))
         self.save = w.Button(description=f"Write {self.path.name}", icon="save", tooltip=str(self.path), layout=wide(150))
         self.numbers, self.status, self.figure = w.HTML(), w.HTML(), draw()
-        self.list_clips()
+        self.call(self.list_clips)
         self.figure = go.FigureWidget(self.figure)  # filled: what a new widget is given later can be lost before it is seen
         table = w.Box([self.numbers], layout=wide(740, max_height="145px", margin="2px 2px 2px 8px"))
         middle, bottom = [w.VBox([self.shown, self.machines]), table], [self.clip, self.sound, self.ears]
         top, middle, bottom = map(w.HBox, ([self.system, self.alpha, self.save], middle, bottom))
         self.box = w.VBox([top, middle, self.figure, bottom, self.status], layout=wide(925)).add_class("asdkit-panel")
         for widget in (self.alpha, self.system, self.clip, self.ears):
-            widget.observe(self.show, "value")
-        self.shown.observe(self.list_clips, "value")
-        self.machines.observe(self.choose, "value")
-        self.save.on_click(self.write)
+            widget.observe(partial(self.call, self.show), "value")
+        self.shown.observe(partial(self.call, self.list_clips), "value")
+        self.machines.observe(partial(self.call, self.choose), "value")
+        self.save.on_click(partial(self.call, self.write))
         for trace in (self.figure.data[TRACES.index(name)] for name in LABELS):
             trace.on_click(lambda trace, points, _: self.pick(trace.customdata, points.point_inds))
 
@@ -242,7 +219,13 @@ class Panel:
         line = f"<span class='asdkit-status' style='color:{colour}'>{escape(text)}</span>"
         self.status.value = f"<div style='line-height:15px;font-size:11.5px'>{line} {LABELS_ARE_FOR}</div>"
 
-    @reported
+    def call(self, callback, *_) -> None:
+        """Call what a widget asks for; an error is shown in the panel."""
+        try:
+            callback()
+        except Exception as error:  # whatever it is: Jupyter would swallow it
+            self.say(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}", VERMILLION)
+
     def list_clips(self) -> None:
         """Offer the test clips of the machine shown, faulty ones first; the first is chosen."""
         clips = sorted(enumerate(self.clips[self.shown.value]), key=lambda each: -each[1].label)
@@ -254,7 +237,6 @@ class Panel:
         if points:
             self.clip.value = int(clips[points[0]])
 
-    @reported
     def show(self) -> None:
         """Show what the settings ask for."""
         from IPython.display import Audio
@@ -268,7 +250,6 @@ class Panel:
         self.sound.value = Audio(sound if self.ears.value == "stereo" else sound[0], rate=SAMPLE_RATE, normalize=False).data
         self.say("")
 
-    @reported
     def choose(self) -> None:
         """Take up another choice of machines; those that cannot be tuned on are put back, with the reason."""
         allowed = [name for name in self.machines.value if name in self.clips]
@@ -281,7 +262,6 @@ class Panel:
                 self.shown.options, self.shown.value = allowed, kept
         self.show()
 
-    @reported
     def write(self) -> None:
         """Write the choice and say where."""
         write_choice(self.path, self.grids[self.system.value]["none"].config, self.alpha.value)

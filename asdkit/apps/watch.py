@@ -85,8 +85,7 @@ def watch(
 def _look(detector: Detector, folder: Path, done: set[str]) -> dict[Path, tuple]:
     """Size and time of change of each recording in a folder that is not done; of pairs those of both files."""
     try:
-        with os.scandir(folder) as entries:
-            names = {e.name for e in entries if e.name.lower().endswith(".wav") and not e.name.startswith(".")}
+        names = {name for name in os.listdir(folder) if name.lower().endswith(".wav") and not name.startswith(".")}
     except OSError as error:  # a share that is away for a moment
         warnings.warn(f"{folder}: cannot be listed ({error.strerror}); tried again", stacklevel=2)
         return {}

@@ -130,11 +130,9 @@ def summary(table: pd.DataFrame, differences: pd.DataFrame) -> str:
     for reference, group in rows.groupby("reference"):
         cells = group[["difference", "lo", "hi"]].apply(lambda r: _cell(*r, sign="+"), axis=1)
         wide[f"{reference} minus it"] = cells.reindex(wide.index).fillna("")
-    note = (
-        f"Omega x100, mean of {table.groupby('system')['seed'].nunique().max()} seed(s) [95 % interval over recordings]; "
-        "all = official Omega over machines;\nthe last column is the paired difference, arithmetic mean over machines."
-    )
-    return wide.to_string() + "\n\n" + note
+    compared = ";\nthe last column is the paired difference, arithmetic mean over machines" if len(rows) else ""
+    note = f"mean of {table.groupby('system')['seed'].nunique().max()} seed(s) [95 % interval over recordings]"
+    return f"{wide.to_string()}\n\nOmega x100, {note}; all = official Omega over machines{compared}."
 
 
 def _cell(*fractions, sign: str = "") -> str:

@@ -6,7 +6,7 @@
 `autoencoder`  the official baseline beside the default, on the same machines (one seed)
 `alarms`    false alarms at a requested 1, 5 and 10 %, and the share of the faults that raise one
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
-`clips`     100 to 1,000 training clips of the masked model
+`clips`     100 to 3,000 training clips of the masked model
 
 The simulated specimens (seed 21) are in no data set that an option was chosen on. What `--out` holds is not computed again.
 Tables go to ``<out>/tables``: ``study.csv``, rows as in ``differences.csv`` with the axis in `level`; ``alarms.csv``.
@@ -70,8 +70,8 @@ def levels(study: str, data: Path, recordings: list[Machine], jobs: int) -> Iter
             yield Level(f"{snr}", simulated(f"noise/{snr}", ("fan", "valve"), 100, snr=snr, loudspeakers=1), chosen)
     elif study == "clips":  # source clips of the untrained encoder, the masked model, and the floor
         names = {"untrained": "msm-untrained", "MSM": "msm", "log-mel, whitened": "log-mel-whitened"}
-        chosen, machines = {k: known[v] for k, v in names.items()}, simulated("clips", ("fan", "valve"), 1000)
-        for n in (100, 300, 1000):
+        chosen, machines = {k: known[v] for k, v in names.items()}, simulated("clips", ("fan", "valve"), 3000)
+        for n in (100, 300, 1000, 3000):
             yield Level(f"{n}", [first(m, n, 10) for m in machines], chosen)
     else:
         only = {"asdkit": Config()}

@@ -8,14 +8,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from asdkit.figures.spectrograms import mel_ticks
-from asdkit.figures.style import DASH, FILLS, GREY, LINES, NAMED, SKY, VERMILLION, canvas, colours, log_ticks, name_rows, styled
+from asdkit.figures.style import DASH, FILLS, GREY, SKY, VERMILLION, canvas, colours, log_ticks, name_rows, styled
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @styled
-def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference: float | None = None) -> Figure:
-    """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3)."""
+def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False, reference=None, **axes) -> Figure:
+    """Curves over one axis, (n,), a logarithmic one where `log`: values, (n,), or (value, lo, hi), (n, 3).
+
+    `axes` are more options of `matplotlib.axes.Axes.set`.
+    """
     fig, [[ax]] = canvas(7.2, 3.2)
     for (name, values), colour, line, marker in zip(curves.items(), colours(curves), cycle(DASH), MARKERS):
         values = np.asarray(values, dtype=float)
@@ -27,20 +30,9 @@ def lines(x, curves: Mapping[str, Sequence], xlabel: str, ylabel: str, log=False
         log_ticks(ax.xaxis)
     if reference is not None:
         ax.axhline(reference, color=GREY, linestyle=":", linewidth=1)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **axes)
     ax.grid()
     fig.legend(loc="outside right upper")
-    return fig
-
-
-def coherence(hz, values, floor: float) -> Figure:
-    """Coherence of near and far, (n_clips, n_bins) from 0 to 1, at `hz`, (n_bins,): median and middle half of the clips.
-
-    `floor` is what unrelated channels give on average.
-    """
-    curves = {"median and\nmiddle half\nof the clips": np.percentile(values, [50, 25, 75], axis=0).T}
-    fig = lines(np.asarray(hz) / 1000, curves, "frequency (kHz)", "coherence; dotted: unrelated channels", reference=floor)
-    fig.axes[0].set(xlim=(0, hz[-1] / 1000), ylim=(0, 1))
     return fig
 
 
@@ -48,10 +40,8 @@ def bands(profiles: Mapping[str, np.ndarray], ylabel: str, reference: float | No
     """Something by mel band, {name: (n_clips, n_mels)}: median over clips, shaded all but the outer tenths on either side."""
     curves = {name: np.percentile(values, [50, 10, 90], axis=0).T for name, values in profiles.items()}
     n_mels = len(next(iter(curves.values())))
-    fig = lines(range(n_mels), curves, "mel band centre (kHz)", ylabel, reference=reference)
-    fig.axes[0].set_xticks(*mel_ticks(n_mels))
-    fig.axes[0].set_xlim(0, n_mels - 1)
-    return fig
+    axes = dict(zip(("xticks", "xticklabels"), mel_ticks(n_mels)), xlim=(0, n_mels - 1))
+    return lines(range(n_mels), curves, "mel band centre (kHz)", ylabel, reference=reference, **axes)
 
 
 @styled
@@ -63,8 +53,7 @@ def learning_curve(losses, held_out: Mapping[str, Mapping[int, float]]) -> Figur
     fig, [[ax]] = canvas(6.4, 3.0)
     ax.plot(np.arange(1, len(losses) + 1), losses, color=GREY, linewidth=1, label="training batches")
     for (name, errors), marker, colour in zip(held_out.items(), MARKERS, colours(held_out)):
-        look = dict(marker=marker, markersize=4, color=colour, label=name)
-        ax.plot(list(errors), list(errors.values()), "--", **look)
+        ax.plot(*zip(*errors.items()), "--", marker=marker, markersize=4, color=colour, label=name)
     ax.axhline(1, color=GREY, linestyle=":", label="mean 0, variance 1")
     ax.set(xlabel="training step", ylabel="error on hidden cells\n(-2 log likelihood)")
     fig.legend(loc="outside right upper")
@@ -75,10 +64,9 @@ def waterfall(strengths, nulls: Mapping[str, np.ndarray]) -> Figure:
     """Strengths of what two channels share, (dim,), over the mean and range of each null's shuffles, (n_shuffles, dim)."""
     curves = {"as recorded": strengths}
     curves |= {f"{name} (largest {x.max():.2f})": np.stack([x.mean(0), x.min(0), x.max(0)], 1) for name, x in nulls.items()}
-    fig = lines(np.arange(1, len(strengths) + 1), curves, "direction, strongest first", "covariance of near and far")
-    shown = max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
-    fig.axes[0].set(xlim=(0.5, shown + 1.5), ylim=(0, None))
-    return fig
+    n, n_shown = len(strengths), 1 + max(np.flatnonzero(np.asarray(strengths) > 0.02 * max(strengths)))
+    axes = dict(xlim=(0.5, n_shown + 0.5), ylim=(0, None))
+    return lines(np.arange(1, n + 1), curves, "direction, strongest first", "covariance of near and far", **axes)
 
 
 @styled
@@ -113,8 +101,7 @@ def clouds(shown: Mapping[str, tuple[np.ndarray, np.ndarray, float]], names: tup
         ax.plot(*healthy.T, ".", color=SKY, markersize=5, label="healthy")
         ax.plot(*faulty.T, "X", color=VERMILLION, markersize=9, markeredgecolor="white", label="faulty")
         angle, (x, y) = np.linspace(0, 2 * np.pi, 200), healthy.mean(0)
-        look = dict(color=GREY, label="95 % of\nthe healthy")
-        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", **look)
+        ax.plot(x + radius * np.cos(angle), y + radius * np.sin(angle), "--", color=GREY, label="95 % of\nthe healthy")
         ax.set(title=title, xlabel=names[0], ylabel=names[1], aspect="equal")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
     return fig
@@ -133,18 +120,3 @@ def shares(table: pd.DataFrame, label: str) -> Figure:
     ax.spines[:].set_visible(False)
     ax.set_title(label, loc="left")
     return fig
-
-
-def embedding_scatter(coordinates: np.ndarray, table: pd.DataFrame, colour: str, title: str = ""):
-    """Scatter of two coordinates of every clip, (n_clips, 2), a plotly Figure: on hover the file and all else the table says.
-
-    `table` has a row a clip and a column ``file``; its column `colour` colours and marks the clips.
-    """
-    import plotly.express as px
-
-    shown = table.assign(**{"component 1": coordinates[:, 0], "component 2": coordinates[:, 1]})
-    hover = {name: name != "file" for name in table} | {"component 1": False, "component 2": False}
-    arguments = dict(color=colour, symbol=colour, hover_name="file", hover_data=hover, color_discrete_sequence=list(LINES))
-    arguments |= dict(color_discrete_map=NAMED)
-    figure = px.scatter(shown, "component 1", "component 2", title=title, template="simple_white", **arguments)
-    return figure.update_traces(marker_size=8, marker_opacity=0.75).update_layout(width=820, height=520)

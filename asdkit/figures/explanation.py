@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from asdkit.figures.spectrograms import KHZ, level_limits, mel_axis, spectrogram
+from asdkit.figures.spectrograms import KHZ, level_limits, mel_ticks, spectrogram
 from asdkit.figures.style import BLACK, GREY, LINES, canvas, styled
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text legible on lines
@@ -30,8 +30,8 @@ def anomaly_panels(explanation, title="") -> Figure:
     axes[0, 1].text(0, 1, f"score {score:.2f}{known}", va="top", linespacing=1.4, transform=axes[0, 1].transAxes)
     axes[0, 1].text(0, 0.62, decision, va="top", weight="bold", transform=axes[0, 1].transAxes)
     image = spectrogram(axes[0, 0], near, np.linspace(start, end, near.shape[1]), level_limits(near))
-    mel_axis(axes[0, 0], len(near), "frequency (kHz)")
-    axes[0, 0].set_title("near microphone")
+    axes[0, 0].set_yticks(*mel_ticks(len(near)))
+    axes[0, 0].set(title="near microphone", ylabel="frequency (kHz)")
     fig.colorbar(image, ax=axes[0, 0], label="level (dB)", extend="both", pad=0.01, aspect=12)
     _band_map(fig, *axes[1], explanation)
     _curves(axes[2, 0], explanation)
@@ -68,10 +68,9 @@ def _band_map(fig, ax, beside, explanation) -> None:
         panel.set_yticks(ticks, [f"{f:g}" for f in KHZ])
         panel.set_ylim(y[0], y[-1])
     beside.tick_params(labelleft=False)
-    bar = fig.colorbar(image, ax=ax, label="times healthy", extend="both", pad=0.01, aspect=12)
     ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if t <= high]
-    bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks], minor=False)
-    bar.minorticks_off()
+    look = dict(extend="both", pad=0.01, aspect=12, ticks=ticks, format="%g")
+    fig.colorbar(image, ax=ax, label="times healthy", **look).minorticks_off()
 
 
 def _curves(ax, explanation) -> None:

@@ -25,31 +25,23 @@ def omega_bars(results) -> Figure:
         raise ValueError("omega_bars: found no row with a value in column omega; expected a labelled machine")
     systems = list(rows["system"].unique())
     machines = sorted(rows["machine"].unique(), key=lambda name: (name == "all", name))
-    depth, columns = facets(len(machines))
-    size = (1.6 + 1.9 * columns, 0.5 + depth * (0.65 + 0.21 * len(systems)))
-    fig, axes = canvas(*size, depth, columns, sharex=True, sharey=True)
+    fig, axes = facets(len(machines), (1.6, 1.9), (0.5, 0.65 + 0.21 * len(systems)), sharex=True, sharey=True)
     for ax, machine in zip(axes.flat, machines):
-        _dots(ax, rows[rows["machine"] == machine], systems)
+        ax.axvline(50, color=GREY, linestyle="--", linewidth=0.9)
+        ax.grid(axis="x")
+        for system, of_system in rows[rows["machine"] == machine].groupby("system", sort=False):
+            y, colour, seeds = systems.index(system), HIGHLIGHT.get(system, GREY), 100 * of_system["omega"]
+            if len(seeds) > 1:
+                ax.plot(seeds, [y + 0.3] * len(seeds), "o", color=colour, alpha=0.6, markersize=2.5, markeredgewidth=0)
+            values = 100 * of_system[["omega", "omega_lo", "omega_hi"]].mean()
+            interval_dot(ax, y, values, colour, "D" if system in HIGHLIGHT else "o")
         ax.set_title("all machines" if machine == "all" else machine, weight="bold" if machine == "all" else None)
     name_rows(axes, systems)
-    for ax in axes.flat[len(machines) :]:
-        ax.set_axis_off()
-    for ax in axes.flat[max(0, len(machines) - columns) : len(machines)]:
+    for ax in axes.flat[: len(machines)][-axes.shape[1] :]:
         ax.tick_params(labelbottom=True)
     seeds = "; small dots: each seed" if rows["seed"].nunique() > 1 else ""
     fig.supxlabel(f"Omega (x100); bar: 95 % interval; dashed: chance{seeds}")
     return fig
-
-
-def _dots(ax, rows, systems) -> None:
-    ax.axvline(50, color=GREY, linestyle="--", linewidth=0.9)
-    ax.grid(axis="x")
-    for system, of_system in rows.groupby("system", sort=False):
-        y, colour, seeds = systems.index(system), HIGHLIGHT.get(system, GREY), 100 * of_system["omega"]
-        if len(seeds) > 1:
-            ax.plot(seeds, [y + 0.3] * len(seeds), "o", color=colour, alpha=0.6, markersize=2.5, markeredgewidth=0)
-        values = 100 * of_system[["omega", "omega_lo", "omega_hi"]].mean()
-        interval_dot(ax, y, values, colour, "D" if system in HIGHLIGHT else "o")
 
 
 @styled
@@ -77,21 +69,26 @@ def score_histograms(scores, labels, domains, threshold=None, title="") -> Figur
 
 
 @styled
-def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
+def roc(scores, labels, domains) -> Figure:
     """ROC curves behind the official metric: source normals, target normals (each against all anomalies), and all clips.
 
-    `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to `max_fpr`, shaded.
+    `scores` are {system: (n_clips,)}; pAUC is computed over false positive rates up to 0.1, shaded.
     """
+    from sklearn.metrics import roc_curve
+
     fig, [axes] = canvas(8.2, 3.7, 1, 3, sharex=True, sharey=True)
     for ax, normals in zip(axes, ("source", "target", "all")):
         for (system, values), line, colour in zip(scores.items(), cycle(DASH), cycle(LINES)):
-            _roc_curve(ax, *_clips(values, labels, domains), normals, label=system, linestyle=line, color=colour)
+            values, faulty, where = _clips(values, labels, domains)
+            keep = (faulty == 1) | (where == normals) | (normals == "all")
+            if len(np.unique(faulty[keep])) == 2:  # a domain without normals has no curve
+                ax.plot(*roc_curve(faulty[keep], values[keep])[:2], label=system, linestyle=line, color=colour)
         ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
         ax.set_aspect("equal")
         ax.grid()
         ax.set_title("all clips" if normals == "all" else f"{normals} normals, all anomalies")
-    axes[-1].axvspan(0, max_fpr, color=SKY, alpha=0.3, linewidth=0)
-    axes[-1].text(max_fpr + 0.02, 0.02, f"pAUC: up to {max_fpr:g}", color=GREY)
+    axes[-1].axvspan(0, 0.1, color=SKY, alpha=0.3, linewidth=0)
+    axes[-1].text(0.12, 0.02, "pAUC: up to 0.1", color=GREY)
     ticks = [0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"]
     axes[0].set(ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     axes[0].set_xticks(*ticks)
@@ -99,15 +96,6 @@ def roc(scores, labels, domains, max_fpr=0.1) -> Figure:
     axes[1].set_xlabel("false positive rate")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(scores), 4))
     return fig
-
-
-def _roc_curve(ax, scores, labels, domains, normals, **look) -> None:
-    from sklearn.metrics import roc_curve
-
-    keep = (labels == 1) | (domains == normals) | (normals == "all")
-    if len(np.unique(labels[keep])) == 2:  # a domain without normals has no curve
-        false_positive, true_positive, _ = roc_curve(labels[keep], scores[keep])
-        ax.plot(false_positive, true_positive, **look)
 
 
 def _clips(scores, labels, domains):

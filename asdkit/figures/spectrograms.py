@@ -21,12 +21,6 @@ def mel_ticks(n_mels: int) -> tuple[np.ndarray, list[str]]:
     return bands, [f"{f:g}" for f in KHZ]
 
 
-def mel_axis(ax, n_mels: int, label: str = "mel band centre (kHz)") -> None:
-    """Name the frequencies of the bands on the y axis."""
-    ax.set_yticks(*mel_ticks(n_mels))
-    ax.set_ylabel(label)
-
-
 def spectrogram(ax, values, times, limits, cmap="magma", interpolation: str | None = None):
     """Draw (n_bands, n_frames) over the centres of the frames, between two limits of the colours. Returns the image."""
     half = (times[-1] - times[0]) / max(len(times) - 1, 1) / 2
@@ -53,8 +47,7 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
     levels = [x for name, x in shown.items() if name not in signed]
     limit = max((np.percentile(np.abs(shown[name]), 99.5) for name in signed), default=0)
     scales = {"level": (level_limits(*levels) if levels else None, "magma"), "difference": ((-limit, limit), SIGNED)}
-    rows, columns = facets(len(shown))
-    fig, axes = canvas(1.0 + 2.7 * columns, 0.5 + 2.5 * rows, rows, columns, sharex=True, sharey=True)
+    fig, axes = facets(len(shown), (1.0, 2.7), (0.5, 2.5), sharex=True, sharey=True)
     for ax, (name, x) in zip(axes.flat, shown.items()):
         kind = "difference" if name in signed else "level"
         image = spectrogram(ax, x, times, *scales[kind])
@@ -63,8 +56,6 @@ def panels(shown: Mapping[str, np.ndarray], times, signed: Sequence[str] = (), x
             fig.colorbar(image, ax=ax, label=f"{kind} (dB)", extend="both", aspect=30)
     if not (levels and signed):  # one scale for all
         fig.colorbar(image, ax=axes, label=f"{kind} (dB)", extend="both", pad=0.01, aspect=30)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_axis_off()
     axes[0, 0].set_yticks(*mel_ticks(shape[0]))
     fig.supxlabel(xlabel)
     fig.supylabel("mel band centre (kHz)")
@@ -97,7 +88,8 @@ def windows(logmel, times, spans: Mapping[str, np.ndarray]) -> Figure:
     fig, axes = canvas(8.0, 4.4, 1 + len(spans), sharex=True, height_ratios=[3, *[1] * len(spans)])
     top, *rest = axes[:, 0]
     image = spectrogram(top, logmel, times, level_limits(logmel))
-    mel_axis(top, len(logmel))
+    top.set_yticks(*mel_ticks(len(logmel)))
+    top.set_ylabel("mel band centre (kHz)")
     fig.colorbar(image, ax=top, label="level (dB)", pad=0.01)
     for ax, (name, span), colour in zip(rest, spans.items(), LINES):
         for i, (start, end) in enumerate(span):
@@ -126,7 +118,8 @@ def predicted_bands(rows: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray,
         at = np.array([(x[h].mean(), x[h].std(), i) for i, (x, h) in enumerate(zip(window, hidden)) if h.any()]).T
         line[2].errorbar(at[0], at[2], xerr=at[1], fmt=".", color=BLACK, elinewidth=0.4, markersize=3, label="hidden cells")
         line[2].axvline(0, color=GREY, linestyle=":", linewidth=1)
-        mel_axis(line[0], len(window), f"{name}\nmel band centre (kHz)")
+        line[0].set_yticks(*mel_ticks(len(window)))
+        line[0].set_ylabel(f"{name}\nmel band centre (kHz)")
     for ax, title in zip(axes[0], ("window", "what the model sees", "its hidden cells, by band")):
         ax.set_title(title)
     fig.colorbar(image, ax=axes[:, 1], label="standard deviations", extend="both", aspect=30)

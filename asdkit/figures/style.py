@@ -19,6 +19,7 @@ HIGHLIGHT = {"asdkit": VERMILLION, "report": BLUE}  # the two systems every tabl
 LINES = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE, SKY, BLACK)
 DASH = ("-", "--", "-.", ":")
 SIGNED = "cividis"  # colour map of differences
+LOOKS = ((BLUE, "o"), (VERMILLION, "D"), (GREEN, "s"), (BLACK, "^"))  # colour, marker of systems in order
 DATA = {"real": (BLUE, "o", "-"), "simulated": (VERMILLION, "D", "--")}  # colour, marker, line
 OBJECTIVES = {  # colour, marker
     "msm": (VERMILLION, "D"), "autoencoder": (ORANGE, "s"), "far-to-near": (GREEN, "^"), "machine-id": (BLUE, "v"),
@@ -44,23 +45,19 @@ STYLE = {  # DejaVu comes with matplotlib: the same glyphs on every machine
 styled = mpl.rc_context(STYLE)  # decorates every function that draws
 
 
-def png(fig: Figure) -> bytes:
+@styled
+def png(fig: Figure, kind: str = "png") -> bytes:
     """A figure as a PNG. The same figure gives the same bytes: there is no date and no version inside."""
-    return _image(fig, "png", {"Software": None})
+    buffer, unsaid = io.BytesIO(), {"png": ["Software"], "svg": ["Date", "Creator"]}
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
+    fig.savefig(buffer, format=kind, metadata=dict.fromkeys(unsaid[kind]))
+    return buffer.getvalue()
 
 
 def svg(fig: Figure) -> bytes:
     """A figure as an SVG, text as outlines. The same figure gives the same bytes."""
-    return _image(fig, "svg", {"Date": None, "Creator": None})
-
-
-@styled
-def _image(fig, kind, metadata) -> bytes:
-    buffer = io.BytesIO()
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
-    fig.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+    return png(fig, "svg")
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
@@ -69,10 +66,14 @@ def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **optio
     return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
-def facets(n: int) -> tuple[int, int]:
-    """Rows and columns of `n` panels, four side by side at most."""
+def facets(n: int, width: tuple[float, float], height: tuple[float, float], **options) -> tuple[Figure, np.ndarray]:
+    """A canvas of `n` panels, four side by side at most; of `width` and `height` all margins and a panel, in inches."""
     rows = -(-n // 4)
-    return rows, -(-n // rows)
+    columns = -(-n // rows)
+    fig, axes = canvas(width[0] + columns * width[1], height[0] + rows * height[1], rows, columns, **options)
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    return fig, axes
 
 
 def count(n: float, noun: str) -> str:

@@ -101,8 +101,8 @@ def trap_faults(sensitivity: pd.DataFrame, machine: str) -> Figure:
 def embedding_map(rows: pd.DataFrame) -> Figure:
     """Clips in two dimensions, a panel for each machine; target clips are larger. Rows "pca" of ``embedding.csv``."""
     machines = list(rows.groupby(["data", "machine"], sort=False))
-    depth, columns = facets(len(machines))
-    fig, axes = canvas(max(0.3 + 2.4 * columns, 6.4), 0.7 + 2.4 * depth, depth, columns)
+    fig, axes = facets(len(machines), (0.3, 2.4), (0.7, 2.4))
+    fig.set_figwidth(max(6.4, fig.get_figwidth()))  # the legend's
     for ax, (names, here) in zip(axes.flat, machines):
         for (split, label), (name, colour, marker, size) in CLIPS.items():
             for domain, scale in (("source", 1), ("target", 2.2)):
@@ -111,8 +111,6 @@ def embedding_map(rows: pd.DataFrame) -> Figure:
                 ax.scatter(some["x"], some["y"], s=size * scale, **look)
         ax.set(xticks=[], yticks=[], title=" ".join(names))
         ax.set_aspect("equal", adjustable="datalim")
-    for ax in axes.flat[len(machines) :]:
-        ax.set_axis_off()
     fig.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     fig.suptitle("MSM embedding, mean over windows: first two principal components, no unit")
     return fig

@@ -8,8 +8,8 @@ strength : height of the peak of their generalised cross-correlation (GCC-PHAT) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ MAX_CLOCK_DRIFT = 500e-6  # seconds per second that two clocks may differ
 MAX_PATH_DELAY_S = 0.03  # s, 10 m: what sound needs between the microphones, at most
 
 
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """How the far file of a pair lies to its near file."""
 
     lag: float  # s, in the middle of what they have in common
@@ -90,15 +89,7 @@ def coherence(near: np.ndarray, far: np.ndarray) -> float:
     return float(np.mean(np.nan_to_num(squared, posinf=0)))
 
 
-def heard_first(near: np.ndarray, far: np.ndarray) -> int:
-    """Which microphone hears first what both hear: 0 near, 1 far, -1 where that cannot be told.
-
-    The machine's sound reaches near first. Noise that is louder than the machine at both microphones may reach far first.
-    """
+def far_is_first(near: np.ndarray, far: np.ndarray) -> bool:
+    """Whether far hears first what both hear: channels that are swapped, or noise that is louder than the machine at both."""
     lag, strength = find_lag(near, far, reach=MAX_PATH_DELAY_S)
-    return -1 if strength < MIN_PEAK or lag == 0 else int(lag < 0)
-
-
-def look_swapped(firsts: list[int]) -> bool:
-    """Whether far was `heard_first` in at least four of five clips, of three or more."""
-    return len(firsts) >= 3 and sum(first == 1 for first in firsts) >= 0.8 * len(firsts)
+    return strength >= MIN_PEAK and lag < 0

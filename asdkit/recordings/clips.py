@@ -21,8 +21,7 @@ from asdkit.recordings.reading import TWO_CHANNELS, Reading, far_of, read_clip
 LABELS = {"normal": 0, "anomaly": 1}
 TABLES = ("recordings_00.csv", "attributes_00.csv")  # may lie among the recordings
 GRAMMAR = "section_<ss>_<source|target>_<train|test>_<normal|anomaly>_<nnnn>[_<attributes>].wav or section_<ss>_<nnnn>.wav"
-_LABELLED = re.compile(r"section_(\d{2})_(source|target)_(train|test)_(normal|anomaly)_\d{4}(?:_(.*))?\.wav")
-_UNLABELLED = re.compile(r"section_(\d{2})_\d{4}\.wav")
+NAME = re.compile(r"section_(\d{2})(?:_(source|target)_(train|test)_(normal|anomaly))?_\d{4}(?(2)(?:_(.*))?)\.wav")
 
 
 @dataclass(frozen=True)
@@ -76,29 +75,21 @@ def parse_name(path: str | Path) -> Clip:
     An InputError when the name is outside the grammar of the DCASE 2021-2026 data.
     """
     path = Path(path)
-    if m := _LABELLED.fullmatch(path.name):
-        section, domain, split, label, attributes = m.groups()
-        return Clip(path, section, domain, split, LABELS[label], attributes or "", path.name)
-    if m := _UNLABELLED.fullmatch(path.name):
-        return Clip(path, m[1], split="test", recording=path.name)
-    raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
+    if not (match := NAME.fullmatch(path.name)):
+        raise InputError(f"{path}: the name is outside the grammar; expected {GRAMMAR}")
+    section, domain, split, label, attributes = match.groups()
+    return Clip(path, section, domain, split or "test", LABELS.get(label), attributes or "", path.name)
 
 
-def follows_grammar(path: Path) -> bool:
-    """Whether `parse_name` can read a file's name."""
-    return any(grammar.fullmatch(path.name) for grammar in (_LABELLED, _UNLABELLED))
-
-
-def wav_files(folder: Path) -> list[Path]:
+def wav_files(folder: Path, suffixes: tuple[str, ...] = (".wav",)) -> list[Path]:
     """WAV files directly in a folder, sorted by name; what else is not hidden and no table is ignored with a warning."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected a folder of .wav recordings")
+        raise InputError(f"{folder}: no such folder; expected a folder of {', '.join(suffixes)} recordings")
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p.name not in TABLES)
-    wavs = [p for p in files if p.suffix.lower() == ".wav"]
-    if len(wavs) < len(files):
-        other = next(p.name for p in files if p.suffix.lower() != ".wav")
-        warnings.warn(f"{folder}: ignored {len(files) - len(wavs)} file(s) that are not .wav, such as {other}", stacklevel=2)
-    return wavs
+    if others := [p.name for p in files if p.suffix.lower() not in suffixes]:
+        problem = f"ignored {len(others)} file(s) that are not {', '.join(suffixes)}, such as {others[0]}"
+        warnings.warn(f"{folder}: {problem}", stacklevel=2)
+    return [p for p in files if p.suffix.lower() in suffixes]
 
 
 def read_recordings(machine_folder: Path) -> dict[tuple[str, str], str]:
@@ -172,8 +163,7 @@ def machine_folders(root: str | Path) -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one that holds <machine>/train and <machine>/test")
-    splits = [p for p in (root / "train", *root.rglob("train")) if p.is_dir()]
-    splits += [p for p in (root / "test", *root.rglob("test")) if any(p.glob("*.wav"))]
+    splits = [p for p in root.rglob("train") if p.is_dir()] + [p for p in root.rglob("test") if any(p.glob("*.wav"))]
     seen = [p for p in splits if not any(name.startswith(".") for name in p.relative_to(root).parts)]
     folders = sorted({p.parent.resolve() for p in seen}, key=lambda p: p.name)
     names = [p.name for p in folders]

@@ -28,15 +28,15 @@ def write(path: str | Path, content: str | bytes) -> Path:
 
 
 @contextmanager
-def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `folder` when the block ends, and leaves no trace if it fails."""
+def new_folder(folder: str | Path, replace: bool = True) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` (with `replace` in place of another) when the block ends, or leaves no trace."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield draft
         draft.chmod(0o755)
-        if folder.exists():
+        if replace and folder.exists():
             shutil.rmtree(folder)
         draft.replace(folder)
     finally:

@@ -44,11 +44,6 @@ class Reading:
         if self.pairs and self.near == 1:
             raise InputError("reading: found near channel 1 for pairs of mono files, expected their names to say which is near")
 
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Numbers of channels that a file may have."""
-        return (1,) if self.pairs else (1, 2) if self.near_only else (2,)
-
 
 TWO_CHANNELS = Reading()
 
@@ -154,8 +149,9 @@ def _check_header(path, f, reading: Reading) -> None:
         raise InputError(f"{path}: damaged; found no chunk of samples, expected a WAV file")
     if frames > size or claimed > there:
         raise InputError(f"{path}: truncated; found {there} bytes of audio, expected {max(frames, claimed)}")
-    if f.channels not in reading.channels:
-        expected = {(1,): "1, in each of a pair", (1, 2): "1 or 2", (2,): "2 (near, far)"}[reading.channels]
+    several = ((1, 2), "1 or 2") if reading.near_only else ((2,), "2 (near, far)")
+    allowed, expected = ((1,), "1, in each of a pair") if reading.pairs else several
+    if f.channels not in allowed:
         hint = f"; {MONO_HINT}" if f.channels == 1 else ""
         raise InputError(f"{path}: found {f.channels} channel(s), expected {expected}{hint}")
     highest = HIGHEST_RATE if reading.resample else SAMPLE_RATE

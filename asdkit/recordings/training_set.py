@@ -25,11 +25,10 @@ class TrainingSet:
         Clips that all come from one recording each become their own recording, with a warning: nothing could be left out
         otherwise. Clips that are all of the target domain are called source.
         """
+        folder = clips[0].path.parent if clips else "training"
         if len(clips) < 2:
-            folder = clips[0].path.parent if clips else "training"
             raise InputError(f"{folder}: found {len(clips)} clip(s), expected at least 2")
         if len({c.recording for c in clips}) == 1:
-            folder = clips[0].path.parent
             warnings.warn(f"{folder}: all clips are of one recording; each is taken for its own", stacklevel=2)
             clips = [replace(c, recording=c.name) for c in clips]
         if all(c.domain == "target" for c in clips):

@@ -7,15 +7,14 @@ truth about every file, for analysis only) and `simulation.json` (version and pa
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..recordings import SAMPLE_RATE, InputError
+from ..recordings.files import new_folder
 from .machines import KINDS
 from .scenes import MACHINES, VERSION, Scene, mix
 
@@ -30,26 +29,17 @@ def simulate(
 ) -> None:  # fmt: skip
     """Write simulated machines in the DCASE 2026 layout, each a folder in `out`.
 
-    A machine that is there with the same parameters is left alone.
-
-    Parameters
-    ----------
-    machines : sequence of str
-        Of `MACHINES`. Another, a clip of less than a second, or a folder of other parameters, is an InputError.
-    n_source, n_target, n_test : int
-        Normal training clips of each domain; test clips for each of {source, target} x {normal, anomaly}.
-    seed, jobs : int
-        Which specimens, rooms and clips, 0 or more; processes, on which the files do not depend.
-    surroundings
-        `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machines' own.
+    A machine that is there with the same parameters is left alone. `n_source` and `n_target` are the normal training clips of
+    each domain, `n_test` the test clips of each of {source, target} x {normal, anomaly}; the files do not depend on `jobs`, the
+    number of processes. `surroundings` are `snr`, `loudspeakers` and `far_distance` of a `Scene`, in place of the machine's.
+    Another machine, a clip of less than a second, or a folder of other parameters is an InputError.
     """
     sizes = dict(n_source=n_source, n_target=n_target, n_test=n_test, seconds=float(seconds), seed=seed)
     parameters = dict(version=VERSION, made_by="simulate", **sizes)
     parameters |= (changed := {name: value for name, value in surroundings.items() if value is not None})
     plans = {machine: list(scenes(machine, **sizes, **changed)) for machine in machines}
     for machine in [machine for machine in plans if not is_complete(Path(out) / machine, parameters)]:
-        with new_machine(Path(out) / machine, parameters) as folder:
-            _write(folder, plans[machine], jobs)
+        write_machine(Path(out) / machine, parameters, _render_scene, plans[machine], jobs)
 
 
 def scenes(
@@ -73,27 +63,15 @@ def scenes(
             yield condition, scene
 
 
-def _write(folder: Path, plan: list[tuple[str, Scene]], jobs: int) -> None:
-    """Render and write all clips of one machine, then its tables."""
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(_write_scene)(folder, *each) for each in plan)
-    truth = list(tqdm(rows, folder.name, len(plan), unit="clip"))
-    attributes = [dict(file_name=row["file_name"], d1p="spd", d1v=row["speed"], d2p="load", d2v=row["load"]) for row in truth]
-    write_table(folder / "attributes_00.csv", attributes)
-    write_table(folder / "simulation.csv", truth)
-
-
-def _write_scene(folder: Path, condition: str, scene: Scene) -> dict:
-    """Write one clip; return its row of `simulation.csv`."""
+def _render_scene(condition: str, scene: Scene) -> tuple:
+    """A scene as `write_machine` takes it."""
     mixed, number = mix(scene), scene.index % CONDITION_SPAN
     speed, load = mixed.operation.speed, mixed.operation.load
-    return dict(
-        file_name=write_clip(folder, condition, number, f"spd_{speed}_load_{load}", mixed.machine + mixed.noise),
+    truth = dict(
         index=scene.index, fault=scene.fault or "", severity=scene.severity, speed=speed, load=load,
         near_snr_db=round(mixed.near_snr_db, 2), noise=mixed.noise_kind, gain_db=round(mixed.gain_db, 2),
     )  # fmt: skip
+    return condition, number, dict(spd=speed, load=load), mixed.machine + mixed.noise, truth
 
 
 def is_complete(folder: Path, parameters: dict) -> bool:
@@ -110,33 +88,37 @@ def is_complete(folder: Path, parameters: dict) -> bool:
     return True
 
 
-@contextmanager
-def new_machine(folder: Path, parameters: dict) -> Iterator[Path]:
-    """A temporary folder of the same name that becomes `folder` when the block ends; nothing is left if it fails.
+def write_machine(folder: Path, parameters: dict, render: Callable[..., tuple], plan: list[tuple], jobs: int = 1) -> None:
+    """Write the folder of a machine: a clip and a row in the tables for each item of the plan.
 
-    A folder that is there by then, as another process was quicker, is an OSError: it may be in use and is not replaced.
+    `render(*item)` gives the condition (`source_train_normal` ...), a number, attributes, the clip (2, n_samples) and the truth
+    about it. A folder that is there by the end, as another process was quicker, is an OSError: it may be in use.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".asdkit-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
-        draft = Path(temporary) / folder.name
+    import pandas as pd
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    with new_folder(folder, replace=False) as draft:
         for split in ("train", "test"):
-            (draft / split).mkdir(parents=True)
-        yield draft
+            (draft / split).mkdir()
+        rows = Parallel(n_jobs=jobs, return_as="generator")(delayed(write_clip)(draft, render, item) for item in plan)
+        attributes, truth = map(pd.DataFrame, zip(*tqdm(rows, folder.name, len(plan), unit="clip")))
+        tables = {"attributes_00.csv": attributes, "simulation.csv": truth}
+        if "recording" in truth:
+            tables["recordings_00.csv"] = truth[["file_name", "recording"]]
+        for name, table in tables.items():
+            table = table.assign(file_name=f"{folder.name}/" + table["file_name"]).sort_values("file_name")
+            table.to_csv(draft / name, index=False, lineterminator="\n")
         (draft / RECORD).write_text(json.dumps(parameters, indent=2) + "\n")
-        draft.replace(folder)
 
 
-def write_clip(folder: Path, condition: str, number: int, attributes: str, clip: np.ndarray) -> str:
-    """Write a clip (2, n_samples) of ``<domain>_<split>_<label>`` as PCM-16; return ``<machine>/<split>/<file>``."""
+def write_clip(folder: Path, render: Callable[..., tuple], item: tuple) -> tuple[dict, dict]:
+    """Write a clip as PCM-16; return its rows of attributes and of the truth."""
     import soundfile as sf
 
-    name = f"{condition.split('_')[1]}/section_00_{condition}_{number:04d}_{attributes}.wav"
+    condition, number, attributes, clip, truth = render(*item)
+    text = "_".join(f"{name}_{value}" for name, value in attributes.items()) or "noAttribute"
+    name = f"{condition.split('_')[1]}/section_00_{condition}_{number:04d}_{text}.wav"
     sf.write(folder / name, np.clip(clip, -1, 1).T, SAMPLE_RATE, subtype="PCM_16")
-    return f"{folder.name}/{name}"
-
-
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows as CSV, in the order of the file names."""
-    import pandas as pd
-
-    pd.DataFrame(rows).sort_values("file_name").to_csv(path, index=False, lineterminator="\n")
+    cells = {f"d{i}{column}": cell for i, pair in enumerate(attributes.items(), 1) for column, cell in zip("pv", pair)}
+    return dict(file_name=name, **cells), dict(file_name=name, **truth)

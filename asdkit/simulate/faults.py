@@ -15,9 +15,7 @@ from ..recordings import SAMPLE_RATE, InputError
 from .machines import Run, crossings, draw_anatomy, impacts, periodic, resonances, rms, shaft, shaped_noise, unit, wander
 
 GENERIC = ("outer_race", "looseness", "squeal")  # to inject: an impact train that rings, irregular bursts, a wandering tone
-SPEEDS = (600.0, 3000.0)  # rpm, of the shaft that an injected fault belongs to
 FAR_DB = -15.0  # of an injected fault at the far microphone, relative to near
-FAR_DELAY = 0.006  # s; 2 m of air
 
 
 def imbalance(run: Run, rng: np.random.Generator) -> np.ndarray:
@@ -109,8 +107,8 @@ def inject(samples: np.ndarray, fault: str, level_db: float, rng: np.random.Gene
     if fault not in GENERIC:
         raise InputError(f"fault: found {fault!r}, expected {', '.join(GENERIC)}")
     n = samples.shape[1]
-    phase = shaft(n, rng.uniform(*SPEEDS), rng)
+    phase = shaft(n, rng.uniform(600.0, 3000.0), rng)
     run = Run(draw_anatomy(rng), phase, np.ones(n), np.array([], int), unit(samples[0]))
     near = FAULTS[fault](run, rng) * rms(samples[0]) * 10 ** (level_db / 20)
-    late = np.pad(near, (round(FAR_DELAY * SAMPLE_RATE), 0))[:n]
+    late = np.pad(near, (round(0.006 * SAMPLE_RATE), 0))[:n]  # 2 m of air
     return (samples + np.stack([near, late * 10 ** (FAR_DB / 20)])).astype(np.float32)

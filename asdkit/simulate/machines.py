@@ -10,7 +10,7 @@ Sounds are (n,) of unit RMS; level is a matter of the microphones, see `asdkit.s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft, signal
@@ -18,16 +18,14 @@ from scipy import fft, signal
 from ..recordings import SAMPLE_RATE
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """What the machine is asked to do in one clip; both values are attributes in the file name."""
 
     speed: int  # shaft revolutions per minute; for slider and valve strokes per minute
     load: int  # 1 (light) .. 3 (heavy)
 
 
-@dataclass(frozen=True)
-class Anatomy:
+class Anatomy(NamedTuple):
     """What is built into one machine and shared by all its clips."""
 
     elements: int  # blades, teeth or balls
@@ -36,8 +34,7 @@ class Anatomy:
     ring: float  # Hz, where an impact rings
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One clip of a machine at work, before any fault."""
 
     anatomy: Anatomy
@@ -188,8 +185,7 @@ def valve(anatomy: Anatomy, operation: Operation, n: int, rng: np.random.Generat
     return Run(anatomy, np.arange(n) * (25 / SAMPLE_RATE), gate, beats, sound)
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of machine: how it sounds, what it is asked to do in each domain, what can break and how loudly."""
 
     run: Callable[[Anatomy, Operation, int, np.random.Generator], Run]

@@ -1,22 +1,15 @@
 """Rooms with a near and a far microphone, and the noise of the neighbours.
 
-The machine stands somewhere off the middle of a shoebox room. The near microphone is 0.25 m from it, the far one
-further away, and noise comes from loudspeakers in the corners. Everything reaches both microphones, the machine too.
-How well the far channel serves as a reference for the noise depends on the room (`LAYOUTS`):
-
-| machine | far microphone | noise | far as a noise reference |
-|---|---|---|---|
-| fan | 2-3 m away, dry room | one loudspeaker, 2..10 dB over the machine | useful |
-| gearbox | 2-3 m away, dry room | one loudspeaker, 0..8 dB over the machine | useful |
-| slider | 2 m away | two loudspeakers, -5..4 dB | nearly useless: two noises, more echo |
-| bearing | 0.6 m away | two loudspeakers, -6..3 dB | harmful if subtracted: it hears the machine |
-| valve | 0.8 m away, live room | two loudspeakers, -6..1 dB | harmful if subtracted: it hears the machine |
+The machine stands somewhere off the middle of a shoebox room, the near microphone 0.25 m from it, the far one further away;
+noise comes from loudspeakers in the corners. Everything reaches both microphones, the machine too. As a reference for the noise
+far is useful for fan and gearbox (one loudspeaker, a dry room, far 3 m away), nearly useless for the slider (two noises, more
+echo), and harmful if subtracted for bearing and valve (0.6 and 0.8 m away: it hears the machine).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
@@ -26,15 +19,14 @@ from .machines import SAMPLE_RATE, by_domain, impacts, periodic, resonances, sha
 NEAR_DISTANCE = 0.25  # m
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """How a machine is recorded, whatever the seed."""
 
     far_distance: float  # m from the machine
     reverberation: float  # s, time to decay by 60 dB
     loudspeakers: int  # 1..4, in corners
-    snr: dict[str, tuple[float, float]] = field(default_factory=dict)  # per domain: dB over the noise, near
-    noise: dict[str, tuple[str, ...]] = field(default_factory=dict)  # per domain: kinds of noise
+    snr: dict[str, tuple[float, float]]  # per domain: dB over the noise, near
+    noise: dict[str, tuple[str, ...]]  # per domain: kinds of noise
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -46,8 +38,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-@dataclass(frozen=True)
-class Room:
+class Room(NamedTuple):
     """A shoebox room; lengths and positions in m, the reverberation time in s. Hashable, the key of the cache."""
 
     size: tuple[float, float, float]
@@ -113,8 +104,7 @@ def play(room: Room, sounds: np.ndarray, first: int = 0) -> np.ndarray:
     return fft.irfft(np.einsum("sf,smf->mf", spectra, transfer), size)[:, :n]
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """A kind of noise; ranges are drawn per loudspeaker and clip."""
 
     tilt: tuple[float, float]  # dB per octave above 200 Hz

@@ -16,15 +16,16 @@ and in the kind and level of the noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 
 from ..recordings import InputError
 from .faults import FAULTS
-from .machines import KINDS, LOADS, SAMPLE_RATE, Operation, Run, by_domain, draw_anatomy, rms
+from .machines import KINDS, LOADS, SAMPLE_RATE, Operation, by_domain, draw_anatomy, rms
 from .rooms import LAYOUTS, Layout, draw_room, factory_noise, play
 
 VERSION = 1
@@ -70,11 +71,7 @@ class Scene:
         """How the clip is recorded."""
         snr = None if self.snr is None else by_domain((self.snr, self.snr), (self.snr, self.snr))
         changed = dict(snr=snr, loudspeakers=self.loudspeakers, far_distance=self.far_distance)
-        return replace(LAYOUTS[self.machine], **{name: value for name, value in changed.items() if value is not None})
-
-    @property
-    def n_samples(self) -> int:
-        return round(self.seconds * SAMPLE_RATE)
+        return LAYOUTS[self.machine]._replace(**{name: value for name, value in changed.items() if value is not None})
 
     def rng(self, ingredient: str, *more: int) -> np.random.Generator:
         """The random stream of one ingredient of this clip."""
@@ -99,8 +96,7 @@ def operation(scene: Scene) -> Operation:
     return Operation(int(rng.choice(kind.speeds[scene.domain])), int(rng.choice(LOADS[scene.domain])))
 
 
-@dataclass(frozen=True)
-class Mix:
+class Mix(NamedTuple):
     """Machine and noise of a clip as both microphones hear them, and the truth about them."""
 
     machine: np.ndarray  # (2, n_samples) with the fault, if any
@@ -112,32 +108,25 @@ class Mix:
 
 
 def mix(scene: Scene) -> Mix:
-    """Render machine and noise of a clip; `render` adds them up."""
+    """Render machine and noise of a clip; `render` adds them up. No two faults of one severity are equally loud."""
     anatomy, room = specimen(scene.machine, scene.seed, scene.loudspeakers, scene.far_distance)
-    layout, asked = scene.layout, operation(scene)
-    run = KINDS[scene.machine].run(anatomy, asked, scene.n_samples, scene.rng("texture"))
+    kind, layout, asked, n = KINDS[scene.machine], scene.layout, operation(scene), round(scene.seconds * SAMPLE_RATE)
+    run = kind.run(anatomy, asked, n, scene.rng("texture"))
     healthy = play(room, run.sound[None])
     gain_db = scene.rng("gain").uniform(*GAIN_RANGE)
     loudest = 10 ** (-min(low for low, _ in layout.snr.values()) / 20)
     level = NEAR_LEVEL / np.hypot(1, loudest) * 10 ** (gain_db / 20) / rms(healthy[0])
     rng = scene.rng("noise", scene.noise)
     noise_kind, snr = str(rng.choice(layout.noise[scene.domain])), rng.uniform(*layout.snr[scene.domain])
-    noise = play(room, np.stack([factory_noise(noise_kind, scene.n_samples, rng) for _ in room.loudspeakers]), first=1)
+    noise = play(room, np.stack([factory_noise(noise_kind, n, rng) for _ in room.loudspeakers]), first=1)
     noise *= np.float32(level * rms(healthy[0]) / rms(noise[0]) * 10 ** (-snr / 20))
     machine = np.float32(level) * healthy
     if scene.fault is not None and scene.severity > 0:
-        machine = machine + np.float32(level) * play(room, fault_sound(scene, run)[None])
+        rng = scene.rng("fault", crc32(scene.fault.encode()))
+        fault_db = kind.faults[scene.fault] + rng.uniform(-FAULT_SPREAD, FAULT_SPREAD)
+        fault = scene.severity * 10 ** (fault_db / 20) * FAULTS[scene.fault](run, rng)
+        machine = machine + np.float32(level) * play(room, fault[None])
     return Mix(machine, noise, asked, noise_kind, snr, gain_db)
-
-
-def fault_sound(scene: Scene, run: Run) -> np.ndarray:
-    """What the fault adds at the machine, (n_samples,): its amplitude is proportional to the severity.
-
-    No two faults of one severity are equally loud: they differ by up to `FAULT_SPREAD`.
-    """
-    rng = scene.rng("fault", crc32(scene.fault.encode()))
-    level_db = KINDS[scene.machine].faults[scene.fault] + rng.uniform(-FAULT_SPREAD, FAULT_SPREAD)
-    return scene.severity * 10 ** (level_db / 20) * FAULTS[scene.fault](run, rng)
 
 
 def render(scene: Scene) -> np.ndarray:

@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from asdkit.apps.commands.shared import command, natural, positive_seconds, rate, read_config
+from asdkit.apps.commands import command, natural, rate, read_config, seconds
 from asdkit.recordings import InputError
 
 LONG = 20  # files from which on progress is shown
@@ -37,7 +37,7 @@ def add_commands(commands):
     p.add_argument("model", type=Path, metavar="MODEL", help="folder written by `asdkit fit`")
     p.add_argument("folder", type=Path, metavar="FOLDER", help="where recordings arrive; each name is scored once")
     p.add_argument("--out", type=Path, required=True, metavar="CSV", help="file,score,decision,error; continued if it is there")
-    p.add_argument("--interval", type=positive_seconds, default=5.0, metavar="S",
+    p.add_argument("--interval", type=seconds, default=5.0, metavar="S",
                    help="seconds between looks; a file is taken when it has not changed for one (default 5)")  # fmt: skip
     p.add_argument("--once", action="store_true", help="score what is there, and end")
 
