@@ -103,7 +103,11 @@ def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     blocks = [BLOCKS[name] for name in config.blocks]
     options = ("conditioning", "alpha", "whiten", "backend", "k", "aggregate", "objective")
+    cancelled = config.conditioning == "input" and config.alpha > 0
     return dict(
+        front_end=f"far cancelled from near, alpha {config.alpha:g}" if cancelled else None,
+        aggregation_method=f"{config.aggregate} over the windows of a clip",
+        domain_generalization_method="target-domain shrinkage of distances" if config.backend == "domain" else None,
         acoustic_features="; ".join(dict.fromkeys(block.words for block in blocks)),
         embeddings="convolutional encoder trained from scratch" if any(b.learned == "encoder" for b in blocks) else None,
         machine_learning_method="k-nearest neighbours; " + ", ".join(f"{name} {getattr(config, name)}" for name in options),
