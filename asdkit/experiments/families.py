@@ -4,7 +4,7 @@ base : "asdkit" (the default configuration) or "report" (its literal reading).
 """
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 def families(base: Config) -> dict[str, dict[str, Config]]:
     """Variants of one configuration by family; the first of a family is what the others are compared with.
 
-    The families objective, embedding, mask, steps and subspace score the encoder's embedding alone; the others vary the system.
+    The families objective, embedding, mask and subspace score the encoder's embedding alone; the others vary the system.
     """
     alone = replace(base, blocks=("msm",), objective="msm")
     shared = replace(alone, conditioning="subspace", alpha=0.5)
@@ -79,7 +79,6 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         },
         "embedding": {"embedding": alone, "residual": residual, "untrained": untrained},
         "mask": _levels(alone, "mask_ratio", (0.0, 0.3, 0.6, 0.8)),
-        "steps": _levels(alone, "steps", (0, 100, 300, 1000)),
         "blocks": _without(base),
         "single": {"all": base, **{name: replace(base, blocks=(name,)) for name in base.blocks}},
         "whiten": {"whitened": replace(base, whiten=True), "z-scored": replace(base, whiten=False)},
@@ -99,7 +98,6 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         },
         "aggregate": {"top 10 %": replace(base, aggregate="top")}
         | {how: replace(base, aggregate=how) for how in ("pooled", "mean", "max")},
-        "departures": {"asdkit": base, **_departures(base)},
     }  # fmt: skip
     if base.conditioning != "input":
         members = {name: family for name, family in members.items() if name not in ("alpha", "control")}
@@ -117,13 +115,6 @@ def _without(base):
     dropped |= {"DSP": tuple(b for b in base.blocks if b != "msm")} if "msm" in base.blocks else {}
     kept = {name: tuple(b for b in base.blocks if b not in drop) for name, drop in dropped.items()}
     return {"all": base, **{f"without {name}": replace(base, blocks=blocks) for name, blocks in kept.items() if blocks}}
-
-
-def _departures(base):
-    """Each option in which a configuration differs from the report taken back, but for those of `alpha` and `subspace`."""
-    report, elsewhere = Config.report(), ("conditioning", "alpha", "rank", "threads")
-    taken_back = {f.name: getattr(report, f.name) for f in fields(Config) if f.name not in elsewhere}
-    return {name: replace(base, **{name: v}) for name, v in taken_back.items() if getattr(base, name) != v}
 
 
 def plan(bases: dict[str, Config], names: Iterable[str] | None = None, quick: bool = False) -> list[Row]:
