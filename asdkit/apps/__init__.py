@@ -7,7 +7,7 @@ from asdkit.public import on_first_use
 
 _PUBLIC = {
     "Panel": "panel", "write_page": "page", "sounds": "listening", "fault_sliders": "listening",
-    "threshold_slider": "listening", "ClipMap": "listening", "sliders": "listening", "image": "listening",
+    "threshold_slider": "listening", "ClipMap": "listening", "sliders": "listening",
 }  # fmt: skip
 __all__ = [*_PUBLIC]
 __getattr__, __dir__ = on_first_use(__name__, _PUBLIC)

@@ -39,7 +39,7 @@ def with_static(box, html: str):
 
 
 def sliders(view: Callable, **controls):
-    """ipywidgets controls over what `view` makes of their values: a matplotlib figure, and HTML below it."""
+    """ipywidgets controls over what `view` makes of their values: a matplotlib figure or None, and HTML below it."""
     import ipywidgets as w
 
     output = w.HTML()
@@ -47,8 +47,8 @@ def sliders(view: Callable, **controls):
     def show(change=None):
         try:
             figure, html = view(**{name: control.value for name, control in controls.items()})
-            picture = base64.b64encode(figures.png(figure)).decode()
-            output.value = f"<img style='max-width:100%' src='data:image/png;base64,{picture}'><br>{html}"
+            picture = base64.b64encode(figures.png(figure)).decode() if figure else ""
+            output.value = f"<img style='max-width:100%' src='data:image/png;base64,{picture}'><br>{html}" if figure else html
         except Exception as error:  # whatever it is: Jupyter would swallow it
             output.value = escape(f"{type(error).__name__}: {error}")
 

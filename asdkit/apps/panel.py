@@ -157,7 +157,7 @@ def redraw(fig, state: SimpleNamespace, clip: int, spectrogram: np.ndarray, limi
             traces[f"{name} bars"].update(x=middles, width=np.diff(state.edges), y=state.counts[i, label])
             traces[name].update(x=places[own, 0], y=places[own, 1], text=texts[own], customdata=np.flatnonzero(own))
             traces[name].marker.symbol = np.where(scores[own] > threshold, symbol, f"{symbol}-open")
-        traces["threshold"].update(x=[threshold] * 2, y=[0, tallest])
+        traces["threshold"].update(x=[threshold] * 2 if np.isfinite(threshold) else [], y=[0, tallest])
         traces["score"].update(x=[scores[clip]], y=[0.97 * tallest])
         traces["training"].update(x=machine.train_map[i, :, 0], y=machine.train_map[i, :, 1])
         traces["clip"].update(x=places[clip, :1], y=places[clip, 1:])

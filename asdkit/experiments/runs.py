@@ -69,7 +69,7 @@ def run_systems(
     machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
     scheduler=None, embed: Callable | None = None, progress=True,
 ) -> None:  # fmt: skip
-    """The same for systems of any names and configurations, those of `OWN` with the embedding `embed`.
+    """As `run`, for systems of any names and configurations; those of `OWN` have the embedding `embed`.
 
     Without decisions it takes a half to a quarter of the time.
     """

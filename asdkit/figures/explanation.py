@@ -63,7 +63,7 @@ def _band_map(fig, ax, beside, explanation) -> None:
     inside = (explanation.times >= peak.start) & (explanation.times <= peak.end)
     beside.stairs(values[:, inside].mean(1), y, orientation="horizontal", fill=True, color=GREY)
     beside.axvline(1, color=BLACK, linestyle=":", linewidth=1)
-    beside.set(title="in the frame's time", xlabel="times healthy", xlim=(0, None))
+    beside.set(title="in the framed time", xlabel="times healthy", xlim=(0, None))
     for panel in (ax, beside):
         panel.set_yticks(ticks, [f"{f:g}" for f in KHZ])
         panel.set_ylim(y[0], y[-1])
