@@ -20,6 +20,7 @@ EXECUTE = os.environ.get("EXECUTE", "").split()  # "1", or the numbers of some n
 QUIET = """import functools, os, tqdm.auto
 tqdm.auto.tqdm = functools.partial(tqdm.std.tqdm, file=open(os.devnull, "w"))"""  # a page needs no progress bars
 NOT_RUN = "\nThis copy of the website shows no outputs: `make docs EXECUTE=1` runs the notebooks for it.\n"
+STATIC = "\nMenus, sliders and the panel of notebook 09 work in JupyterLab (`make lab`); these pages show them as they begin.\n"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -108,7 +109,7 @@ def copy_notebooks() -> None:
         write(folder / path.name, json.dumps(notebook, indent=1))
     index = (ROOT / "notebooks" / "README.md").read_text().replace("# Notebooks", "# Walkthrough", 1)
     index = relink(index, ROOT / "notebooks")
-    index += "" if EXECUTE else NOT_RUN
+    index += STATIC if EXECUTE else NOT_RUN
     write(folder / "index.md", f"{index}\n```{{toctree}}\n:hidden:\n\n" + "\n".join(p.stem for p in NOTEBOOKS) + "\n```\n")
 
 

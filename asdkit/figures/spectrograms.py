@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from asdkit.figures.style import BLACK, BLUE, GREY, LINES, SIGNED, SKY, canvas, facets, styled
 
-KHZ = np.array([0.2, 0.5, 1, 2, 3, 4, 6, 7.8])  # named on frequency axes
+KHZ = np.array([0.2, 0.5, 1, 2, 4, 7.8])  # named on frequency axes
 
 
 def mel_ticks(n_mels: int) -> tuple[np.ndarray, list[str]]:
