@@ -218,7 +218,7 @@ GOALS = [
           partial(stored, table="differences", family="control", variant=CONTROLS, metric="omega"), "below"),
     _goal("target AUC minus source AUC", {"simulated": -5, "real": -8},
           partial(of_machines, columns=VALUE, variant="asdkit", metric=GAP)),
-    _goal("false alarms, doublings or halvings from the rate asked", -1, false_alarms),
+    _goal("false alarms: doublings or halvings off the rate asked, negated", -1, false_alarms),
 ]  # fmt: skip
 
 
