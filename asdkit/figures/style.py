@@ -90,7 +90,7 @@ def colours(names, palette=LINES) -> list[str]:
 def log_ticks(axis) -> None:
     """Make an axis logarithmic, with plain numbers."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axis.set_minor_locator(mpl.ticker.NullLocator())
 
