@@ -45,7 +45,7 @@ def workplace(tiny_data, tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*found the far channel to hear first")  # the noise of `tiny_data` is loud
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [pytest.param(PAGES[0], marks=pytest.mark.slow), *PAGES[1:]], ids=lambda page: page.stem)
 def test_what_a_page_says_to_type_runs(page, workplace):
     given = {"network": lambda windows: windows.mean(2)}
     for language, text in blocks(page):

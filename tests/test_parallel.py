@@ -86,6 +86,7 @@ def loky_workers() -> list[int]:
     return [p.pid for p in found if any("popen_loky" in word for word in p.cmdline())]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_an_error_and_the_run_continues(serial, tiny_data, config, tmp_path):
     thread, _ = kill_once(tmp_path, loky_workers)
     with pytest.raises(InputError, match="found one that was killed"):
@@ -97,6 +98,7 @@ def test_a_killed_process_is_an_error_and_the_run_continues(serial, tiny_data, c
     assert contents(tmp_path) == serial and written.items() <= results_in(tmp_path).items()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_of_a_cluster_loses_nothing(serial, cluster, tiny_data, config, tmp_path, monkeypatch):
     thread, killed = kill_once(tmp_path, lambda: [worker.pid for worker in cluster.workers.values()])
     monkeypatch.chdir(tiny_data)  # workers have folders of their own
@@ -120,6 +122,7 @@ def test_bad_input_and_a_task_that_kills_every_worker_are_errors_not_a_wait(clus
             list(spread([partial(signal.raise_signal, signal.SIGKILL)]))
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_another_and_continues_it_when_that_is_killed(serial, command, tmp_path):
     out, waiting = tmp_path / "out", ()
     both = [command(out, tmp_path / f"{i}.log") for i in range(2)]
