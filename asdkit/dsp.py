@@ -22,7 +22,7 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
 
     Shape: (n_bins, n_frames) complex twice -> (n_bins,) complex.
     """
-    far_power, loudness = power(far).contiguous(), power(near).contiguous().mean(0)
+    far_power, loudness = power(far).contiguous(), power(near).contiguous().mean(0)  # frames last: they are summed over
     weights = 1 / (loudness + 1e-3 * loudness.mean() + 1e-20)  # a frame of digital silence does not outweigh all others
     weights = weights / weights.mean()
     far_power, cross = (far_power * weights).mean(-1), (near * far.conj() * weights).mean(-1)
@@ -132,7 +132,7 @@ def texture(windows: torch.Tensor) -> torch.Tensor:
 
     A window is averaged over cells of each scale; the mixed difference of four neighbouring cells (a Haar wavelet, diagonal)
     is blind to steady tones, to level and to clicks that are alike in all bands. Its mean magnitude over time is averaged in
-    16 bands: 6 scales x 16.
+    16 bands: 6 scales x 16. The width is a multiple of 4.
     """
     columns, windows = [], windows.contiguous()
     for bands, frames in TEXTURE_SCALES:

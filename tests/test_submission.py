@@ -107,6 +107,8 @@ def test_every_system_can_be_described(config):
     assert described.keys() <= yaml.safe_load(FORM)["system"]["description"].keys() and described["acoustic_features"]
     yaml.safe_dump(described)
     assert f"whiten {config.whiten}, backend {config.backend}" in described["machine_learning_method"]
+    near, far = (describe(systems(Config())[name])["front_end"] for name in ("log-mel", "statistics"))
+    assert near is None and far == "far cancelled from near, alpha 0.9"
     assert (described["embeddings"] is None) == (not {"msm", "msm-residual"} & {*config.blocks})
 
 
@@ -215,6 +217,8 @@ def test_scores_that_are_not_finite_missing_and_surplus_files_and_a_folder_of_an
     (lambda f: f["submission"].update(authors=[AUTHOR, {"lastname": "Name"}]), "found the author {'lastname': 'Name'}"),
     (lambda f: f["submission"].update(authors=3), "found the author 3, expected firstname, lastname"),
     (lambda f: f["results"]["development_dataset"].pop("fan"), "found no results.development_dataset.fan.auc_source, "),
+    (lambda f: f["system"]["complexity"].update(total_parameters="many"), "found 'many' in system.complexity."),
+    (lambda f: f["results"]["development_dataset"]["fan"].update(pauc=101), "fan.pauc, expected 0 to 100"),
     (lambda f: f["results"]["development_dataset"].update(fan={"pauc": 50}), "fan.auc_target, expected all fields"),
 ])  # fmt: skip
 def test_flaws_of_the_form(folder, change, says):

@@ -103,7 +103,7 @@ def describe(config: Config) -> dict:
     """A configuration in the words of the form."""
     blocks = [BLOCKS[name] for name in config.blocks]
     options = ("conditioning", "alpha", "whiten", "backend", "k", "aggregate", "objective")
-    cancelled = config.conditioning == "input" and config.alpha > 0
+    cancelled = config.conditioning == "input" and config.alpha > 0 and any("alpha" in block.options for block in blocks)
     return dict(
         front_end=f"far cancelled from near, alpha {config.alpha:g}" if cancelled else None,
         aggregation_method=f"{config.aggregate} over the windows of a clip",
@@ -171,6 +171,11 @@ def _check_form(path: Path) -> list[str]:
     whole = {"firstname", "lastname", "email", "affiliation"}
     bad = [x for x in (authors if isinstance(authors, list) else [authors]) if not isinstance(x, dict) or whole - x.keys()]
     flaws = [f"found the author {author}, expected firstname, lastname, email and affiliation" for author in bad]
+    for place, (value,) in fields.items():
+        if place.startswith("results.development_dataset.") and not (isinstance(value, int | float) and 0 <= value <= 100):
+            flaws.append(f"found {value!r} in {place}, expected 0 to 100")
+    if not isinstance(n := form["system"]["complexity"]["total_parameters"], int) and n != "TODO":
+        flaws.append(f"found {n!r} in system.complexity.total_parameters, expected a whole number")
     if todo := [line.strip(" -") for line in path.read_text(encoding="utf-8").splitlines() if "TODO" in line]:
         flaws.append(f"found {', '.join(todo)}; expected what only the authors know")
     if about["label"] != label or not 1 <= len(str(about["abbreviation"])) <= 10:

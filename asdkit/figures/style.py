@@ -45,19 +45,23 @@ STYLE = {  # DejaVu comes with matplotlib: the same glyphs on every machine
 styled = mpl.rc_context(STYLE)  # decorates every function that draws
 
 
-@styled
-def png(fig: Figure, kind: str = "png") -> bytes:
+def png(fig: Figure) -> bytes:
     """A figure as a PNG. The same figure gives the same bytes: there is no date and no version inside."""
-    buffer, unsaid = io.BytesIO(), {"png": ["Software"], "svg": ["Date", "Creator"]}
-    fig.draw_without_rendering()
-    fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
-    fig.savefig(buffer, format=kind, metadata=dict.fromkeys(unsaid[kind]))
-    return buffer.getvalue()
+    return _image(fig, "png", ["Software"])
 
 
 def svg(fig: Figure) -> bytes:
     """A figure as an SVG, text as outlines. The same figure gives the same bytes."""
-    return png(fig, "svg")
+    return _image(fig, "svg", ["Date", "Creator"])
+
+
+@styled
+def _image(fig: Figure, kind: str, unsaid: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")  # lay out once: every further draw would move things by a hair
+    fig.savefig(buffer, format=kind, metadata=dict.fromkeys(unsaid))
+    return buffer.getvalue()
 
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
