@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from asdkit import __version__
-from asdkit.apps.commands import experiments, machine
+from asdkit.apps.commands import challenge, experiments, machine
 from asdkit.recordings import InputError
 
 
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"asdkit {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (machine, experiments):
+    for module in (machine, experiments, challenge):
         module.add_commands(commands)
     examples = "".join(f"  asdkit {p.get_default('example')}\n" for p in commands.choices.values())
     parser.epilog = f"an example of each:\n{examples}\n`asdkit COMMAND --help` explains the options of one."

@@ -3,7 +3,7 @@
     python -m asdkit.experiments.study [STUDY ...] [--real DIR] [--data data/study] [--out runs/study] [--jobs 2]
 
 `machines`  every system on five simulated machines (190 + 10 training clips), and on real ones
-`autoencoder`  the official baseline beside the default, on the same machines (one seed takes an hour)
+`autoencoder`  the official baseline beside the default, on the same machines (half an hour a seed)
 `alarms`    false alarms at a requested 1, 5 and 10 %, and the share of the faults that raise one
 `noise`     noise from one place, from 25 dB above the machine to 5 dB below it
 `clips`     100 to 3,000 training clips of the masked model

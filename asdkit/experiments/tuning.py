@@ -117,11 +117,13 @@ def development(machines: list[Machine]) -> tuple[list[Machine], dict[str, str]]
     rule = "expected a development machine: alpha is chosen on development machines and stays as it is for evaluation machines"
     refused = {}
     for machine in machines:
-        labels, official = {c.label for c in machine.test}, machine.name in DATASETS["evaluation"].archives
-        if official or labels != {0, 1}:
-            there = "test clips without labels" if None in labels else "no test clips of both labels"
-            there = "an evaluation machine of DCASE 2026" if official else there
-            refused[machine.name] = f"{machine.folder}: found {there}, {rule}"
+        labels = {c.label for c in machine.test}
+        if machine.name in DATASETS["evaluation"].archives:
+            refused[machine.name] = f"{machine.folder}: found an evaluation machine of DCASE 2026, {rule}"
+        elif None in labels:
+            refused[machine.name] = f"{machine.folder}: found test clips without labels, {rule}"
+        elif labels != {0, 1}:
+            refused[machine.name] = f"{machine.folder}: found no test clips of both labels, expected them to tune on"
     return [m for m in machines if m.name not in refused], refused
 
 
