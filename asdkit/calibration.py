@@ -1,11 +1,14 @@
-"""The decision: a threshold with a promised false-alarm rate, from scores of recordings that were held out."""
+"""What held-out recordings say of new healthy ones: the scale of a score, and a threshold with a promised false-alarm rate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
+from asdkit.knn import scaled
 from asdkit.recordings import InputError, TrainingSet
+from asdkit.scorer import Scorer
 
 FOLDS = 10  # of the recordings, held out in turn
 MANY = 200  # recordings of the source that are scored at least, where there are as many
@@ -14,11 +17,15 @@ FEWEST = 3  # recordings of the source that any rate needs
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores of normal clips that were held out, and where there is a target as many again that stand for it."""
+    """Scores of normal clips of the source that were held out; those of the target lie on the same scale (`asdkit.knn.scaled`)."""
 
     scores: np.ndarray  # (n_clips,)
     recordings: np.ndarray  # (n_clips,) int, what each was cut from
-    n_source: int  # recordings
+
+    @property
+    def n_source(self) -> int:
+        """Recordings."""
+        return len(np.unique(self.recordings))
 
     @property
     def lowest_rate(self) -> float:
@@ -26,7 +33,7 @@ class HeldOut:
         return float(np.ceil(1000 / (self.n_source + 1)) / 1000)
 
     def threshold(self, rate: float) -> float:
-        """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1, source and target met equally often."""
+        """Score that a normal clip exceeds at this rate, 1 / (n_source + 1) to 1."""
         if not 0 < rate <= 1:
             raise InputError(f"false alarms: found a rate of {rate:g}, expected more than 0 and at most 1")
         if self.n_source < (needed := recordings_needed(rate)):
@@ -52,46 +59,34 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def hold_out(training: TrainingSet, n_0: float, score: Callable) -> HeldOut | None:
-    """Score each tenth of the recordings without it: ``score(held, clips)`` gives the scores of clips, by their indices, with
-    whitening, balance and bank made again without the clips of the mask `held`.
+def hold_out(training: TrainingSet, nearest: Callable) -> dict[int, torch.Tensor]:
+    """Distances of training clips to the bank of the others, by index: all of the target, and of the source at most some hundreds.
 
-    The network is not trained again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would
-    find every clip farther from them than a new one is. Target recordings are too few for a tail: `like_target` makes of their
-    mean and spread as many scores as there are of the source. None where the source has fewer than three recordings.
+    Each tenth of the recordings is held out in turn: ``nearest(held, clips)`` gives the distances (n_units, n_parts) of clips, by
+    their indices, with whitening, balance and bank made again without the clips of the mask `held`. The network is not trained
+    again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would find every clip farther
+    from them than a new one is. Empty where the source has a single recording.
     """
-    if (n := _n_source(training)) < FEWEST:
-        return None
+    if (n := _n_source(training)) < 2:
+        return {}
     chosen, folds = training.is_target | (training.folds(max(1, n // MANY)) == 0), training.folds(FOLDS)
-    scores = np.zeros(len(folds))
+    distances = {}
     for fold in np.unique(folds[chosen]):
         clips = np.flatnonzero(chosen & (folds == fold))
-        scores[clips] = score(folds == fold, clips)
-    source, target = (np.flatnonzero(chosen & (training.is_target == domain)) for domain in (False, True))
-    own, recordings = scores[source], training.recordings[source]
-    n_source = len(np.unique(recordings))
-    if len(target):
-        own = np.append(own, like_target(own, recordings, scores[target], training.recordings[target], n_0))
-        recordings = np.append(recordings, recordings + recordings.max() + 1)
-    return HeldOut(own, recordings, n_source)
+        distances |= zip(clips.tolist(), nearest(folds == fold, clips))
+    return dict(sorted(distances.items()))
 
 
-def like_target(source, source_recordings, target, target_recordings, n_0: float) -> np.ndarray:
-    """Source scores (n_clips,) moved and stretched to the mean and spread of a new target recording's.
-
-    The shape is the source's, since ten recordings have no tail. The target's variance is shrunk toward the source's, which
-    counts as `n_0` recordings, and grows by 1 / n for the mean's own error. Every recording weighs the same.
-    """
-    (mean, variance, _), (centre, own, n) = _moments(source, source_recordings), _moments(target, target_recordings)
-    shrunk = (n * own + n_0 * variance) / (n + n_0) * (1 + 1 / n)
-    return centre + (source - mean) * np.sqrt(shrunk / variance if variance > 0 else 1)
-
-
-def _moments(scores, recordings):
-    """Mean and variance of clips, every recording weighing the same; number of recordings."""
-    _, codes, counts = np.unique(recordings, return_inverse=True, return_counts=True)
-    mean = np.average(scores, weights=1 / counts[codes])
-    return mean, np.average((scores - mean) ** 2, weights=1 / counts[codes]), len(counts)
+def calibrated(scorer: Scorer, training: TrainingSet, distances: dict[int, torch.Tensor]) -> tuple[Scorer, HeldOut | None]:
+    """The scorer on the scale of what was held out, and the scores that thresholds come from, if there are three recordings."""
+    if not distances:
+        return scorer, None
+    units = np.repeat(list(distances), [len(d) for d in distances.values()])
+    bank, rows = scorer.bank, torch.cat(list(distances.values()))
+    scorer = replace(scorer, bank=scaled(bank, rows, training.recordings[units], training.is_target[units], scorer.config.n_0))
+    source = [i for i in distances if not training.is_target[i]]
+    held_out = HeldOut(np.array([scorer.score(distances[i]) for i in source]), training.recordings[source])
+    return scorer, held_out if held_out.n_source >= FEWEST else None
 
 
 def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:

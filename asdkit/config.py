@@ -29,7 +29,7 @@ class Config:
     # windows
     width: int = option(80, "frames in a window, a multiple of 8; 80 are 2.56 s", 8, 10_000)
     train_hop: int = option(40, "frames between training and bank windows", 1, MANY)
-    test_hop: int = option(20, "frames between the windows of a scored clip", 1, MANY)
+    test_hop: int = option(40, "frames between the windows of a scored clip", 1, MANY)
     # blocks
     blocks: tuple[str, ...] = option(("msm", "statistics", "texture", "ridge", "modulation"), "what makes the system, in order")
     # Far-conditioning
@@ -60,7 +60,7 @@ class Config:
     msm_weight: float = option(0.5, "weight of the embedding beside the other blocks, which weigh 1", 0.001, 100)
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
     k: int = option(1, "neighbours", 1, MANY)
-    n_0: float = option(1.0, "recordings' worth of source scale in the target scale", 0, MANY)
+    n_0: float = option(1.0, "recordings' worth of the source in the mean and variance of distances to the target", 0, MANY)
     aggregate: Literal["pooled", "mean", "top", "max"] = option(
         "pooled", "pooled: descriptors are averaged over the windows of a clip, and clips compared; else how window scores are"
     )

@@ -13,6 +13,7 @@ from asdkit.config import Config
 from asdkit.knn import BACKENDS
 from asdkit.objectives import POOLED, RECONSTRUCT, Examples
 from asdkit.recordings import Clip, InputError, TrainingSet
+from asdkit.space import Scaler
 
 
 class Describer:
@@ -50,6 +51,8 @@ class Describer:
         others = tuple(map(self.examples, self.others))
         label = f"{self.progress}: train" if self.progress else ""
         return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
+
+    fit_scaler = staticmethod(Scaler.fit)
 
     def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
         """One for new clips, and for each training clip its own, which has not learned from its fold where that matters."""

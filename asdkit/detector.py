@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
-from asdkit.calibration import HeldOut, check_rate, hold_out
+from asdkit.calibration import HeldOut, calibrated, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.describer import Describer, check
@@ -46,47 +45,38 @@ log = logging.getLogger("asdkit")
 Recordings = str | Path | Clip | Iterable[str | Path | Clip]
 
 
-def fit_detector(training: TrainingSet, describer: Describer, decide: bool = True) -> Detector:
-    """Fit one machine and, to `decide`, hold recordings out; where they cannot promise the configured rate, that is logged."""
+def fit_detector(training: TrainingSet, describer: Describer) -> Detector:
+    """Fit one machine."""
     config = describer.config
     torch.set_num_threads(config.threads)
-    fitted = _fit(training, describer)
-    if not decide:
-        return fitted.detector
-    try:
-        check_rate(training, config.false_alarm)
-    except InputError as error:
-        log.warning("%s; there will be no decisions at this rate", error)
-    score = partial(score_held_out, training, describer, fitted)
-    return replace(fitted.detector, held_out=hold_out(training, config.n_0, score))
-
-
-class Fitted(NamedTuple):
-    """A detector without decisions; for each training clip its extractor, its blocks and its embedding of far, if needed."""
-
-    detector: Detector
-    own: list[FeatureExtractor]
-    blocks: list[dict[str, torch.Tensor]]
-    far: list[torch.Tensor] | None
-
-
-def _fit(training: TrainingSet, describer: Describer) -> Fitted:
-    config = describer.config
     extractor, own = describer.extractors(training)
     pairs = list(zip(own, training.clips))
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(pairs, "describe")]
     far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if conditions_embedding(config) else None
-    scorer = fit_scorer(blocks, training, config, far, describer.seed)
-    return Fitted(Detector(extractor, scorer, seed=describer.seed), own, blocks, far)
+    scorer = fit_scorer(blocks, training, config, far, describer.seed, describer.fit_scaler)
+    nearest = partial(nearest_held_out, training, describer, own, blocks, far)
+    scorer, held_out = calibrated(scorer, training, hold_out(training, nearest))
+    return Detector(extractor, scorer, held_out, seed=describer.seed)
 
 
-def score_held_out(training: TrainingSet, describer: Describer, fitted: Fitted, held: np.ndarray, clips) -> list[float]:
-    """Scores of `clips`, by their indices, where the clips of the mask `held` are left out of whitening, balance and bank."""
+def warn_of_few(training: TrainingSet, rate: float) -> None:
+    """Log where the recordings cannot promise a rate of false alarms."""
+    try:
+        check_rate(training, rate)
+    except InputError as error:
+        log.warning("%s; there will be no decisions at this rate", error)
+
+
+def nearest_held_out(training: TrainingSet, describer: Describer, own, blocks, far, held: np.ndarray, clips) -> list[torch.Tensor]:
+    """Distances of `clips`, by their indices, where the clips of the mask `held` are left out of whitening, balance and bank.
+
+    own, blocks, far : extractor, blocks and embedding of far (if needed) of each training clip.
+    """
     kept, config = np.flatnonzero(~held), describer.config
-    blocks, far = ([each[i] for i in kept] if each else None for each in (fitted.blocks, fitted.far))
-    scorer = fit_scorer(blocks, training.without(held), config, far, describer.seed)
+    blocks, far = ([each[i] for i in kept] if each else None for each in (blocks, far))
+    scorer = fit_scorer(blocks, training.without(held), config, far, describer.seed, describer.fit_scaler)
     bar = describer.bar_and_trim(clips, "calibrate")
-    return [scorer(describer.blocks(fitted.own[i], training.clips[i], config.test_hop)) for i in bar]
+    return [scorer.nearest(describer.blocks(own[i], training.clips[i], config.test_hop)) for i in bar]
 
 
 @dataclass(frozen=True)
@@ -135,7 +125,7 @@ class Detector:
         `config.false_alarm` by default; InputError for a rate that they cannot promise.
         """
         if self.held_out is None:
-            raise InputError("threshold: found no recordings held out, expected at least 3 in training, and decide=True")
+            raise InputError("threshold: found no recordings held out, expected at least 3 in training")
         return self.held_out.threshold(self.config.false_alarm if false_alarm is None else false_alarm)
 
     def decision_threshold(self) -> float | None:
@@ -211,7 +201,7 @@ class Detector:
 
 def fit(
     recordings: Recordings, config: Config | None = None, *, target: Recordings | None = None, reading: Reading | None = None,
-    embed: Callable | None = None, seed: int = 0, decide: bool = True, progress: bool = True,
+    embed: Callable | None = None, seed: int = 0, progress: bool = True,
 ) -> Detector:  # fmt: skip
     """Fit one machine on its normal recordings, two or more, and calibrate its decision.
 
@@ -227,8 +217,6 @@ def fit(
         (n_windows, 128, width) whitened log-mel windows, torch -> (n_windows, dim), in place of the network.
     seed : int
         Of the networks' weights, the crops and the masks.
-    decide : bool
-        Calibrate the decision.
     """
     clips = read_folder(recordings, reading)
     clips += read_folder(target, reading, "target") if target is not None else ()
@@ -237,7 +225,8 @@ def fit(
     if not (reading.near_only or reading.pairs):
         check_order(training.clips)
     describer = Describer(config or Config(), seed, embed, progress="fit" if progress else "")
-    return replace(fit_detector(training, describer, decide), reading=reading, about=training_record(clips))
+    warn_of_few(training, describer.config.false_alarm)
+    return replace(fit_detector(training, describer), reading=reading, about=training_record(clips))
 
 
 def load(folder: str | Path, embed: Callable | None = None) -> Detector:

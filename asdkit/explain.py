@@ -44,7 +44,6 @@ class Explanation:
 
     score: float
     threshold: float | None
-    normal: float  # score of healthy recordings
     times: np.ndarray  # (n_windows,) centres, s
     window: float  # s, length of a window
     span: tuple[float, float]  # s, of the recording
@@ -53,6 +52,7 @@ class Explanation:
     bands: dict[str, np.ndarray]  # (n_bands,) Hz, of blocks that have bands
     maps: dict[str, np.ndarray]
     near: np.ndarray  # (n_mels, n_frames) log-mel, dB, evenly over the span
+    normal: float = 1.0  # score of healthy recordings, on the mean of those that were held out
 
     def plot(self, title: str = ""):
         """Draw it: a matplotlib Figure."""
@@ -129,7 +129,6 @@ class Explainer:
 
     extractor: FeatureExtractor
     scorer: Scorer
-    normal: float  # score of a healthy recording
     healthy: dict[str, np.ndarray]  # {block: (n_bands,)} what healthy recordings have in a band
 
     def __call__(self, segments: list[tuple[float, Spectra]], threshold: float | None = None) -> Explanation:
@@ -142,7 +141,7 @@ class Explainer:
         best = torch.from_numpy(sum(curves.values())).topk(top_count(len(contributions), config.aggregate, config.top)).indices
         bands = _all_bands(self.scorer)
         return Explanation(
-            score=self.scorer(blocks), threshold=threshold, normal=self.normal, **_time_axis(segments, config), curves=curves,
+            score=self.scorer(blocks), threshold=threshold, **_time_axis(segments, config), curves=curves,
             levels={name: float(c[best.numpy()].mean()) for name, c in curves.items()},
             bands={name: b.hz for name, b in bands.items()},
             maps={name: (_by_band(by_block[name], b) / self.healthy[name]).T for name, b in bands.items()},
@@ -159,14 +158,14 @@ def _time_axis(segments: list[tuple[float, Spectra]], config: Config) -> dict:
 
 
 def fit_explainer(extractor: FeatureExtractor, scorer: Scorer) -> Explainer:
-    """Gather from the bank what is usual: the score, and the share of each band, of healthy recordings, each left out."""
+    """Gather from the bank what is usual in each band of healthy recordings, each left out."""
     bank, healthy = scorer.bank, {}
     rows = evenly_spaced(len(bank.bank), MAX_HEALTHY)
     each = [scorer.contributions(bank.bank[r : r + 1], bank.recordings[r : r + 1]) for r in rows]
     contributions = torch.cat(each).clamp(min=0)
     for name, bands in _all_bands(scorer).items():
         healthy[name] = _by_band(contributions[:, scorer.space.slices()[name]], bands).mean(0).clip(min=1e-6)
-    return Explainer(extractor, scorer, float(contributions.sum(1).median()), healthy)
+    return Explainer(extractor, scorer, healthy)
 
 
 def _all_bands(scorer: Scorer) -> dict[str, Bands]:

@@ -5,7 +5,7 @@ recordings : (n_bank,) integer ids; "leave-one-recording-out" hides from a vecto
 is_target : (n_bank,) bool. S and T are the source and the target part of the bank.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,17 +48,22 @@ def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) 
     return torch.cat([nearest_mean(d, k) for d in others])
 
 
-def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int, unknown: float = 1.0) -> float:
-    """Median leave-one-recording-out distance; 1 where it is 0 (duplicates), and `unknown` for fewer than two recordings."""
-    if len(bank) == 0 or len(np.unique(recordings)) < 2:
-        return unknown
+def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
+    """Median leave-one-recording-out distance; 1 where it is 0 (duplicates), and for fewer than two recordings."""
+    if len(np.unique(recordings)) < 2:
+        return 1.0
     scale = float(leave_one_recording_out(bank, recordings, k).median())
     return scale if scale > 0 else 1.0
 
 
-def shrink(s_target: float, n_target: int, s_source: float, n_0: float) -> float:
-    """Target scale pulled toward the source scale: ``(n_T s_T + n_0 s_S) / (n_T + n_0)``, counted in recordings."""
-    return s_source if np.isnan(s_target) else (n_target * s_target + n_0 * s_source) / (n_target + n_0)
+def moments(values: np.ndarray, recordings: np.ndarray) -> tuple[float, float, int]:
+    """Mean and variance of the finite values, every recording weighing the same; number of recordings."""
+    finite = np.isfinite(values)
+    _, codes, counts = np.unique(recordings[finite], return_inverse=True, return_counts=True)
+    if len(counts) == 0:
+        return 0.0, 0.0, 0
+    mean = np.average(values[finite], weights=1 / counts[codes])
+    return mean, np.average((values[finite] - mean) ** 2, weights=1 / counts[codes]), len(counts)
 
 
 @dataclass(frozen=True)
@@ -69,59 +74,79 @@ class DomainKNN:
     recordings: np.ndarray
     is_target: np.ndarray
     k: int
-    s_source: float
-    s_target: float  # after shrinkage
     backend: str
+    slopes: torch.Tensor  # (n_parts,) a distance to a part of the bank scores slope * distance + offset
+    offsets: torch.Tensor
 
     @cached_property
     def squared(self) -> torch.Tensor:
         """(n_bank,) squared length of each reference."""
         return self.bank.square().sum(1)
 
+    @cached_property
+    def parts(self) -> torch.Tensor:
+        """(n_parts, n_bank) which references belong to each part of the bank."""
+        return torch.from_numpy(np.stack(BACKENDS[self.backend](self.is_target)))
+
+    def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
+        """Scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
+        return self.score(self.nearest(self.distances(x, None if recording is None else np.full(len(x), recording))))
+
     def distances(self, x: torch.Tensor, recordings: np.ndarray | None = None) -> torch.Tensor:
         """Distances to the bank, (n, n_bank); `recordings` (n,) are left out of it, each for its row."""
         d = distances(x, self.bank, self.squared)
         return d if recordings is None else leave_out(d, recordings, self.recordings)
 
-    def __call__(self, x: torch.Tensor, recording: int | None = None) -> torch.Tensor:
-        """Scores; `recording` leaves that recording out of the bank. Shape: (n, dim) -> (n,)."""
-        d = self.distances(x, None if recording is None else np.full(len(x), recording))
-        counted, scale = BACKENDS[self.backend](self, d)
-        return nearest_mean(counted, self.k) / scale
+    def nearest(self, d: torch.Tensor) -> torch.Tensor:
+        """Mean distance to the k nearest of each part: (n, n_bank) -> (n, n_parts)."""
+        return torch.stack([nearest_mean(d[:, part], self.k) for part in self.parts], dim=1)
+
+    def score(self, nearest: torch.Tensor) -> torch.Tensor:
+        """The lowest score that any part gives: (n, n_parts) -> (n,)."""
+        return (self.slopes * nearest + self.offsets).amin(1)
 
     def neighbours(self, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What a score is made of: the neighbours of each row of distances (n, k), and their weights (n, k).
 
-        A score is the sum of weight times distance; a weight is 0 where there are fewer neighbours.
+        A score is the sum of weight times distance, except of copies, at distance 0; a weight is 0 where there are fewer neighbours.
         """
-        counted, scale = BACKENDS[self.backend](self, d)
-        nearest = counted.topk(min(self.k, d.shape[1]), largest=False)
-        there = nearest.values.isfinite()
-        return nearest.indices, there / there.sum(1, keepdim=True).clamp(min=1) / scale[:, None]
+        nearest = self.nearest(d)
+        part = (self.slopes * nearest + self.offsets).argmin(1)
+        found = d.masked_fill(~self.parts[part], torch.inf).topk(min(self.k, d.shape[1]), largest=False)
+        there = found.values.isfinite()
+        total = found.values.masked_fill(~there, 0).sum(1, keepdim=True)
+        return found.indices, there * self.score(nearest)[:, None] / torch.where(total > 0, total, torch.inf)
 
 
-def _domain(knn: DomainKNN, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The nearer domain, each in its own scale: the score is min(d_S / s_S, d_T / s_T)."""
-    is_target = torch.from_numpy(knn.is_target)
-    scales = d.new_tensor([knn.s_source, knn.s_target])
-    source, target = (nearest_mean(d[:, mask], knn.k) for mask in (~is_target, is_target))
-    nearer = (target / scales[1] < source / scales[0]).long()  # 1 for the target
-    return d.masked_fill(nearer[:, None] != is_target, torch.inf), scales[nearer]
+# name -> how a bank is parted, from is_target (n_bank,). Each part has a scale of its own, and the nearest part counts.
+BACKENDS = {"domain": lambda is_target: [~is_target, is_target], "pooled": lambda is_target: [np.full(len(is_target), True)]}
 
 
-# name -> function of a bank and distances (n, n_bank): those that count, infinite where one does not, and their scale (n,).
-# A score is the mean of the k smallest that count over the scale.
-BACKENDS = {"domain": _domain, "pooled": lambda knn, d: (d, d.new_ones(len(d)))}
+def fit_knn(bank, recordings, is_target, k: int = 3, backend: str = "domain") -> DomainKNN:
+    """A bank of training clips; a score is a distance until the bank is `scaled`. `k` neighbours, fewer where there are fewer."""
+    n_parts = len(BACKENDS[backend](is_target))
+    return DomainKNN(bank, recordings, is_target, k, backend, bank.new_ones(n_parts), bank.new_zeros(n_parts))
 
 
-def fit_knn(bank, recordings, is_target, k: int = 3, n_0: float = 10.0, backend: str = "domain") -> DomainKNN:
-    """A bank of training clips and the scales of its two domains; one bank where all are of one domain.
+def scaled(knn: DomainKNN, nearest: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray, n_0: float = 10.0) -> DomainKNN:
+    """The bank with a scale on which healthy recordings that were held out score 1 on average, in the source and the target.
 
-    `k` neighbours, fewer where a bank holds fewer; `n_0`, 0 or more, recordings' worth of source scale in that of the target.
+    A distance d to the source scores ``d / m_S``, m_S the mean of recordings of the source. Distances to the target are moved
+    and stretched to the mean and spread of the source: ``1 + (d - m_T) (v_S / v_T)^(1/2) / m_S``. Ten recordings say little of
+    a mean and a variance: m_T and v_T are shrunk toward the source's, which count as `n_0` recordings, ``(n_T m_T + n_0 m_S) /
+    (n_T + n_0)``, and v_T grows by 1 / n_T for the mean's own error. Every recording weighs the same.
+
+    nearest : (n, n_parts) of held-out vectors, as by `DomainKNN.nearest`. recordings, is_target : (n,) of the same vectors.
     """
-    if not is_target.any() or is_target.all():
-        is_target = np.zeros(len(bank), dtype=bool)
-    s_source = median_scale(bank[~is_target], recordings[~is_target], k)
-    s_target = median_scale(bank[is_target], recordings[is_target], k, unknown=float("nan"))
-    s_target = shrink(s_target, len(np.unique(recordings[is_target])), s_source, n_0)
-    return DomainKNN(bank, recordings, is_target, k, s_source, s_target, backend)
+    own = zip(nearest.double().numpy().T, BACKENDS[knn.backend](is_target))
+    (m_s, v_s, _), *others = [moments(column[part], recordings[part]) for column, part in own]
+    unit = m_s if m_s > 0 else 1.0  # recordings that are copies of each other
+    slopes, offsets = [1 / unit], [0.0]
+    for mean, variance, n in others:
+        if n > 0:
+            mean, variance = (n * mean + n_0 * m_s) / (n + n_0), (n * variance + n_0 * v_s) / (n + n_0) * (1 + 1 / n)
+        else:
+            mean, variance = m_s, v_s
+        slopes.append((np.sqrt(v_s / variance) if v_s > 0 and variance > 0 else 1.0) / unit)
+        offsets.append(m_s / unit - slopes[-1] * mean)
+    return replace(knn, slopes=knn.bank.new_tensor(slopes), offsets=knn.bank.new_tensor(offsets))

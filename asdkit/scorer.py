@@ -12,7 +12,7 @@ import torch
 from asdkit.config import Config
 from asdkit.knn import DomainKNN, fit_knn
 from asdkit.recordings import TrainingSet
-from asdkit.space import Space, aggregate, fit_space, unit_rows, units
+from asdkit.space import Scaler, Space, aggregate, fit_space, unit_rows, units
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,16 @@ class Scorer:
 
     def __call__(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> float:
         """Anomaly score of one clip from its blocks at the test hop; `recording` is left out of the bank."""
-        scores = self.bank(self.units(self.space(blocks)), recording)
-        return aggregate(scores, self.config.aggregate, self.config.top)
+        return self.score(self.nearest(blocks, recording))
+
+    def nearest(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> torch.Tensor:
+        """Distance of each unit of one clip to each part of the bank: (n_units, n_parts)."""
+        x = self.units(self.space(blocks))
+        return self.bank.nearest(self.bank.distances(x, None if recording is None else np.full(len(x), recording)))
+
+    def score(self, nearest: torch.Tensor) -> float:
+        """The score of one clip from the distances of its units."""
+        return aggregate(self.bank.score(nearest), self.config.aggregate, self.config.top)
 
     def units(self, x: torch.Tensor) -> torch.Tensor:
         """What is compared of one clip's windows in the space: their mean where they are pooled, else each."""
@@ -52,13 +60,14 @@ class Scorer:
 
 
 def fit_scorer(
-    blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0
+    blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0,
+    scaler=Scaler.fit,
 ) -> Scorer:
     """Space and bank from the blocks of each training clip, and of its embedding of far, if needed, at the training hop."""
     counts = [len(next(iter(b.values()))) for b in blocks]
     clips = np.repeat(np.arange(len(blocks)), counts)
     recordings, is_target = training.recordings[clips], training.is_target[clips]
     raw = {name: torch.cat([b[name] for b in blocks]) for name in config.blocks}
-    space = fit_space(raw, clips, recordings, is_target, config, None if far is None else torch.cat(list(far)), seed)
+    space = fit_space(raw, clips, recordings, is_target, config, None if far is None else torch.cat(list(far)), seed, scaler)
     bank, rows = units(space(raw), clips, config), unit_rows(clips, config)
-    return Scorer(config, space, fit_knn(bank, recordings[rows], is_target[rows], config.k, config.n_0, config.backend))
+    return Scorer(config, space, fit_knn(bank, recordings[rows], is_target[rows], config.k, config.backend))

@@ -103,15 +103,18 @@ class Space:
         return {name: slice(*edge) for name, edge in zip(self.scales, zip(edges, edges[1:]))}
 
 
-def fit_space(blocks, clips, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0) -> Space:
+def fit_space(
+    blocks, clips, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0, scaler=Scaler.fit
+) -> Space:
     """Scalers, the Far-conditioner of the MSM block where there is one, and the scale of each block, from training windows.
 
-    `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`.
+    `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`. `scaler` is
+    `Scaler.fit`, or a function that has its values from elsewhere.
     """
     groups = (recordings, is_target) if config.whiten else ()
-    scalers, conditioner, removed = {name: Scaler.fit(x, *groups) for name, x in blocks.items()}, None, 0.0
+    scalers, conditioner, removed = {name: scaler(x, *groups) for name, x in blocks.items()}, None, 0.0
     if conditions_embedding(config):
-        z, z_far = scalers["msm"](blocks["msm"]), Scaler.fit(far, *groups)(far)
+        z, z_far = scalers["msm"](blocks["msm"]), scaler(far, *groups)(far)
         conditioner = fit_conditioner(z, z_far, recordings, config.alpha, config.rank, config.control, seed)
         removed = conditioner.removed_share(z)
     space = Space(scalers, dict.fromkeys(blocks, 1.0), conditioner, removed)

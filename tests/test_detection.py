@@ -11,7 +11,7 @@ from asdkit.simulate import KINDS, Scene, render
 
 
 def auc(train, test) -> float:
-    detector = asdkit.fit(train, Config().quick(), decide=False, progress=False)
+    detector = asdkit.fit(train, Config().quick(), progress=False)
     return roc_auc_score([c.label for c in test], detector.score(test, progress=False)["score"])
 
 

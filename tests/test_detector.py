@@ -83,25 +83,12 @@ def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog
     few = asdkit.fit(sorted((pump / "train").iterdir())[:2], BRIEF, progress=False)
     assert "found 2 recordings, expected at least 3 for a false-alarm rate of 0.25" in caplog.text
     unpromised = asdkit.fit(pump, replace(BRIEF, false_alarm=0.01), progress=False)
-    undecided = asdkit.fit(pump, BRIEF, decide=False, progress=False)
-    for each in (few, unpromised, undecided):
+    for each in (few, unpromised):
         table = each.score(pump / "test", progress=False)
         assert table["score"].notna().all() and table["decision"].isna().all() and "no threshold" in repr(each)
     assert unpromised.threshold(0.1) > 0
     with pytest.raises(InputError, match="found no recordings held out"):
-        undecided.threshold()
-
-
-def test_target_clips_are_left_out_of_the_space_and_the_bank_that_score_them(pump):
-    """What is held out for the target has the mean of the scores of its clips by fits without their fold."""
-    training, expected = TrainingSet.of(index_machine(pump).train), []
-    for fold in range(10):
-        held = training.folds(10) == fold
-        if (clips := np.flatnonzero(held & training.is_target)).size:
-            rest = fit_detector(training.without(held), Describer(BRIEF), decide=False)
-            expected += [rest.score_spectra([read_spectra(training.clips[i], BRIEF)]) for i in clips]
-    assert len(expected) == 4
-    assert fit_detector(training, Describer(BRIEF)).held_out.scores[12:].mean() == pytest.approx(np.mean(expected))
+        few.threshold()
 
 
 def test_names_neighbours_and_the_order_of_training_clips_change_no_score(pump_detector, scores, pump, tiny_config):
@@ -110,7 +97,7 @@ def test_names_neighbours_and_the_order_of_training_clips_change_no_score(pump_d
         for c in index_machine(pump).test[::-2]
     ]
     assert scores_of(pump_detector, lying) == {c.name: scores[c.name] for c in lying}
-    turned = asdkit.fit(list(index_machine(pump).train[::-1]), tiny_config, decide=False, progress=False)
+    turned = asdkit.fit(list(index_machine(pump).train[::-1]), tiny_config, progress=False)
     assert scores_of(turned, pump / "test") == scores
 
 
@@ -126,7 +113,7 @@ def test_one_gain_on_all_clips_of_a_channel_changes_no_ranking(pump_copy, scores
     for path in pump_copy.rglob("*.wav"):
         samples, rate = soundfile.read(path)
         soundfile.write(path, samples * gain, rate, subtype="FLOAT")
-    louder = scores_of(asdkit.fit(pump_copy, tiny_config, decide=False, progress=False), pump_copy / "test")
+    louder = scores_of(asdkit.fit(pump_copy, tiny_config, progress=False), pump_copy / "test")
     np.testing.assert_allclose(list(louder.values()), list(scores.values()), rtol=2e-3)
     assert sorted(louder, key=louder.get) == sorted(scores, key=scores.get)
 
@@ -138,14 +125,14 @@ def test_identical_training_clips_are_survived(pump_copy, aggregate, backend):
     for path in train[1:]:
         shutil.copy(train[0], path)
     config = replace(BRIEF, blocks=("ridge", "statistics"), aggregate=aggregate, backend=backend)
-    found = asdkit.fit(pump_copy, config, decide=False, progress=False)
+    found = asdkit.fit(pump_copy, config, progress=False)
     twin, *others = scores_of(found, [train[0], *(pump_copy / "test").iterdir()]).values()
     assert np.isfinite([twin, *others]).all() and twin <= min(others)
 
 
 def test_a_long_recording_is_scored_as_one(pump, tmp_path, monkeypatch):
     """Its segments are described one after the other: with windows pooled, the mean of all of them is compared."""
-    found = asdkit.fit(pump, replace(BRIEF, aggregate="mean"), decide=False, progress=False)
+    found = asdkit.fit(pump, replace(BRIEF, aggregate="mean"), progress=False)
     samples = 0.1 * np.random.default_rng(0).normal(size=(60 * 16000, 2))
     soundfile.write(tmp_path / "long.wav", samples, 16000, subtype="FLOAT")
     starts = [start for start, _ in found.segment_spectra(tmp_path / "long.wav")]
@@ -166,9 +153,9 @@ def test_a_long_recording_is_scored_as_one(pump, tmp_path, monkeypatch):
 
 def test_an_embedding_takes_the_place_of_the_network_or_is_refused(pump, pump_detector, scores, tiny_config, tmp_path):
     net = pump_detector.extractor.learned["encoder"].net
-    same = asdkit.fit(pump, tiny_config, embed=net.embed, decide=False, progress=False)
+    same = asdkit.fit(pump, tiny_config, embed=net.embed, progress=False)
     assert scores_of(same, pump / "test") == scores
-    other = asdkit.fit(pump, tiny_config, embed=lambda x: x.mean(2).numpy(), decide=False, progress=False)
+    other = asdkit.fit(pump, tiny_config, embed=lambda x: x.mean(2).numpy(), progress=False)
     assert not set(scores_of(other, pump / "test").values()) & set(scores.values())
     model = same.save(tmp_path / "model")
     assert scores_of(asdkit.load(model, embed=net.embed), pump / "test") == scores

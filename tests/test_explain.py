@@ -33,7 +33,7 @@ def fit(machine, tiny_config):
     def fitted(**options):
         if (key := str(options)) not in known:
             describer = CachedDescriber(replace(tiny_config, **options), cache)
-            known[key] = fit_detector(training, describer, decide=False)
+            known[key] = fit_detector(training, describer)
         return known[key]
 
     return fitted
@@ -143,8 +143,8 @@ def explanation(curve, band_map=None, threshold=1.0, block="statistics"):
     maps = {} if band_map is None else {block: band_map}
     level = float(curve.max())
     return Explanation(
-        level, threshold, 0.0, times, 2.56, (0.0, times[-1] + 1.28), {block: curve}, {block: level},
-        {b: mel_centres(len(m)) for b, m in maps.items()}, maps, np.zeros((128, 200)),
+        level, threshold, times, 2.56, (0.0, times[-1] + 1.28), {block: curve}, {block: level},
+        {b: mel_centres(len(m)) for b, m in maps.items()}, maps, np.zeros((128, 200)), normal=0.0,
     )  # fmt: skip
 
 

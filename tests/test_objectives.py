@@ -202,13 +202,13 @@ def test_other_machines_reach_the_network_through_a_run(tiny_data, rows, tmp_pat
     both, first = index_data(tiny_data), index_data(tiny_data, ["pump"])
     chosen = {name: replace(rows[of], blocks=("msm",)) for name, of in (("asdkit", "machine-id"), ("msm", "msm"))}
     runs.run_systems(both, tmp_path / "both", {"asdkit": chosen["asdkit"]})  # with decisions: its models are kept
-    runs.run_systems(both, tmp_path / "both", chosen, decide=False)
+    runs.run_systems(both, tmp_path / "both", chosen)
     pump, valve = (asdkit.load(tmp_path / "both" / m.name / "models/asdkit-0").extractor.learned["encoder"].net for m in both)
     assert same(pump, valve)
     with pytest.raises(InputError, match="trained with other machines"):
-        runs.run_systems(first, tmp_path / "both", chosen, decide=False)
-    runs.run_systems(first, tmp_path / "both", {"msm": chosen["msm"]}, decide=False)
-    runs.run_systems(first, tmp_path / "one", chosen, decide=False)
+        runs.run_systems(first, tmp_path / "both", chosen)
+    runs.run_systems(first, tmp_path / "both", {"msm": chosen["msm"]})
+    runs.run_systems(first, tmp_path / "one", chosen)
     beside, alone = (contents(tmp_path / out) for out in ("both", "one"))
     assert beside["pump", "msm", 0]["scores"] == alone["pump", "msm", 0]["scores"]
     assert beside["pump", "asdkit", 0]["scores"] != alone["pump", "asdkit", 0]["scores"]

@@ -49,7 +49,7 @@ def test_a_clip_is_compared_by_the_mean_of_its_windows(scorer):
         x, bank = x.mean(0, keepdim=True), [b.mean(0, keepdim=True) for b in bank]
     counts = [len(b) for b in bank]
     ids, is_target = np.repeat(training.recordings, counts), np.repeat(training.is_target, counts)
-    knn = fit_knn(torch.cat(bank), ids, is_target, k=2, n_0=1.0)
+    knn = fit_knn(torch.cat(bank), ids, is_target, k=2)
     assert fitted(new) == pytest.approx(float(knn(x).mean()))
     assert fitted(new, 0) == pytest.approx(float(knn(x, 0).mean())) and fitted(blocks[0], 0) > fitted(blocks[0])
     reordered = {name: b.flip(0) for name, b in new.items()}
@@ -84,17 +84,18 @@ def z_scored(x, reference=None):
     return (x - reference.mean(0)) / reference.std(0, correction=0)
 
 
-def bank_of(training, bank, config):
-    counts = [len(x) for x in bank]
+def bank_of(training, bank, detector):
+    """The bank on the scale of the detector, which has a test of its own."""
+    counts, fitted = [len(x) for x in bank], detector.scorer.bank
     ids, target = np.repeat(training.recordings, counts), np.repeat(training.is_target, counts)
-    return fit_knn(torch.cat(bank), ids, target, config.k, config.n_0)
+    return replace(fit_knn(torch.cat(bank), ids, target, detector.config.k), slopes=fitted.slopes, offsets=fitted.offsets)
 
 
 @pytest.mark.parametrize("control", ["none", "random", "near-pca", "other-recording"])
 def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(clips, control):
     training, test = clips
     config = replace(SUBSPACE, control=control)
-    detector = fit(training.clips, config, decide=False, progress=False)
+    detector = fit(training.clips, config, progress=False)
 
     def embed(clip, block, hop):
         return detector.extractor.describe(read_spectra(clip, config), hop, [block])[block]
@@ -102,7 +103,7 @@ def test_embeddings_are_conditioned_by_the_control_that_is_asked_for(clips, cont
     near, far = ([embed(c, block, config.train_hop) for c in training.clips] for block in ("msm", "msm-far"))
     raw, ids = torch.cat(near), np.repeat(training.recordings, [len(x) for x in near])
     conditioner = fit_conditioner(z_scored(raw), z_scored(torch.cat(far)), ids, 0.7, 3, control=control)
-    knn = bank_of(training, [conditioner(z_scored(x, raw)) for x in near], config)
+    knn = bank_of(training, [conditioner(z_scored(x, raw)) for x in near], detector)
     expected = [float(knn(conditioner(z_scored(embed(c, "msm", config.test_hop), raw))).mean()) for c in test]
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)
 
@@ -118,7 +119,7 @@ def test_a_training_clip_meets_the_ridge_of_the_other_recordings(clips):
         return dsp.statistics(cut_windows(residual, window_starts(residual.shape[1], config.width, hop), config.width), True)
 
     raw = [block(c, config.train_hop) for c in training.clips]
-    knn = bank_of(training, [z_scored(x, torch.cat(raw)) for x in raw], config)
+    detector = fit(training.clips, config, progress=False)
+    knn = bank_of(training, [z_scored(x, torch.cat(raw)) for x in raw], detector)
     expected = [float(knn(z_scored(block(c, config.test_hop), torch.cat(raw))).mean()) for c in test]
-    detector = fit(training.clips, config, decide=False, progress=False)
     np.testing.assert_allclose(detector.score(test, progress=False)["score"], expected, rtol=1e-4)

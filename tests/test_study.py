@@ -19,7 +19,7 @@ def level(tiny_data, tiny_config):
 
 @pytest.fixture(scope="module")
 def evaluation(level, tmp_path_factory):
-    return study.score(level, tmp_path_factory.getbasetemp() / "study", 1, decide=True)
+    return study.score(level, tmp_path_factory.getbasetemp() / "study", 1)
 
 
 def test_the_first_clips_of_each_domain_are_kept_and_rows_of_a_level_replaced(level, tmp_path):

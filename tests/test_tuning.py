@@ -94,7 +94,7 @@ def tuned(tiny_data, quick, tmp_path_factory):
 
 def test_the_grid_is_what_fit_and_score_give(tuned, tiny_data, quick):
     grid, machine = tuned[0], index_data(tiny_data)[1]
-    detector = fit_detector(TrainingSet.of(machine.train), Describer(replace(quick, alpha=0.25)), decide=False)
+    detector = fit_detector(TrainingSet.of(machine.train), Describer(replace(quick, alpha=0.25)))
     expected = detector.score(machine.test, progress=False)["score"].to_numpy()
     np.testing.assert_allclose(grid.machines["valve"].scores[1], expected, rtol=1e-4)
     result = metrics.evaluate(expected, [c.label for c in machine.test], [c.domain for c in machine.test])
@@ -183,7 +183,7 @@ def test_the_map_has_training_clips_where_the_bank_has_them(tiny_data, tiny_conf
     machine = index_data(tiny_data)[0]
     config = replace(tiny_config, blocks=("ridge",), train_hop=tiny_config.test_hop, alpha=0.0)
     grid = tuning.tune([machine], config, progress=False).machines["pump"]
-    bank = fit_detector(TrainingSet.of(machine.train), Describer(config), decide=False).scorer.bank.bank
+    bank = fit_detector(TrainingSet.of(machine.train), Describer(config)).scorer.bank.bank
     points = np.random.default_rng(0).normal(size=(20, 2)) * (3, 1)  # maps are turned onto the one before
     turned = [points @ np.array([[c, -s], [s, c]]) * (1, -1) for c, s in ((1, 0), (0, 1), (0.6, 0.8))]
     np.testing.assert_allclose(aligned(np.array(turned)), np.array([turned[0]] * 3), atol=1e-9)

@@ -47,7 +47,7 @@ def simulation(machine: Machine) -> dict | None:
 def run(machines: list[Machine], out: Path, rows: list[Row], seeds=(0, 1, 2), jobs: int = 1, quick: bool = False) -> Evaluation:
     """Score every variant on every machine and seed; what `out` holds is not computed again."""
     chosen = {row.config.hash(): row.config for row in rows}
-    runs.run_systems(machines, out, chosen, seeds, jobs, quick, decide=False)
+    runs.run_systems(machines, out, chosen, seeds, jobs, quick)
     results = {key: result for key, result in read_results(out).items() if key[1] in chosen and key[2] in seeds}
     return Evaluation(results, machines)
 

@@ -1,5 +1,6 @@
 """What several systems of one machine have in common is computed once: spectra, what is learned, blocks of clips."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from zlib import crc32
@@ -67,6 +68,11 @@ class CachedDescriber(Describer):
         places = tuple(clip.place for clip in training.clips)
         key = ("learned", name, self.shared.hash(*FITTERS[name].options), self.seed, id(self.embed), places, pooled)
         return self.cache(key, lambda: super(CachedDescriber, self).learn(name, training))
+
+    def fit_scaler(self, x: torch.Tensor, *groups: np.ndarray):
+        """The scaler of training windows, kept by their content: most systems whiten the same blocks without the same folds."""
+        content = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in (x.numpy(), *groups))).digest()
+        return self.cache(("scaler", content), lambda: super(CachedDescriber, self).fit_scaler(x, *groups))
 
     def block(self, name: str, extractor: FeatureExtractor, clip: Clip, hop: int) -> torch.Tensor:
         learned = extractor.learned.get(BLOCKS[name].learned)  # kept by this cache: the same object is the same fit

@@ -38,7 +38,7 @@ def clip_coordinates(machines: list[Machine], out: str | Path, config: Config, s
 def clip_embeddings(machine: Machine, config: Config, seed: int) -> np.ndarray:
     """Mean over windows of each clip in the space of the kNN, training clips first. Shape: (n_clips, dim)."""
     describer = CachedDescriber(config, seed=seed)
-    detector = fit_detector(TrainingSet.of(machine.train), describer, decide=False)
+    detector = fit_detector(TrainingSet.of(machine.train), describer)
     clips = (describer.blocks(detector.extractor, c, config.train_hop) for c in machine.train + machine.test)
     return torch.stack([detector.scorer.space(b).mean(0) for b in clips]).double().numpy()
 

@@ -66,13 +66,10 @@ def run(
 
 
 def run_systems(
-    machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, decide=True,
-    scheduler=None, embed: Callable | None = None, progress=True,
+    machines: list[Machine], out: str | Path, chosen: dict[str, Config | None], seeds=(0,), jobs=1, quick=False, scheduler=None,
+    embed: Callable | None = None, progress=True,
 ) -> None:  # fmt: skip
-    """As `run`, for systems of any names and configurations; those of `OWN` have the embedding `embed`.
-
-    Without decisions it takes a half to a quarter of the time.
-    """
+    """As `run`, for systems of any names and configurations; those of `OWN` have the embedding `embed`."""
     out, names = Path(out), [m.name for m in machines]
     if len(set(names)) < len(names):
         raise InputError(f"{out}: found machines {', '.join(names)}, expected each name once")
@@ -83,7 +80,7 @@ def run_systems(
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             check_results(out, machines, chosen)
             here = jobs == 1 and scheduler is None
-            task = partial(run_machine, chosen, out, quick, decide, embed, here and progress)
+            task = partial(run_machine, chosen, out, quick, embed, here and progress)
             tasks = list(make_tasks(task, out, machines, chosen, seeds, one_process=here))
             n = sum(len(task.keywords["missing"]) for task in tasks)
             log.info("%d machines, %d systems: %d results to compute", len(machines), len(chosen), n)
@@ -193,7 +190,7 @@ def make_tasks(task: partial, out: Path, machines, chosen, seeds, one_process: b
         yield from (partial(task, machine, others, missing=share) for share in shares if share)
 
 
-def run_machine(chosen, out: Path, quick: bool, decide: bool, embed, bars: bool, machine: Machine, others: Others, missing):
+def run_machine(chosen, out: Path, quick: bool, embed, bars: bool, machine: Machine, others: Others, missing):
     """Compute the missing results of one machine, (seed, system) each, and yield after each is written."""
     if not out.is_dir():
         raise InputError(f"{out}: found no such folder on this computer, expected a file system that all workers share")
@@ -206,12 +203,12 @@ def run_machine(chosen, out: Path, quick: bool, decide: bool, embed, bars: bool,
             start, removed = perf_counter(), 0.0
             if config:
                 label, network = f"{machine.name} {seed} {name}" if bars else "", embed if name in OWN else None
-                detector, scores = score_machine(machine, config, seed, cache, decide, label, others, network)
+                detector, scores = score_machine(machine, config, seed, cache, label, others, network)
                 threshold, removed = detector.decision_threshold(), detector.scorer.space.removed
             else:
                 scores, threshold = score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
             seconds = round(perf_counter() - start, 2)
-            if name == STORED and decide:  # before the result: where a result is, its model is whole
+            if name == STORED:  # before the result: where a result is, its model is whole
                 detector.save(out / machine.name / "models" / f"{name}-{seed}")
             result = dict(
                 system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
@@ -221,15 +218,15 @@ def run_machine(chosen, out: Path, quick: bool, decide: bool, embed, bars: bool,
             )  # fmt: skip
             write(path, json.dumps(result))
             yield
-        cache.forget("learned", "block", "autoencoder")
+        cache.forget("learned", "block", "scaler", "autoencoder")
 
 
 def score_machine(
-    machine: Machine, config: Config, seed: int = 0, cache: Cache | None = None, decide=True, progress="", others=(), embed=None
+    machine: Machine, config: Config, seed: int = 0, cache: Cache | None = None, progress="", others=(), embed=None
 ) -> tuple[Detector, list[float]]:
     """Fit one system and score the test clips in the order of their names."""
     describer = CachedDescriber(config, cache, seed, embed, others, progress)
-    detector = fit_detector(TrainingSet.of(machine.train), describer, decide)
+    detector = fit_detector(TrainingSet.of(machine.train), describer)
     return detector, [detector.scorer(describer.blocks(detector.extractor, clip, config.test_hop)) for clip in machine.test]
 
 

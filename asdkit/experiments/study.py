@@ -85,9 +85,9 @@ def first(machine: Machine, n_source: int, n_target: int) -> Machine:
     return replace(machine, train=tuple(kept[0][:n_source] + kept[1][:n_target]))
 
 
-def score(level: Level, out: Path, jobs: int, decide: bool) -> Evaluation:
+def score(level: Level, out: Path, jobs: int) -> Evaluation:
     """Fit and score every system; of the official baseline also the better of its two scores on each machine."""
-    runs.run_systems(level.machines, out, level.systems, level.seeds, jobs, decide=decide)
+    runs.run_systems(level.machines, out, level.systems, level.seeds, jobs)
     results = {key: r for key, r in read_results(out).items() if key[1] in level.systems}
     if set(AUTOENCODER) <= set(level.systems):
         evaluation = Evaluation(results, level.machines)
@@ -210,8 +210,8 @@ def main() -> None:
 
 def compute(study: str, level: Level, out: Path, jobs: int) -> None:
     """Compute one level, and put its rows into the table of the study; what `out` holds is not computed again."""
-    folder = out / ("machines" if study == "autoencoder" else study) / level.name
-    evaluation = score(level, folder, jobs, decide=study == "alarms")
+    folder = out / ("machines" if study in ("autoencoder", "alarms") else study) / level.name
+    evaluation = score(level, folder, jobs)
     path = out / "tables" / ("alarms.csv" if study == "alarms" else "study.csv")
     add_rows(path, alarms(level, evaluation, folder) if study == "alarms" else compared(study, level, evaluation))
     write(out / "tables" / "study.json", json.dumps({"bases": {"study": Config().hash()}}) + "\n")

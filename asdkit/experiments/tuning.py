@@ -186,8 +186,8 @@ def tune_machine(machine: Machine, config: Config, seed: int, others, bar, cache
         at = replace(config, alpha=alpha, control=config.control if alpha else "none")
         describer, separation = CachedDescriber(at, cache, seed, others=others), np.nan
         if whole:
-            separation = _separation(fit_detector(training.without(held), describer, decide=False), training, held, seed)
-        detector = fit_detector(training, describer, decide=whole)
+            separation = _separation(fit_detector(training.without(held), describer), training, held, seed)
+        detector = fit_detector(training, describer)
         own = describer.extractors(training)[1]  # training clips are described as in the bank, out of fold
         of_train = [describer.blocks(extractor, c, config.test_hop) for extractor, c in zip(own, training.clips)]
         of_test = [describer.blocks(detector.extractor, c, config.test_hop) for c in machine.test]
