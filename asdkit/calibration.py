@@ -17,7 +17,7 @@ FEWEST = 3  # recordings of the source that any rate needs
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Scores of normal clips of the source that were held out; those of the target lie on the same scale (`asdkit.knn.scaled`)."""
+    """Scores of normal clips of the source that were held out; the target's are on the same scale (`asdkit.knn.scaled`)."""
 
     scores: np.ndarray  # (n_clips,)
     recordings: np.ndarray  # (n_clips,) int, what each was cut from
@@ -60,12 +60,12 @@ def _n_source(training: TrainingSet) -> int:
 
 
 def hold_out(training: TrainingSet, nearest: Callable) -> dict[int, torch.Tensor]:
-    """Distances of training clips to the bank of the others, by index: all of the target, and of the source at most some hundreds.
+    """Distances of training clips to the bank of the others, by index: all of the target, of the source some hundreds at most.
 
-    Each tenth of the recordings is held out in turn: ``nearest(held, clips)`` gives the distances (n_units, n_parts) of clips, by
-    their indices, with whitening, balance and bank made again without the clips of the mask `held`. The network is not trained
-    again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would find every clip farther
-    from them than a new one is. Empty where the source has a single recording.
+    Each tenth of the recordings is held out in turn: ``nearest(held, clips)`` gives the distances (n_units, n_parts) of clips,
+    by their indices, with whitening, balance and bank made again without the clips of the mask `held`. The network is not
+    trained again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would find every clip
+    farther from them than a new one is. Empty where the source has a single recording.
     """
     if (n := _n_source(training)) < 2:
         return {}

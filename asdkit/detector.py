@@ -67,7 +67,7 @@ def warn_of_few(training: TrainingSet, rate: float) -> None:
         log.warning("%s; there will be no decisions at this rate", error)
 
 
-def nearest_held_out(training: TrainingSet, describer: Describer, own, blocks, far, held: np.ndarray, clips) -> list[torch.Tensor]:
+def nearest_held_out(training, describer: Describer, own, blocks, far, held: np.ndarray, clips) -> list[torch.Tensor]:
     """Distances of `clips`, by their indices, where the clips of the mask `held` are left out of whitening, balance and bank.
 
     own, blocks, far : extractor, blocks and embedding of far (if needed) of each training clip.

@@ -108,7 +108,7 @@ class DomainKNN:
     def neighbours(self, d: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What a score is made of: the neighbours of each row of distances (n, k), and their weights (n, k).
 
-        A score is the sum of weight times distance, except of copies, at distance 0; a weight is 0 where there are fewer neighbours.
+        A score is the sum of weight times distance, except of a copy; a weight is 0 where there are fewer neighbours.
         """
         nearest = self.nearest(d)
         part = (self.slopes * nearest + self.offsets).argmin(1)
@@ -123,12 +123,12 @@ BACKENDS = {"domain": lambda is_target: [~is_target, is_target], "pooled": lambd
 
 
 def fit_knn(bank, recordings, is_target, k: int = 3, backend: str = "domain") -> DomainKNN:
-    """A bank of training clips; a score is a distance until the bank is `scaled`. `k` neighbours, fewer where there are fewer."""
+    """A bank of training clips, whose scores are distances until it is `scaled`; `k` neighbours, where there are as many."""
     n_parts = len(BACKENDS[backend](is_target))
     return DomainKNN(bank, recordings, is_target, k, backend, bank.new_ones(n_parts), bank.new_zeros(n_parts))
 
 
-def scaled(knn: DomainKNN, nearest: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray, n_0: float = 10.0) -> DomainKNN:
+def scaled(knn: DomainKNN, nearest: torch.Tensor, recordings, is_target, n_0: float = 10.0) -> DomainKNN:
     """The bank with a scale on which healthy recordings that were held out score 1 on average, in the source and the target.
 
     A distance d to the source scores ``d / m_S``, m_S the mean of recordings of the source. Distances to the target are moved

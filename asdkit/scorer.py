@@ -62,7 +62,7 @@ class Scorer:
 def fit_scorer(
     blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0,
     scaler=Scaler.fit,
-) -> Scorer:
+) -> Scorer:  # fmt: skip
     """Space and bank from the blocks of each training clip, and of its embedding of far, if needed, at the training hop."""
     counts = [len(next(iter(b.values()))) for b in blocks]
     clips = np.repeat(np.arange(len(blocks)), counts)

@@ -26,6 +26,7 @@ from torch import nn
 
 from asdkit import Config, msm
 from asdkit.blocks import network_seed, read_spectra
+from asdkit.calibration import calibrated, hold_out
 from asdkit.experiments import Evaluation, gather
 from asdkit.experiments.ablation import METRICS, ablation_differences
 from asdkit.experiments.families import systems
@@ -216,7 +217,13 @@ class Trainer:
 
 def scores(data: Data, train, test) -> dict:
     """A result as `Evaluation` wants it."""
-    scorer = fit_scorer(train, data.training, CONFIG)
+    training = data.training
+
+    def nearest(held, clips):
+        rest = fit_scorer([train[i] for i in np.flatnonzero(~held)], training.without(held), CONFIG)
+        return [rest.nearest(train[i]) for i in clips]
+
+    scorer, _ = calibrated(fit_scorer(train, training, CONFIG), training, hold_out(training, nearest))
     return dict(files=[c.name for c in data.machine.test], scores=[scorer(blocks) for blocks in test])
 
 

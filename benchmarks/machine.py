@@ -18,9 +18,9 @@ import torch
 
 from asdkit import Config, stft
 from asdkit.blocks import extract
-from asdkit.calibration import hold_out
+from asdkit.calibration import calibrated, hold_out
 from asdkit.describer import Describer
-from asdkit.detector import Detector, Fitted, score_held_out
+from asdkit.detector import Detector, nearest_held_out
 from asdkit.recordings import TrainingSet, index_machine
 from asdkit.recordings.files import write
 from asdkit.scorer import fit_scorer
@@ -75,9 +75,9 @@ def bench(machine, config: Config, stage: Stages) -> None:
         describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(zip(own, training.clips), "")
     ])  # fmt: skip
     scorer = stage("whiten, balance, bank", lambda: fit_scorer(blocks, training, config))
-    detector = Detector(extractor, scorer)
-    score = partial(score_held_out, training, describer, Fitted(detector, own, blocks, None))
-    stage("hold out, for the decision", lambda: hold_out(training, config.n_0, score))
+    nearest = partial(nearest_held_out, training, describer, own, blocks, None)
+    distances = stage("hold out, for scale and decision", lambda: hold_out(training, nearest))
+    detector = Detector(extractor, *calibrated(scorer, training, distances))
     stage(
         "score the test clips",
         lambda: [detector.score_file(c) for c in machine.test],
