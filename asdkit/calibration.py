@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from asdkit.knn import scaled
+from asdkit.knn import DomainKNN, moments, scaled
 from asdkit.recordings import InputError, TrainingSet
 from asdkit.scorer import Scorer
 
@@ -59,34 +61,52 @@ def _n_source(training: TrainingSet) -> int:
     return len(np.unique(training.recordings[~training.is_target]))
 
 
-def hold_out(training: TrainingSet, nearest: Callable) -> dict[int, torch.Tensor]:
-    """Distances of training clips to the bank of the others, by index: all of the target, of the source some hundreds at most.
+class Fold(NamedTuple):
+    """What is compared of clips that were held out, and the bank of the others, in a space that is not balanced."""
 
-    Each tenth of the recordings is held out in turn: ``nearest(held, clips)`` gives the distances (n_units, n_parts) of clips,
-    by their indices, with whitening, balance and bank made again without the clips of the mask `held`. The network is not
-    trained again: a tenth of its clips hardly moves it, while a fit on two thirds of the recordings would find every clip
-    farther from them than a new one is. Empty where the source has a single recording.
+    clips: np.ndarray  # (n_units,) int, the clip that each is of
+    units: torch.Tensor  # (n_units, dim)
+    bank: DomainKNN
+
+
+def hold_out(training: TrainingSet, fit_fold: Callable) -> list[Fold]:
+    """Each tenth of the recordings in turn. All clips of the target are measured, and of the source at most some hundreds.
+
+    ``fit_fold(held, clips)`` gives the `Fold` of clips, by their indices, with whitening and bank made again without the clips
+    of the mask `held`. The network is not trained again: a tenth of its clips hardly moves it, while a fit on two thirds of
+    the recordings would find every clip farther from them than a new one is. Empty where the source has a single recording.
     """
     if (n := _n_source(training)) < 2:
-        return {}
+        return []
     chosen, folds = training.is_target | (training.folds(max(1, n // MANY)) == 0), training.folds(FOLDS)
-    distances = {}
-    for fold in np.unique(folds[chosen]):
-        clips = np.flatnonzero(chosen & (folds == fold))
-        distances |= zip(clips.tolist(), nearest(folds == fold, clips))
-    return dict(sorted(distances.items()))
+    return [fit_fold(folds == i, np.flatnonzero(chosen & (folds == i))) for i in np.unique(folds[chosen])]
 
 
-def calibrated(scorer: Scorer, training: TrainingSet, distances: dict[int, torch.Tensor]) -> tuple[Scorer, HeldOut | None]:
-    """The scorer on the scale of what was held out, and the scores that thresholds come from, if there are three recordings."""
-    if not distances:
+def calibrated(scorer: Scorer, training: TrainingSet, folds: list[Fold]) -> tuple[Scorer, HeldOut | None]:
+    """The scorer with scales from what was held out, and the scores for thresholds, if there are three recordings.
+
+    A block is divided by the mean distance, in it alone, of source recordings to the others; then the distances to source and
+    target in the whole space are `asdkit.knn.scaled`.
+    """
+    if not folds:
         return scorer, None
-    units = np.repeat(list(distances), [len(d) for d in distances.values()])
-    bank, rows = scorer.bank, torch.cat(list(distances.values()))
-    scorer = replace(scorer, bank=scaled(bank, rows, training.recordings[units], training.is_target[units], scorer.config.n_0))
-    source = [i for i in distances if not training.is_target[i]]
-    held_out = HeldOut(np.array([scorer.score(distances[i]) for i in source]), training.recordings[source])
+    config, space, clips = scorer.config, scorer.space, np.concatenate([fold.clips for fold in folds])
+    recordings, is_target = training.recordings[clips], training.is_target[clips]
+    if config.balance:
+        alone = {name: _nearest(folds, itemgetter((slice(None), where)))[:, 0] for name, where in space.slices().items()}
+        means = {name: moments(d[~is_target].numpy(), recordings[~is_target])[0] or 1.0 for name, d in alone.items()}
+        space = replace(space, scales=means | ({"msm": means["msm"] / config.msm_weight} if "msm" in means else {}))
+    bank, nearest = replace(scorer.bank, bank=space.balanced(scorer.bank.bank)), _nearest(folds, space.balanced)
+    scorer = replace(scorer, space=space, bank=scaled(bank, nearest, recordings, is_target, config.n_0))
+    source = np.unique(clips[~is_target])
+    held_out = HeldOut(np.array([scorer.score(nearest[clips == i]) for i in source]), training.recordings[source])
     return scorer, held_out if held_out.n_source >= FEWEST else None
+
+
+def _nearest(folds: list[Fold], change: Callable) -> torch.Tensor:
+    """Distances of all that was held out to the parts of its bank, (n_units, n_parts), where vectors are changed so."""
+    banks = [replace(fold.bank, bank=change(fold.bank.bank)) for fold in folds]
+    return torch.cat([bank.nearest(bank.distances(change(fold.units))) for bank, fold in zip(banks, folds)])
 
 
 def conformal_threshold(scores: np.ndarray, recordings: np.ndarray, rate: float) -> float:

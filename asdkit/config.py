@@ -56,7 +56,7 @@ class Config:
     ridge_folds: int = option(5, "folds of recordings whose residuals are out of fold", 2, 100)
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
-    balance: bool = option(True, "divide each block by its median leave-one-recording-out distance")
+    balance: bool = option(True, "divide each block by the mean distance of held-out recordings in it")
     msm_weight: float = option(0.5, "weight of the embedding beside the other blocks, which weigh 1", 0.001, 100)
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
     k: int = option(1, "neighbours", 1, MANY)

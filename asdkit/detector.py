@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
-from asdkit.calibration import HeldOut, calibrated, check_rate, hold_out
+from asdkit.calibration import Fold, HeldOut, calibrated, check_rate, hold_out
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.describer import Describer, check
@@ -54,8 +54,8 @@ def fit_detector(training: TrainingSet, describer: Describer) -> Detector:
     blocks = [describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(pairs, "describe")]
     far = [describer.block("msm-far", e, c, config.train_hop) for e, c in pairs] if conditions_embedding(config) else None
     scorer = fit_scorer(blocks, training, config, far, describer.seed, describer.fit_scaler)
-    nearest = partial(nearest_held_out, training, describer, own, blocks, far)
-    scorer, held_out = calibrated(scorer, training, hold_out(training, nearest))
+    folds = hold_out(training, partial(fit_fold, training, describer, own, blocks, far))
+    scorer, held_out = calibrated(scorer, training, folds)
     return Detector(extractor, scorer, held_out, seed=describer.seed)
 
 
@@ -67,8 +67,8 @@ def warn_of_few(training: TrainingSet, rate: float) -> None:
         log.warning("%s; there will be no decisions at this rate", error)
 
 
-def nearest_held_out(training, describer: Describer, own, blocks, far, held: np.ndarray, clips) -> list[torch.Tensor]:
-    """Distances of `clips`, by their indices, where the clips of the mask `held` are left out of whitening, balance and bank.
+def fit_fold(training: TrainingSet, describer: Describer, own, blocks, far, held: np.ndarray, clips: np.ndarray) -> Fold:
+    """What is compared of `clips`, by their indices, where the clips of the mask `held` are left out of whitening and bank.
 
     own, blocks, far : extractor, blocks and embedding of far (if needed) of each training clip.
     """
@@ -76,7 +76,8 @@ def nearest_held_out(training, describer: Describer, own, blocks, far, held: np.
     blocks, far = ([each[i] for i in kept] if each else None for each in (blocks, far))
     scorer = fit_scorer(blocks, training.without(held), config, far, describer.seed, describer.fit_scaler)
     bar = describer.bar_and_trim(clips, "calibrate")
-    return [scorer.nearest(describer.blocks(own[i], training.clips[i], config.test_hop)) for i in bar]
+    units = [scorer.units(scorer.space(describer.blocks(own[i], training.clips[i], config.test_hop))) for i in bar]
+    return Fold(np.repeat(clips, [len(x) for x in units]), torch.cat(units), scorer.bank)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from functools import cached_property
 import numpy as np
 import torch
 
-MAX_QUERIES = 2000  # windows from which a median distance is read; more do not move it
-
 
 def evenly_spaced(n: int, at_most: int) -> np.ndarray:
     """Indices of at most so many of n things, the first and the last among them: 0, 3, 6, 9 are 4 of 10."""
@@ -37,23 +35,6 @@ def nearest_mean(d: torch.Tensor, k: int) -> torch.Tensor:
 def leave_out(d: torch.Tensor, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
     """Distances with those between windows of one recording set to infinity."""
     return d.masked_fill(torch.from_numpy(rows[:, None] == columns[None]), torch.inf)
-
-
-def leave_one_recording_out(bank: torch.Tensor, recordings: np.ndarray, k: int) -> torch.Tensor:
-    """Mean distance to the k nearest of other recordings, for at most `MAX_QUERIES` evenly spaced windows."""
-    rows = evenly_spaced(len(bank), MAX_QUERIES)
-    batches = np.array_split(rows, max(1, len(rows) // 256))  # 256 rows at a time: memory grows with the bank only
-    squared = bank.square().sum(1)
-    others = (leave_out(distances(bank[r], bank, squared), recordings[r], recordings) for r in batches)
-    return torch.cat([nearest_mean(d, k) for d in others])
-
-
-def median_scale(bank: torch.Tensor, recordings: np.ndarray, k: int) -> float:
-    """Median leave-one-recording-out distance; 1 where it is 0 (duplicates), and for fewer than two recordings."""
-    if len(np.unique(recordings)) < 2:
-        return 1.0
-    scale = float(leave_one_recording_out(bank, recordings, k).median())
-    return scale if scale > 0 else 1.0
 
 
 def moments(values: np.ndarray, recordings: np.ndarray) -> tuple[float, float, int]:

@@ -25,12 +25,9 @@ class Scorer:
 
     def __call__(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> float:
         """Anomaly score of one clip from its blocks at the test hop; `recording` is left out of the bank."""
-        return self.score(self.nearest(blocks, recording))
-
-    def nearest(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> torch.Tensor:
-        """Distance of each unit of one clip to each part of the bank: (n_units, n_parts)."""
         x = self.units(self.space(blocks))
-        return self.bank.nearest(self.bank.distances(x, None if recording is None else np.full(len(x), recording)))
+        d = self.bank.distances(x, None if recording is None else np.full(len(x), recording))
+        return self.score(self.bank.nearest(d))
 
     def score(self, nearest: torch.Tensor) -> float:
         """The score of one clip from the distances of its units."""
@@ -63,11 +60,11 @@ def fit_scorer(
     blocks: Sequence[dict], training: TrainingSet, config: Config, far: Sequence[torch.Tensor] | None = None, seed: int = 0,
     scaler=Scaler.fit,
 ) -> Scorer:  # fmt: skip
-    """Space and bank from the blocks of each training clip, and of its embedding of far, if needed, at the training hop."""
+    """Space and bank, not calibrated, from the blocks of each training clip and, if needed, its embedding of far."""
     counts = [len(next(iter(b.values()))) for b in blocks]
     clips = np.repeat(np.arange(len(blocks)), counts)
     recordings, is_target = training.recordings[clips], training.is_target[clips]
     raw = {name: torch.cat([b[name] for b in blocks]) for name in config.blocks}
-    space = fit_space(raw, clips, recordings, is_target, config, None if far is None else torch.cat(list(far)), seed, scaler)
+    space = fit_space(raw, recordings, is_target, config, None if far is None else torch.cat(list(far)), seed, scaler)
     bank, rows = units(space(raw), clips, config), unit_rows(clips, config)
     return Scorer(config, space, fit_knn(bank, recordings[rows], is_target[rows], config.k, config.backend))

@@ -15,7 +15,6 @@ import torch
 
 from asdkit.conditioning import FarConditioner, fit_conditioner
 from asdkit.config import Config
-from asdkit.knn import median_scale
 
 
 def whitening(z: torch.Tensor, recordings: np.ndarray, is_target: np.ndarray) -> tuple[torch.Tensor, float]:
@@ -90,7 +89,12 @@ class Space:
 
     def __call__(self, blocks: dict[str, torch.Tensor]) -> torch.Tensor:
         """The windows of a clip in the space: (n_windows, sum of dims), in the order of the blocks."""
-        return torch.cat([self.conditioned(name, blocks[name]) / scale for name, scale in self.scales.items()], dim=1)
+        return self.balanced(torch.cat([self.conditioned(name, blocks[name]) for name in self.scales], dim=1))
+
+    def balanced(self, x: torch.Tensor) -> torch.Tensor:
+        """Blocks side by side, each divided by its scale. Shape: (n, sum of dims) -> the same."""
+        parts = (x[:, where] / self.scales[name] for name, where in self.slices().items())
+        return torch.cat(list(parts), dim=1)
 
     def conditioned(self, name: str, x: torch.Tensor) -> torch.Tensor:
         """z-scored (and whitened) and, for "msm", conditioned, but not yet balanced."""
@@ -104,9 +108,9 @@ class Space:
 
 
 def fit_space(
-    blocks, clips, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0, scaler=Scaler.fit
+    blocks, recordings, is_target, config: Config, far: torch.Tensor | None = None, seed: int = 0, scaler=Scaler.fit
 ) -> Space:
-    """Scalers, the Far-conditioner of the MSM block where there is one, and the scale of each block, from training windows.
+    """Scalers, and the Far-conditioner of the MSM block where there is one, from training windows; not balanced.
 
     `far` (n_windows, dim) is the embedding of far in the same windows, needed where `conditions_embedding`. `scaler` is
     `Scaler.fit`, or a function that has its values from elsewhere.
@@ -117,12 +121,7 @@ def fit_space(
         z, z_far = scalers["msm"](blocks["msm"]), scaler(far, *groups)(far)
         conditioner = fit_conditioner(z, z_far, recordings, config.alpha, config.rank, config.control, seed)
         removed = conditioner.removed_share(z)
-    space = Space(scalers, dict.fromkeys(blocks, 1.0), conditioner, removed)
-    if not config.balance or len(blocks) == 1:
-        return space
-    groups = recordings[unit_rows(clips, config)]
-    scales = {name: median_scale(units(space.conditioned(name, x), clips, config), groups, k=1) for name, x in blocks.items()}
-    return replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
+    return Space(scalers, dict.fromkeys(blocks, 1.0), conditioner, removed)
 
 
 def conditions_embedding(config: Config) -> bool:

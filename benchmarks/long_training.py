@@ -26,7 +26,7 @@ from torch import nn
 
 from asdkit import Config, msm
 from asdkit.blocks import network_seed, read_spectra
-from asdkit.calibration import calibrated, hold_out
+from asdkit.calibration import Fold, calibrated, hold_out
 from asdkit.experiments import Evaluation, gather
 from asdkit.experiments.ablation import METRICS, ablation_differences
 from asdkit.experiments.families import systems
@@ -219,11 +219,11 @@ def scores(data: Data, train, test) -> dict:
     """A result as `Evaluation` wants it."""
     training = data.training
 
-    def nearest(held, clips):
+    def fold(held, clips):
         rest = fit_scorer([train[i] for i in np.flatnonzero(~held)], training.without(held), CONFIG)
-        return [rest.nearest(train[i]) for i in clips]
+        return Fold(clips, torch.cat([rest.units(rest.space(train[i])) for i in clips]), rest.bank)
 
-    scorer, _ = calibrated(fit_scorer(train, training, CONFIG), training, hold_out(training, nearest))
+    scorer, _ = calibrated(fit_scorer(train, training, CONFIG), training, hold_out(training, fold))
     return dict(files=[c.name for c in data.machine.test], scores=[scorer(blocks) for blocks in test])
 
 

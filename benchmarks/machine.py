@@ -20,7 +20,7 @@ from asdkit import Config, stft
 from asdkit.blocks import extract
 from asdkit.calibration import calibrated, hold_out
 from asdkit.describer import Describer
-from asdkit.detector import Detector, nearest_held_out
+from asdkit.detector import Detector, fit_fold
 from asdkit.recordings import TrainingSet, index_machine
 from asdkit.recordings.files import write
 from asdkit.scorer import fit_scorer
@@ -74,10 +74,10 @@ def bench(machine, config: Config, stage: Stages) -> None:
     blocks = stage("describe the bank", lambda: [
         describer.blocks(e, c, config.train_hop) for e, c in describer.bar_and_trim(zip(own, training.clips), "")
     ])  # fmt: skip
-    scorer = stage("whiten, balance, bank", lambda: fit_scorer(blocks, training, config))
-    nearest = partial(nearest_held_out, training, describer, own, blocks, None)
-    distances = stage("hold out, for scale and decision", lambda: hold_out(training, nearest))
-    detector = Detector(extractor, *calibrated(scorer, training, distances))
+    scorer = stage("whiten, bank", lambda: fit_scorer(blocks, training, config))
+    fold = partial(fit_fold, training, describer, own, blocks, None)
+    folds = stage("hold out, for scales and decision", lambda: hold_out(training, fold))
+    detector = Detector(extractor, *calibrated(scorer, training, folds))
     stage(
         "score the test clips",
         lambda: [detector.score_file(c) for c in machine.test],

@@ -57,44 +57,87 @@ def test_a_rate_that_cannot_be_promised_is_refused(n, rate):
         check_rate(training(n - 1, 10), rate)
 
 
-def numbered(n_source, n_target=0):
-    """Distances where a clip's is its number; for each fold the clips held out, and those that were measured."""
-    rounds = []
-
-    def nearest(held, clips):
-        rounds.append((set(np.flatnonzero(held)), set(clips)))
-        return [torch.tensor([[float(i)]]) for i in clips]
-
-    return hold_out(training(n_source, n_target), nearest), rounds
-
-
 @pytest.mark.parametrize(("n", "n_target"), [(3, 0), (12, 2), (190, 10), (990, 10)])
 def test_every_recording_is_held_out_once_and_some_hundreds_are_measured(n, n_target):
-    distances, rounds = numbered(n, n_target)
+    rounds = hold_out(training(n, n_target), lambda held, clips: (set(np.flatnonzero(held)), set(clips)))
     held, measured = ([i for each in sets for i in each] for sets in zip(*rounds))
     assert sorted(held) == list(range(n + n_target)) and set(range(n, n + n_target)) <= set(measured)
     assert all(clips <= out for out, clips in rounds) and max(len(out) for out, _ in rounds) <= -(-(n + n_target) // 10)
     assert len(measured) - n_target == (n if n < 400 else pytest.approx(n / (n // 200), abs=1))
-    assert {i: [[float(i)]] for i in measured} == {i: d.tolist() for i, d in distances.items()}
-    assert numbered(1, 5) == ({}, [])  # one recording has nothing to be compared with
+    assert hold_out(training(1, 5), None) == []  # one recording has nothing to be compared with
 
 
-@pytest.mark.parametrize("aggregate", ["pooled", "top"])
-def test_what_is_held_out_is_measured_by_a_detector_that_never_had_it(tiny_data, tiny_config, aggregate):
-    """Source and target alike; the scale and the threshold come from these distances and no others."""
-    clips = TrainingSet.of(index_data(tiny_data)[0].train)
-    describer = Describer(replace(tiny_config, blocks=("statistics", "texture"), aggregate=aggregate, n_0=0.0, false_alarm=0.5))
-    fitted, folds, distances = fit_detector(clips, describer), clips.folds(10), {}
-    for i, clip in enumerate(clips.clips):
-        rest = fit_detector(clips.without(folds == folds[i]), describer)
-        distances[i] = rest.scorer.nearest(rest.extractor.describe(read_spectra(clip, rest.config), rest.config.test_hop))
-    units = np.repeat(list(distances), [len(d) for d in distances.values()])
-    nearest, target = torch.cat(list(distances.values())), clips.is_target[units]
-    expected = scaled(fitted.scorer.bank, nearest, clips.recordings[units], target, 0.0)
-    torch.testing.assert_close(fitted.scorer.bank.slopes, expected.slopes, rtol=1e-4, atol=0)
-    torch.testing.assert_close(fitted.scorer.bank.offsets, expected.offsets, rtol=1e-4, atol=1e-4)
-    scores = [fitted.scorer.score(distances[i]) for i in np.flatnonzero(~clips.is_target)]
-    np.testing.assert_allclose(fitted.held_out.scores, scores, rtol=1e-4)
+def loop_moments(values, recordings):
+    by_recording = {r: [float(v) for v, q in zip(values, recordings) if q == r] for r in set(recordings)}
+    mean = np.mean([np.mean(v) for v in by_recording.values()])
+    return mean, np.mean([np.mean([(x - mean) ** 2 for x in v]) for v in by_recording.values()]), len(by_recording)
+
+
+class NaiveScores:
+    """Scores of clips on the scale of what is held out, each by a fit that never had it; loops over clips and blocks."""
+
+    def __init__(self, machine, config):
+        self.config, self.training = config, TrainingSet.of(machine.train)
+        folds, units = self.training.folds(10), []
+        for i, clip in enumerate(self.training.clips):
+            rest = fit_detector(self.training.without(folds == folds[i]), Describer(config))
+            units += [(i, each) for each in self.distances(clip, rest, folds != folds[i])]
+        recordings = [self.training.recordings[i] for i, _ in units]
+        of_source = [not self.training.is_target[i] for i, _ in units]
+
+        def moments(values, domain):
+            kept = [(v, r) for v, r, s in zip(values, recordings, of_source) if s == domain]
+            return loop_moments(*zip(*kept))
+
+        self.scales = {b: moments([float(d[b][0].min()) for _, d in units], True)[0] for b in config.blocks}
+        near = [self.nearest(d) for _, d in units]
+        self.source, (m_t, v_t, n), n_0 = moments([s for s, _ in near], True), moments([t for _, t in near], False), config.n_0
+        m_s, v_s, _ = self.source
+        self.target = (n * m_t + n_0 * m_s) / (n + n_0), (n * v_t + n_0 * v_s) / (n + n_0) * (1 + 1 / n)
+        held_out = [[self.score(d) for j, d in units if j == i] for i in np.flatnonzero(~self.training.is_target)]
+        self.held_out = [np.mean(each) for each in held_out]
+
+    def distances(self, clip, detector, kept):
+        """For each unit of the clip, by block, its distances to source and target clips of the bank."""
+
+        def units(clip, hop):
+            blocks = detector.extractor.describe(read_spectra(clip, self.config), hop)
+            blocks = {name: detector.scorer.space.scalers[name](x) for name, x in blocks.items()}
+            pooled = self.config.aggregate == "pooled"
+            return {name: x.mean(0, keepdim=True) if pooled else x for name, x in blocks.items()}
+
+        bank = [[], []]
+        for other, target in zip(np.array(self.training.clips)[kept], self.training.is_target[kept]):
+            bank[int(target)].append(units(other, self.config.train_hop))
+        for i in range(len(next(iter((own := units(clip, self.config.test_hop)).values())))):
+            yield {b: [torch.cat([(own[b][i] - o[b]).norm(dim=1) for o in each]) for each in bank] for b in self.config.blocks}
+
+    def nearest(self, distances):
+        return [float(sum((distances[b][j] / self.scales[b]) ** 2 for b in self.scales).sqrt().min()) for j in (0, 1)]
+
+    def score(self, distances):
+        (source, target), (m_s, v_s, _), (m_t, v_t) = self.nearest(distances), self.source, self.target
+        return min(source, m_s + (target - m_t) * (v_s / v_t) ** 0.5) / m_s
+
+
+@pytest.mark.parametrize("aggregate", ["pooled", "mean"])
+def test_scores_and_thresholds_equal_loops(tiny_data, tiny_config, aggregate):
+    """From spectra to decisions: a change of any step between them moves a score."""
+    machine = next(m for m in index_data(tiny_data) if any(c.domain == "target" for c in m.train))
+    config = replace(tiny_config, blocks=("texture", "statistics"), aggregate=aggregate)
+    detector, naive = fit_detector(TrainingSet.of(machine.train), Describer(config)), NaiveScores(machine, config)
+    np.testing.assert_allclose(detector.held_out.scores, naive.held_out, rtol=1e-3)
+    expected = naive_threshold(naive.held_out, detector.held_out.recordings, 0.25)
+    assert detector.threshold(0.25) == pytest.approx(expected, rel=1e-3)
+    everything = np.ones(len(machine.train), dtype=bool)
+    for clip in machine.test[::3]:
+        expected = np.mean([naive.score(d) for d in naive.distances(clip, detector, everything)])
+        assert detector.score_file(clip).score == pytest.approx(expected, rel=1e-3)
+    options = {"plain": {"balance": False}, "whole": {"msm_weight": 1.0}, "quarter": {"msm_weight": 0.25}}
+    configs = {name: replace(config, blocks=("msm", "texture"), steps=0, **each) for name, each in options.items()}
+    scales = {name: fit_detector(naive.training, Describer(c)).scorer.space.scales for name, c in configs.items()}
+    assert set(scales["plain"].values()) == {1.0} and scales["quarter"]["texture"] == scales["whole"]["texture"] != 1
+    assert scales["quarter"]["msm"] == pytest.approx(4 * scales["whole"]["msm"])
 
 
 @pytest.mark.parametrize("rate", [1 / 51, 0.1, 0.2, 0.5, 1.0])
