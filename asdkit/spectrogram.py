@@ -56,7 +56,8 @@ def log_mel(spec: torch.Tensor, n_mels: int = 128, sample_rate: int = 16000) -> 
 
 def power(spec: torch.Tensor) -> torch.Tensor:
     """Squared magnitude of an STFT, without the square root of ``abs()``. Shape: (..., n_bins, n_frames) -> the same, real."""
-    return spec.real.square().add_(spec.imag.square())
+    real, imaginary = torch.view_as_real(spec).square().unbind(-1)  # all at once: numbers side by side are squared faster
+    return real + imaginary
 
 
 def window_starts(n_frames: int, width: int, hop: int) -> np.ndarray:
