@@ -60,7 +60,7 @@ def log_mel(spec: torch.Tensor, n_mels: int = 128, sample_rate: int = 16000) -> 
 def _halves(n_mels: int, n_fft: int, sample_rate: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Filters of the lower half of the mel bands, which take a fifth of the bins, without the others; and of the upper half."""
     low, high = mel_filterbank(n_mels, n_fft, sample_rate).tensor_split(2)
-    return low[:, : int(low.any(0).nonzero()[-1]) + 1], high
+    return low[:, : int(low.any(0).cumsum(0).argmax()) + 1], high
 
 
 def power(spec: torch.Tensor) -> torch.Tensor:
