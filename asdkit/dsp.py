@@ -25,14 +25,14 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
     far_power, loudness = power(far).contiguous(), power(near).contiguous().mean(0)  # frames last: they are summed over
     weights = 1 / (loudness + 1e-3 * loudness.mean() + 1e-20)  # a frame of digital silence does not outweigh all others
     weights = weights / weights.mean()
-    far_power, cross = (far_power * weights).mean(-1), (near * far.conj() * weights).mean(-1)
+    far_power, cross = (far_power * weights).mean(-1), (near * far.conj()).mul_(weights).mean(-1)
     ridge = far_power + penalty * far_power.mean()
     return cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny)
 
 
 def cancel_far(near: torch.Tensor, far: torch.Tensor, alpha: float = 1.0, penalty: float = 1e-2) -> torch.Tensor:
     """Far-conditioning of the input: ``near - alpha H far``, H of `transfer`, `alpha` in [0, 1]; near where far is silent."""
-    return near if alpha == 0 else near - alpha * transfer(near, far, penalty)[:, None] * far
+    return near if alpha == 0 else near.addcmul(transfer(near, far, penalty)[:, None], far, value=-alpha)
 
 
 def far_context(far: torch.Tensor, context: int) -> torch.Tensor:
@@ -134,10 +134,9 @@ def texture(windows: torch.Tensor) -> torch.Tensor:
     is blind to steady tones, to level and to clicks that are alike in all bands. Its mean magnitude over time is averaged in
     16 bands: 6 scales x 16. The width is a multiple of 4.
     """
-    columns, windows = [], windows.contiguous()
+    columns = []
     for bands, frames in TEXTURE_SCALES:
-        cells = _halved(_halved(windows, -1, frames), -2, bands)
-        mixed = cells[..., 1:, 1:] + cells[..., :-1, :-1] - cells[..., 1:, :-1] - cells[..., :-1, 1:]
+        mixed = _halved(_halved(windows, -2, bands), -1, frames).diff(dim=-2).diff(dim=-1)
         columns.append(torch.nn.functional.adaptive_avg_pool1d(mixed.abs_().mean(-1), TEXTURE_BANDS))
     return torch.cat(columns, dim=1)
 

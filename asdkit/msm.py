@@ -73,8 +73,9 @@ class MSM(nn.Module):
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Embedding of windows. Shape: (batch, n_mels, width) -> (batch, dim)."""
         features = self.encode(x)
-        std = (features.var(-1, correction=0) + 1e-5).sqrt()  # the constant keeps the gradient of a silent row finite
-        return torch.cat([features.mean(-1), std], dim=1).flatten(1)
+        mean = features.mean(-1)  # torch's own variance is slow; training keeps it, as another rounding trains other weights
+        variance = features.var(-1, correction=0) if self.training else (features - mean[..., None]).square().mean(-1)
+        return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1).flatten(1)  # 1e-5: finite gradient of a silent row
 
     def decode(self, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log variance of the cells of each band. Shape: (batch, dim) -> (batch, n_mels) twice."""

@@ -100,10 +100,13 @@ def read_channels(path: Path, reading: Reading, segment: tuple[float, float] | N
         start, stop = (0, f.frames) if segment is None else (round(min(s * f.samplerate, f.frames)) for s in segment)
         start = max(0, start)
         f.seek(start)
-        samples, rate = f.read(max(0, stop - start), dtype="float32", always_2d=True).T, f.samplerate
-    if not np.isfinite(samples).all():
+        short, rate = f.subtype == "PCM_16", f.samplerate
+        samples = f.read(max(0, stop - start), "int16" if short else "float32", always_2d=True).T
+    if short:  # as libsndfile does it, in a third of the time
+        samples = np.multiply(samples, np.float32(2**-15), order="C")
+    if not np.isfinite(loudest := float(np.abs(samples).max(initial=0))):
         raise InputError(f"{path}: found samples that are not finite, expected numbers")
-    if samples.size and (loudest := float(np.abs(samples).max())) > LOUDEST:
+    if loudest > LOUDEST:
         raise InputError(f"{path}: found samples up to {loudest:.3g}, expected -1 to 1")
     if rate == SAMPLE_RATE:
         return samples
