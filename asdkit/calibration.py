@@ -85,17 +85,19 @@ def hold_out(training: TrainingSet, fit_fold: Callable) -> list[Fold]:
 def calibrated(scorer: Scorer, training: TrainingSet, folds: list[Fold]) -> tuple[Scorer, HeldOut | None]:
     """The scorer with scales from what was held out, and the scores for thresholds, if there are three recordings.
 
-    A block is divided by the mean distance, in it alone, of source recordings to the others; then the distances to source and
-    target in the whole space are `asdkit.knn.scaled`.
+    A block is divided by the mean distance, in it alone, of source recordings to the others (and multiplied by the root of its
+    dimensions, if those are balanced); then distances to source and target in the whole space are `asdkit.knn.scaled`.
     """
     if not folds:
         return scorer, None
     config, space, clips = scorer.config, scorer.space, np.concatenate([fold.clips for fold in folds])
     recordings, is_target = training.recordings[clips], training.is_target[clips]
-    if config.balance:
+    if config.balance != "none" and len(space.scales) > 1:
         alone = {name: _nearest(folds, itemgetter((slice(None), where)))[:, 0] for name, where in space.slices().items()}
-        means = {name: moments(d[~is_target].numpy(), recordings[~is_target])[0] or 1.0 for name, d in alone.items()}
-        space = replace(space, scales=means | ({"msm": means["msm"] / config.msm_weight} if "msm" in means else {}))
+        scales = {name: moments(d[~is_target].numpy(), recordings[~is_target])[0] or 1.0 for name, d in alone.items()}
+        if config.balance == "dimensions":
+            scales = {name: scale / np.sqrt(len(space.scalers[name].mean)) for name, scale in scales.items()}
+        space = replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
     bank, nearest = replace(scorer.bank, bank=space.balanced(scorer.bank.bank)), _nearest(folds, space.balanced)
     scorer = replace(scorer, space=space, bank=scaled(bank, nearest, recordings, is_target, config.n_0))
     source = np.unique(clips[~is_target])

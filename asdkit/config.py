@@ -56,7 +56,9 @@ class Config:
     ridge_folds: int = option(5, "folds of recordings whose residuals are out of fold", 2, 100)
     # space and kNN
     whiten: bool = option(True, "distances whitened by the variation of normal recordings; else z-scores")
-    balance: bool = option(True, "divide each block by the mean distance of held-out recordings in it")
+    balance: Literal["dimensions", "blocks", "none"] = option(
+        "dimensions", "what weighs the same in distances of held-out recordings: each dimension, each block, or as it comes"
+    )
     msm_weight: float = option(0.5, "weight of the embedding beside the other blocks, which weigh 1", 0.001, 100)
     backend: str = option("domain", "how distances to the bank become a score, see `asdkit.knn`")
     k: int = option(1, "neighbours", 1, MANY)
@@ -121,8 +123,8 @@ class Config:
 _REPORT = dict(
     width=80, train_hop=40, test_hop=8, blocks=("msm", "ridge", "modulation"), conditioning="subspace", alpha=0.5, rank=8,
     control="none", cancel_penalty=1e-2, objective="msm", mask_ratio=0.6, steps=300, batch_size=32, learning_rate=2e-3,
-    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance=True, msm_weight=1.0, backend="domain", k=3, n_0=10.0,
-    aggregate="top", top=0.1, false_alarm=0.1, threads=1,
+    ridge_penalty=1e-2, context=2, ridge_folds=5, whiten=False, balance="blocks", msm_weight=1.0, backend="domain", k=3,
+    n_0=10.0, aggregate="top", top=0.1, false_alarm=0.1, threads=1,
 )  # fmt: skip
 
 

@@ -22,10 +22,10 @@ def transfer(near: torch.Tensor, far: torch.Tensor, penalty: float = 1e-2) -> to
 
     Shape: (n_bins, n_frames) complex twice -> (n_bins,) complex.
     """
-    far_power, loudness = power(far).contiguous(), power(near).contiguous().mean(0)  # frames last: they are summed over
+    far_power, loudness = power(far), power(near).mean(0)
     weights = 1 / (loudness + 1e-3 * loudness.mean() + 1e-20)  # a frame of digital silence does not outweigh all others
-    weights = weights / weights.mean()
-    far_power, cross = (far_power * weights).mean(-1), (near * far.conj()).mul_(weights).mean(-1)
+    weights = weights / weights.sum()
+    far_power, cross = far_power @ weights, (near * far.conj()) @ weights.to(near.dtype)
     ridge = far_power + penalty * far_power.mean()
     return cross / ridge.clamp(min=torch.finfo(ridge.dtype).tiny)
 

@@ -43,8 +43,8 @@ def moments(values: np.ndarray, recordings: np.ndarray) -> tuple[float, float, i
     _, codes, counts = np.unique(recordings[finite], return_inverse=True, return_counts=True)
     if len(counts) == 0:
         return 0.0, 0.0, 0
-    mean = np.average(values[finite], weights=1 / counts[codes])
-    return mean, np.average((values[finite] - mean) ** 2, weights=1 / counts[codes]), len(counts)
+    mean = float(np.average(values[finite], weights=1 / counts[codes]))
+    return mean, float(np.average((values[finite] - mean) ** 2, weights=1 / counts[codes])), len(counts)
 
 
 @dataclass(frozen=True)

