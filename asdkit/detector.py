@@ -59,14 +59,6 @@ def fit_detector(training: TrainingSet, describer: Describer) -> Detector:
     return Detector(extractor, scorer, held_out, seed=describer.seed)
 
 
-def warn_of_few(training: TrainingSet, rate: float) -> None:
-    """Log where the recordings cannot promise a rate of false alarms."""
-    try:
-        check_rate(training, rate)
-    except InputError as error:
-        log.warning("%s; there will be no decisions at this rate", error)
-
-
 def fit_fold(training: TrainingSet, describer: Describer, own, blocks, far, held: np.ndarray, clips: np.ndarray) -> Fold:
     """What is compared of `clips`, by their indices, where the clips of the mask `held` are left out of whitening and bank.
 
@@ -226,7 +218,10 @@ def fit(
     if not (reading.near_only or reading.pairs):
         check_order(training.clips)
     describer = Describer(config or Config(), seed, embed, progress="fit" if progress else "")
-    warn_of_few(training, describer.config.false_alarm)
+    try:
+        check_rate(training, describer.config.false_alarm)
+    except InputError as error:
+        log.warning("%s; there will be no decisions at this rate", error)
     return replace(fit_detector(training, describer), reading=reading, about=training_record(clips))
 
 
