@@ -59,6 +59,10 @@ def test_alarms_are_the_share_of_clips_above_the_threshold(level, evaluation, tm
     assert (table["lo"] <= table["rate"]).all() and (table["rate"] <= table["hi"]).all()
     means = told.query("machine == 'mean'").set_index(["domain", "requested"])["rate"]
     assert means.to_dict() == table["rate"].to_dict()
+    monkeypatch.setattr(study, "estimate", lambda samples: (0.0, 0.0, 0.0))
+    none = study.alarms(level, evaluation, out).query("clips == @clips and machine == 'pump' and domain == 'source'")
+    n = len({c.recording for c in truth.values() if (c.label, c.domain) == (label, "source")})
+    assert none["hi"].tolist() == pytest.approx([3 / n] * 2, abs=1e-5)  # none of n alarm: the rule of three
     monkeypatch.undo()
     low = level._replace(systems={"asdkit": replace(level.systems["asdkit"], false_alarm=0.01)})
     assert study.alarms(low, evaluation, out).query("requested < 0.1").empty  # a rate that cannot be promised has no row

@@ -115,13 +115,12 @@ def difference(tables, base, data, family: str, better, worse, metric="omega", t
 
 
 def false_alarms(tables, base, data) -> list[Gain]:
-    """How far the mean false-alarm rate over machines is from the one asked for: doublings or halvings, negated.
-
-    A rate below 0.1 % counts as 0.1 %.
+    """How far the mean false-alarm rate over machines is from the one asked for in source and target: doublings or halvings,
+    negated. A rate below 0.1 % counts as 0.1 %.
     """
     t = tables.get("alarms", pd.DataFrame(columns=["data", "machine", "domain", "clips"]))
     gains = []
-    for _, r in select(t, data=data, machine="mean", domain="all", clips="normal").iterrows():
+    for _, r in select(t, data=data, machine="mean", domain=("source", "target"), clips="normal").iterrows():
         value, *ends = (-abs(np.log2(max(r[c], 1e-3) / r["requested"])) for c in ("rate", "lo", "hi"))
         gains.append(Gain(value, min(ends), 0.0 if r["lo"] <= r["requested"] <= r["hi"] else max(ends), r["seeds"]))
     return gains

@@ -117,11 +117,14 @@ def alarms(level: Level, evaluation: Evaluation, out: Path) -> pd.DataFrame:
     rows = []
     for data, machine, members in ablation.groups(level.machines):
         for requested, (label, clips) in product(RATES, enumerate(("normal", "anomalous"))):
-            each = (alarm_rates(evaluation, member, level.seeds, label, requested, out) for member in members)
-            each = [rates for rates in each if rates]
+            each = {member: alarm_rates(evaluation, member, level.seeds, label, requested, out) for member in members}
+            each = {member: rates for member, rates in each.items() if rates}
             for domain in ("source", "target", "all") if each else ():
-                rate = estimate(np.mean([r[domain] for r in each], axis=0))
-                rows.append((level.name, data, machine, domain, clips, requested, len(level.seeds), *rate))
+                rate, low, high = estimate(np.mean([r[domain] for r in each.values()], axis=0))
+                asked = (c for member in each for c in evaluation.clips[member].values() if c.label == label)
+                n = len({(c.path.parent, c.recording) for c in asked if domain in (c.domain, "all")})
+                high = high if rate > 0 else 3 / n  # none of n: resampling knows no upper limit, the rule of three does
+                rows.append((level.name, data, machine, domain, clips, requested, len(level.seeds), rate, low, high))
     columns = ["level", "data", "machine", "domain", "clips", "requested", "seeds", "rate", "lo", "hi"]
     return pd.DataFrame(rows, columns=columns).round(ablation.ROUND)
 
