@@ -96,7 +96,7 @@ def calibrated(scorer: Scorer, training: TrainingSet, folds: list[Fold]) -> tupl
         alone = {name: _nearest(folds, itemgetter((slice(None), where)))[:, 0] for name, where in space.slices().items()}
         scales = {name: moments(d[~is_target].numpy(), recordings[~is_target])[0] or 1.0 for name, d in alone.items()}
         if config.balance == "dimensions":
-            scales = {name: scale / np.sqrt(len(space.scalers[name].mean)) for name, scale in scales.items()}
+            scales = {name: scale / len(space.scalers[name].mean) ** 0.5 for name, scale in scales.items()}
         space = replace(space, scales=scales | ({"msm": scales["msm"] / config.msm_weight} if "msm" in scales else {}))
     bank, nearest = replace(scorer.bank, bank=space.balanced(scorer.bank.bank)), _nearest(folds, space.balanced)
     scorer = replace(scorer, space=space, bank=scaled(bank, nearest, recordings, is_target, config.n_0))
