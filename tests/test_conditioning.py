@@ -79,6 +79,8 @@ def test_controls_have_the_same_rank_and_alpha(planted, control):
     assert nothing.basis.shape == (20, 0) and torch.equal(nothing(near), near) and everything.basis.shape == (20, 20)
     assert torch.equal(fitted.basis, same.basis)
     assert torch.allclose(fitted.basis, other.basis) == (control in ("none", "near-pca"))
+    deaf = fit_conditioner(near, far.square(), recordings, 0.7, 5, control, 0)  # another far: two controls never read it
+    assert torch.equal(fitted.basis, deaf.basis) == (control in ("random", "near-pca"))
     if control == "near-pca":
         components = torch.from_numpy(PCA(5).fit(near.numpy()).components_)
         torch.testing.assert_close((components @ fitted.basis).abs(), torch.eye(5, dtype=torch.double), rtol=0, atol=1e-6)
