@@ -1,5 +1,6 @@
 """What held-out recordings say of new healthy ones: the scale of a score, and a threshold with a promised false-alarm rate."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -11,7 +12,9 @@ import torch
 from asdkit.knn import DomainKNN, moments, scaled
 from asdkit.recordings import InputError, TrainingSet
 from asdkit.scorer import Scorer
+from asdkit.space import aggregate
 
+log = logging.getLogger("asdkit")
 FOLDS = 10  # of the recordings, held out in turn
 MANY = 200  # recordings of the source that are scored at least, where there are as many
 FEWEST = 3  # recordings of the source that any rate needs
@@ -54,6 +57,14 @@ def check_rate(training: TrainingSet, rate: float) -> None:
     n, needed, where = _n_source(training), max(FEWEST, recordings_needed(rate)), training.clips[0].path.parent
     if n < needed:
         raise InputError(f"{where}: found {n} recordings, expected at least {needed} for a false-alarm rate of {rate:g}")
+
+
+def warn_of_few(training: TrainingSet, rate: float) -> None:
+    """Log where the recordings cannot promise a rate of false alarms."""
+    try:
+        check_rate(training, rate)
+    except InputError as error:
+        log.warning("%s; there will be no decisions at this rate", error)
 
 
 def _n_source(training: TrainingSet) -> int:
@@ -101,7 +112,9 @@ def calibrated(scorer: Scorer, training: TrainingSet, folds: list[Fold]) -> tupl
     bank, nearest = replace(scorer.bank, bank=space.balanced(scorer.bank.bank)), _nearest(folds, space.balanced)
     scorer = replace(scorer, space=space, bank=scaled(bank, nearest, recordings, is_target, config.n_0))
     source = np.unique(clips[~is_target])
-    held_out = HeldOut(np.array([scorer.score(nearest[clips == i]) for i in source]), training.recordings[source])
+    units = scorer.bank.score(nearest)
+    scores = np.array([aggregate(units[clips == i], config.aggregate, config.top) for i in source])
+    held_out = HeldOut(scores, training.recordings[source])
     return scorer, held_out if held_out.n_source >= FEWEST else None
 
 

@@ -28,6 +28,8 @@ class Describer:
         self.others = others if config.objective in POOLED else ()
         self.kept = {}
 
+    fit_scaler = staticmethod(Scaler.fit)  # of one block's training windows, as `fit_space` asks for it
+
     def bar_and_trim(self, items: Iterable, what: str) -> Iterator:
         """The items, with a progress bar where there is a label; memory that they leave free is given back on the way."""
         for i, item in enumerate(tqdm(items, f"{self.progress}: {what}", leave=False, disable=not self.progress)):
@@ -51,8 +53,6 @@ class Describer:
         others = tuple(map(self.examples, self.others))
         label = f"{self.progress}: train" if self.progress else ""
         return FITTERS[name].fit(Materials(training, spectra, self.config, self.seed, self.embed, others, label))
-
-    fit_scaler = staticmethod(Scaler.fit)
 
     def extractors(self, training: TrainingSet) -> tuple[FeatureExtractor, list[FeatureExtractor]]:
         """One for new clips, and for each training clip its own, which has not learned from its fold where that matters."""

@@ -8,7 +8,6 @@ recordings out for the decision. Nothing here reads a test clip's label, domain 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import HOP, Encoder, FeatureExtractor, Spectra, extract, read_spectra
-from asdkit.calibration import Fold, HeldOut, calibrated, check_rate, hold_out
+from asdkit.calibration import Fold, HeldOut, calibrated, hold_out, warn_of_few
 from asdkit.conditioning import FarConditioner
 from asdkit.config import Config
 from asdkit.describer import Describer, check
@@ -41,7 +40,6 @@ CLASSES = (
     MSM,
 )  # fmt: skip
 LONGEST_S = 3600.0  # a recording that is scored as one
-log = logging.getLogger("asdkit")
 Recordings = str | Path | Clip | Iterable[str | Path | Clip]
 
 
@@ -218,10 +216,7 @@ def fit(
     if not (reading.near_only or reading.pairs):
         check_order(training.clips)
     describer = Describer(config or Config(), seed, embed, progress="fit" if progress else "")
-    try:
-        check_rate(training, describer.config.false_alarm)
-    except InputError as error:
-        log.warning("%s; there will be no decisions at this rate", error)
+    warn_of_few(training, describer.config.false_alarm)
     return replace(fit_detector(training, describer), reading=reading, about=training_record(clips))
 
 

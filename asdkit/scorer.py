@@ -25,13 +25,7 @@ class Scorer:
 
     def __call__(self, blocks: dict[str, torch.Tensor], recording: int | None = None) -> float:
         """Anomaly score of one clip from its blocks at the test hop; `recording` is left out of the bank."""
-        x = self.units(self.space(blocks))
-        d = self.bank.distances(x, None if recording is None else np.full(len(x), recording))
-        return self.score(self.bank.nearest(d))
-
-    def score(self, nearest: torch.Tensor) -> float:
-        """The score of one clip from the distances of its units."""
-        return aggregate(self.bank.score(nearest), self.config.aggregate, self.config.top)
+        return aggregate(self.bank(self.units(self.space(blocks)), recording), self.config.aggregate, self.config.top)
 
     def units(self, x: torch.Tensor) -> torch.Tensor:
         """What is compared of one clip's windows in the space: their mean where they are pooled, else each."""

@@ -83,6 +83,8 @@ def test_without_enough_recordings_there_are_scores_and_no_decision(pump, caplog
     few = asdkit.fit(sorted((pump / "train").iterdir())[:2], BRIEF, progress=False)
     assert "found 2 recordings, expected at least 3 for a false-alarm rate of 0.25" in caplog.text
     unpromised = asdkit.fit(pump, replace(BRIEF, false_alarm=0.01), progress=False)
+    asdkit.evaluate([index_machine(pump)], {"asdkit": replace(BRIEF, false_alarm=0.02)}, progress=False)  # a run says so, too
+    assert "for a false-alarm rate of 0.01" in caplog.text and "for a false-alarm rate of 0.02" in caplog.text
     for each in (few, unpromised):
         table = each.score(pump / "test", progress=False)
         assert table["score"].notna().all() and table["decision"].isna().all() and "no threshold" in repr(each)

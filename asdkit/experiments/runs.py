@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from asdkit import __version__
 from asdkit.blocks import read_spectra
+from asdkit.calibration import warn_of_few
 from asdkit.config import Config
 from asdkit.detector import Detector, fit_detector
 from asdkit.experiments import baseline
@@ -209,6 +210,7 @@ def run_machine(chosen, out: Path, quick: bool, embed, bars: bool, machine: Mach
                 scores, threshold = score_autoencoder(machine, name, seed, cache, 2 if quick else 100)
             seconds = round(perf_counter() - start, 2)
             if name == STORED:  # before the result: where a result is, its model is whole
+                warn_of_few(TrainingSet.of(machine.train), config.false_alarm)
                 detector.save(out / machine.name / "models" / f"{name}-{seed}")
             result = dict(
                 system=name, seed=seed, config_hash=config_hash(config), config=config.to_dict() if config else None,
